@@ -1,0 +1,96 @@
+#pragma once
+
+// A model: one encoder of the BERT family and any number of heads, all on one ParameterBuffer.
+//
+//   tokens -> embeddings -> layers -> hidden [T, d] -> head of one task -> logits
+//
+// Forward and backward are explicit (see ops.h). A forward pass that will be followed by a backward pass fills a Tape.
+// Thread-safety: Forward without a tape is const and may run concurrently; training needs exclusive access.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/nn/gradient_sink.h"
+#include "core/nn/ops.h"
+#include "core/nn/packed_batch.h"
+#include "core/nn/parameter_buffer.h"
+
+namespace engram::nn {
+
+enum class Family { kBert, kRoberta, kDistilBert };
+
+// The checked numbers of a config.json (core/checkpoint/model_config.h reads them; nn does not depend on JSON).
+struct EncoderConfig {
+  Family family = Family::kBert;
+  int64_t vocab_size = 0, hidden_size = 0, layers = 0, heads = 0, intermediate_size = 0;
+  int64_t max_positions = 0;    // rows of the position table
+  int64_t first_position = 0;   // RoBERTa: pad_token_id + 1
+  int64_t type_vocab_size = 0;  // 0: no token types (DistilBERT)
+  Activation activation = Activation::kGelu;
+  double layer_norm_eps = 1e-12;
+  double hidden_dropout = 0.1, attention_dropout = 0.1, classifier_dropout = 0.1;
+  double initializer_range = 0.02;
+  int64_t pad_token_id = 0;
+  bool has_pooler = false;  // the checkpoint carries pooler.dense (BERT); kept in the buffer so that it is saved again
+
+  // The longest sequence, special tokens included, that the position table allows.
+  int64_t max_length() const { return max_positions - first_position; }
+};
+
+enum class HeadKind { kSequenceClassification, kTokenClassification, kMaskedLanguageModel };
+// kStandard: what transformers' ...ForSequenceClassification of the family does (BERT: pooler with tanh on [CLS]; RoBERTa: dense,
+// tanh, out_proj on <s>; DistilBERT: pre_classifier, ReLU on [CLS]). kMean: mean over the sequence's tokens, then one linear layer.
+enum class Pooling { kStandard, kMean };
+
+struct HeadConfig {
+  HeadKind kind = HeadKind::kSequenceClassification;
+  int64_t labels = 0;  // number of classes or tags; ignored for a masked LM (the vocabulary)
+  Pooling pooling = Pooling::kStandard;
+};
+
+// What dropout a forward pass uses: none (nullopt) in evaluation, importance and serving.
+struct TrainingMode {
+  uint64_t seed = 0;
+  uint64_t step = 0;  // micro-batch count; see ops::Dropout
+};
+
+struct Tape;  // what one forward pass keeps for its backward pass (model_internal.h); made by Model::NewTape
+
+class Model {
+ public:
+  // An encoder with weights at 0 (load them, or Initialize). INVALID_ARGUMENT for numbers that do not fit together.
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const EncoderConfig& config, at::Device device, Precision precision);
+  virtual ~Model() = default;
+
+  virtual const EncoderConfig& config() const = 0;
+  virtual ParameterBuffer& parameters() = 0;
+  virtual const ParameterBuffer& parameters() const = 0;
+
+  // Draws all encoder weights: N(0, initializer_range), biases 0, LayerNorm 1 and 0.
+  virtual void InitializeEncoder(uint64_t seed) = 0;
+  // Adds the head of a task; its slots follow in the buffer under "heads.<task>.<standard name>". Draws its weights like transformers
+  // does. ALREADY_EXISTS if the task has one.
+  virtual absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
+  virtual const std::map<std::string, HeadConfig>& heads() const = 0;
+  // The slots of the encoder (what importance and penalties cover) and of one head.
+  virtual std::vector<SlotId> EncoderSlots() const = 0;
+  virtual std::vector<SlotId> HeadSlots(const std::string& task) const = 0;
+
+  static std::shared_ptr<Tape> NewTape();
+
+  // hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).
+  virtual at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
+  // Logits fp32 of one task's head: sequence classification [n, C], token classification [T, C], masked LM [R, V] for the rows
+  // `rows` (int64 [R] indices into the T tokens, ascending; undefined: all).
+  virtual at::Tensor Head(const std::string& task, const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows,
+                          const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
+  // The backward pass of the forward pass that filled `tape` (Encode then Head): grad_logits fp32, shaped as the logits. Ends with
+  // sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class).
+  virtual void Backward(const at::Tensor& grad_logits, const Tape& tape, GradientSink& sink) const = 0;
+};
+
+}  // namespace engram::nn

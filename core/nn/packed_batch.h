@@ -1,0 +1,43 @@
+#pragma once
+
+// A batch without padding: the token ids of all sequences, one after the other, and where each begins.
+//
+//   sequences "a b c", "d e"  ->  ids [a b c d e]   cu_seqlens [0 3 5]   T = 5 tokens, n = 2 sequences
+//
+// Every layer, in training, importance and serving, works on [T, width] rows; no layer ever sees a padding token.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "core/base/status.h"
+
+namespace engram::nn {
+
+// One tokenized text, special tokens included.
+struct Sequence {
+  std::vector<int32_t> ids;       // [length], length >= 1
+  std::vector<int32_t> type_ids;  // [length], or empty: all 0
+};
+
+// How position ids are made (per family): position of the i-th token is first + i.
+// BERT and DistilBERT: first = 0. RoBERTa: first = pad_token_id + 1.
+struct PackedBatch {
+  at::Tensor ids;                    // int32 [T], on `device`
+  at::Tensor type_ids;               // int32 [T]
+  at::Tensor positions;              // int32 [T], index within the sequence, from 0 (the encoder adds its family's offset)
+  at::Tensor cu_seqlens;             // int32 [n+1], on `device`
+  std::vector<int32_t> host_cu_seqlens;  // the same on the host
+  int32_t max_seqlen = 0;
+
+  int64_t tokens() const { return host_cu_seqlens.empty() ? 0 : host_cu_seqlens.back(); }
+  int64_t sequences() const { return host_cu_seqlens.empty() ? 0 : static_cast<int64_t>(host_cu_seqlens.size()) - 1; }
+  int32_t length(int64_t i) const { return host_cu_seqlens[i + 1] - host_cu_seqlens[i]; }
+};
+
+// INVALID_ARGUMENT if a sequence is empty, if type_ids and ids differ in length, or if the batch passes 2^31 - 1 tokens.
+absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at::Device device);
+absl::StatusOr<PackedBatch> Pack(std::span<const Sequence> sequences, at::Device device);
+
+}  // namespace engram::nn
