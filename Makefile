@@ -1,0 +1,56 @@
+# make demo    sets everything up, builds, and shows one encoder learn two tasks without forgetting      (about 10 minutes after the build)
+# make test    sets everything up, builds, and runs every test
+BUILD ?= build
+PYTHON := .deps/oracle/bin/python
+JOBS ?= $(shell nproc)
+
+.PHONY: setup setup-oracle build demo test unit parity integration lint bench format sanitize fuzz gpu-bundle test-gpu bench-gpu clean
+
+setup:
+	@scripts/setup.sh runtime
+
+setup-oracle:
+	@scripts/setup.sh oracle
+
+$(BUILD)/build.ninja: CMakeLists.txt
+	cmake -S . -B $(BUILD) -G Ninja
+
+build: setup
+	@$(MAKE) --no-print-directory compile
+
+.PHONY: compile
+compile: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS)
+
+demo: build
+	@ENGRAM_BUILD=$(BUILD) scripts/demo.sh
+
+test: setup-oracle compile
+	@BUILD=$(BUILD) scripts/test.sh
+
+# Parts of `make test`, for a build that is there already.
+unit:
+	@BUILD=$(BUILD) scripts/test.sh unit
+parity:
+	@BUILD=$(BUILD) scripts/test.sh parity
+integration:
+	@BUILD=$(BUILD) scripts/test.sh integration
+
+lint: setup-oracle
+	@scripts/lint.sh
+
+format:
+	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+bench: setup-oracle compile
+	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/run.py $(if $(ONLY),--only $(ONLY))
+
+sanitize: setup
+	@scripts/sanitize.sh
+
+# SECONDS of each fuzz target.
+fuzz: setup
+	@scripts/fuzz.sh $(or $(SECONDS),60)
+
+clean:
+	rm -rf build build-asan build-fuzz build-tidy
