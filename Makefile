@@ -54,3 +54,14 @@ fuzz: setup
 
 clean:
 	rm -rf build build-asan build-fuzz build-tidy
+
+# Programs and libraries in one folder for a machine that has only the torch wheel.
+BUNDLE ?= build/bundle
+gpu-bundle:
+	@BUILD=$(BUILD) scripts/gpu_bundle.sh $(BUNDLE)
+
+# Run on a machine with a GPU: the tests of the layers that compute, and the benchmarks, on cuda:0.
+test-gpu:
+	@ENGRAM_TEST_DEVICE=cuda:0 ENGRAM_BUNDLE=$(BUNDLE) scripts/test_gpu.sh test
+bench-gpu:
+	@ENGRAM_TEST_DEVICE=cuda:0 ENGRAM_BUNDLE=$(BUNDLE) scripts/test_gpu.sh bench
