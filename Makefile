@@ -23,7 +23,7 @@ compile: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS)
 
 demo: build
-	@ENGRAM_BUILD=$(BUILD) scripts/demo.sh
+	@ENGRAM_BUILD=$(BUILD) CONTROLS=$(CONTROLS) python3 scripts/demo.py
 
 test: setup-oracle compile
 	@BUILD=$(BUILD) scripts/test.sh
