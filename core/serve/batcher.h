@@ -1,0 +1,86 @@
+#pragma once
+
+// The queue between requests and the device: whatever has arrived while the device was busy becomes the next packed batch, under a
+// token budget. There is no delay timer: an idle device takes a single text at once, a busy one fills its batches by itself.
+//
+//   request threads: Submit(item) ──► queue (bounded in tokens) ──► device thread: NextBatch() ─► encode ─► item->Finish(...)
+//
+// Promises:
+//   * every submitted item is finished exactly once: with its result, or with CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE (shut down);
+//   * an item that nobody waits for any more (cancelled, past its deadline) is never computed;
+//   * one batch holds items of one model only; models take turns, oldest item first, so none starves;
+//   * an item larger than the budget goes alone (the encoder's own limit was checked before).
+// Thread-safe.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "core/base/clock.h"
+#include "core/base/status.h"
+
+namespace engram::serve {
+
+// One sequence to encode. Implementations carry the ids and what to do with the answer.
+class BatchItem {
+ public:
+  virtual ~BatchItem() = default;
+  virtual int64_t tokens() const = 0;
+  // Items with the same key may share a batch (the loaded model's address).
+  virtual const void* batch_key() const = 0;
+  virtual absl::Time deadline() const = 0;
+  // True once the client is gone. Thread-safe.
+  virtual bool cancelled() const = 0;
+  // The item's end without a result. Called at most once, outside the batcher's lock.
+  virtual void Fail(const absl::Status& status) = 0;
+  // When the item entered the queue, for its queue time; set by Submit.
+  absl::Time enqueued;
+};
+
+struct BatcherLimits {
+  int64_t batch_tokens = 8192;
+  int64_t queued_tokens = 1 << 20;  // more is RESOURCE_EXHAUSTED
+};
+
+class Batcher {
+ public:
+  Batcher(const Clock& clock, BatcherLimits limits) : clock_(clock), limits_(limits) {}
+  // Fails what is still queued with UNAVAILABLE.
+  ~Batcher() { ShutDown(); }
+
+  // Takes all of the items or, with RESOURCE_EXHAUSTED or UNAVAILABLE, none (ownership stays with the caller's shared pointers and
+  // Fail is not called).
+  absl::Status Submit(std::vector<std::shared_ptr<BatchItem>> items) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Blocks until there is work and returns a batch of it, longest item first (packed kernels like equal lengths together); empty
+  // after ShutDown. Items that are cancelled or late are failed on the way.
+  std::vector<std::shared_ptr<BatchItem>> NextBatch() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Wakes NextBatch for the last time; queued items fail with UNAVAILABLE. Idempotent.
+  void ShutDown() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  int64_t queued_tokens() const ABSL_LOCKS_EXCLUDED(mutex_);
+  int64_t queued_items() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  using Items = std::vector<std::shared_ptr<BatchItem>>;
+
+  bool ReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return shut_down_ || !queue_.empty(); }
+  // Moves dead items from the queue into `dead`.
+  void SweepLocked(Items& dead) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Items CutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Clock& clock_;
+  const BatcherLimits limits_;
+  mutable absl::Mutex mutex_;
+  std::deque<std::shared_ptr<BatchItem>> queue_ ABSL_GUARDED_BY(mutex_);
+  int64_t queued_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace engram::serve
