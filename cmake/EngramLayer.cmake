@@ -1,12 +1,15 @@
-# engram_layer(NAME [DEPS targets...])  one folder under core/ becomes the static library engram_NAME.
+# engram_layer(NAME [DEPS targets...] [EXCLUDE files...])  one folder under core/ becomes the static library engram_NAME.
 # engram_test(NAME [DEPS targets...])   tests/unit/NAME/*_test.cc becomes the program test_NAME, known to ctest.
 
 # Each layer may link only to those before it in this list; a wrong order is an error at configure time.
 set(ENGRAM_LAYER_ORDER base tokenize checkpoint nn train continual tagging corpus longcontext serve jobs)
 
 function(engram_layer name)
-  cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPS;EXCLUDE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  foreach(file IN LISTS arg_EXCLUDE)
+    list(REMOVE_ITEM sources "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+  endforeach()
   list(FIND ENGRAM_LAYER_ORDER ${name} own_place)
   foreach(dep IN LISTS arg_DEPS)
     if(dep MATCHES "^engram_(.*)$")

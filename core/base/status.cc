@@ -5,19 +5,19 @@
 
 namespace engram {
 namespace {
-constexpr std::string_view kFieldPayload = "engram/field";
-constexpr std::string_view kReasonPayload = "engram/reason";
+constexpr absl::string_view kFieldPayload = "engram/field";
+constexpr absl::string_view kReasonPayload = "engram/reason";
 }  // namespace
 
 absl::Status InvalidField(std::string_view field, std::string_view message) {
-  absl::Status status = absl::InvalidArgumentError(absl::StrCat(field, ": ", message));
-  status.SetPayload(kFieldPayload, absl::Cord(field));
+  absl::Status status = absl::InvalidArgumentError(absl::StrCat(AbslView(field), ": ", AbslView(message)));
+  status.SetPayload(kFieldPayload, absl::Cord(AbslView(field)));
   return status;
 }
 
 absl::Status StatusWithReason(absl::StatusCode code, std::string_view reason, std::string_view message) {
-  absl::Status status(code, message);
-  status.SetPayload(kReasonPayload, absl::Cord(reason));
+  absl::Status status(code, AbslView(message));
+  status.SetPayload(kReasonPayload, absl::Cord(AbslView(reason)));
   return status;
 }
 
@@ -33,8 +33,8 @@ std::string StatusReason(const absl::Status& status) {
 
 absl::Status Annotate(const absl::Status& status, std::string_view prefix) {
   if (status.ok()) return status;
-  absl::Status annotated(status.code(), absl::StrCat(prefix, ": ", status.message()));
-  status.ForEachPayload([&](std::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
+  absl::Status annotated(status.code(), absl::StrCat(AbslView(prefix), ": ", status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
   return annotated;
 }
 

@@ -10,8 +10,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace engram {
+
+// Debian and Ubuntu build abseil with a string_view of its own; this is the bridge for calls into abseil (StrCat, statuses).
+inline absl::string_view AbslView(std::string_view text) { return {text.data(), text.size()}; }
 
 // INVALID_ARGUMENT for one field of a request, a file or a config. `field` in the user's own words ("lambda", "rows[12].text");
 // `message` says what is wrong and what to do instead.

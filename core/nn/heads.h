@@ -1,0 +1,69 @@
+#pragma once
+
+// Every head is one chain, of which each kind uses some links:
+//
+//   rows of hidden -> dropout -> dense + activation -> LayerNorm -> dropout -> output layer -> logits
+//   (first token, mean, all tokens, or chosen tokens)
+//
+//   BERT sequence:        first, -, pooler + tanh, -, dropout, classifier          (transformers' BertForSequenceClassification)
+//   RoBERTa sequence:     first, dropout, dense + tanh, -, dropout, out_proj
+//   DistilBERT sequence:  first, -, pre_classifier + ReLU, -, dropout, classifier
+//   mean-pooled:          mean, -, -, -, dropout, classifier
+//   token classification: all, -, -, -, dropout, classifier
+//   masked LM:            chosen, -, dense + activation, LayerNorm, -, tied to the word embeddings, with a bias of its own
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/nn/encoder.h"
+#include "core/nn/model.h"
+
+namespace engram::nn {
+
+class HeadChain {
+ public:
+  struct TapeState {
+    std::optional<TrainingMode> mode;
+    PackedBatch batch;
+    at::Tensor rows;  // masked LM: the chosen tokens
+    std::vector<int32_t> host_cu_rows;
+    at::Tensor cu_rows;
+    at::Tensor dense_input, pre_activation, output_input;
+    ops::LayerNormResult norm;
+    int64_t hidden_width = 0;
+  };
+
+  // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0, initializer_range), biases 0,
+  // LayerNorm 1 and 0.
+  static absl::StatusOr<HeadChain> Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
+                                          const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed);
+
+  at::Tensor Forward(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows, const std::optional<TrainingMode>& mode,
+                     TapeState* tape) const;
+  // Returns the gradient of the hidden states, [T, d].
+  at::Tensor Backward(const at::Tensor& grad_logits, const TapeState& tape, GradientSink& sink) const;
+
+  const std::vector<SlotId>& slots() const { return slots_; }
+
+ private:
+  enum class RowChoice { kFirst, kMean, kAll, kChosen };
+
+  HeadChain(ParameterBuffer* parameters, const EncoderConfig& config) : parameters_(parameters), config_(config) {}
+  at::Tensor SelectRows(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows) const;
+  at::Tensor SelectRowsGradient(const at::Tensor& g, const TapeState& tape) const;
+  void SetRowOwners(const PackedBatch& batch, const at::Tensor& rows, TapeState& tape) const;
+
+  ParameterBuffer* parameters_;
+  EncoderConfig config_;
+  RowChoice choice_ = RowChoice::kAll;
+  double dropout_before_dense_ = 0, dropout_before_output_ = 0;
+  Activation activation_ = Activation::kTanh;
+  LinearSlots dense_;   // weight -1: no such link
+  NormSlots norm_;      // gamma -1: no such link
+  LinearSlots output_;  // the weight may be the word embeddings
+  bool tied_ = false;
+  std::vector<SlotId> slots_;  // the head's own
+};
+
+}  // namespace engram::nn

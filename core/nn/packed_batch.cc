@@ -1,0 +1,58 @@
+#include "core/nn/packed_batch.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "ATen/ops/empty.h"
+#include "absl/strings/str_cat.h"
+
+namespace engram::nn {
+
+absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at::Device device) {
+  int64_t total = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Sequence& sequence = *sequences[i];
+    if (sequence.ids.empty()) return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " of the batch has no tokens"));
+    if (!sequence.type_ids.empty() && sequence.type_ids.size() != sequence.ids.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " has ", sequence.ids.size(), " ids but ",
+                                                     sequence.type_ids.size(), " type ids"));
+    }
+    total += static_cast<int64_t>(sequence.ids.size());
+  }
+  if (total > std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("a batch of ", total, " tokens is too large"));
+  }
+  PackedBatch batch;
+  const auto options = at::TensorOptions().dtype(at::kInt);
+  at::Tensor ids = at::empty({total}, options), types = at::empty({total}, options), positions = at::empty({total}, options);
+  int32_t* id = ids.mutable_data_ptr<int32_t>();
+  int32_t* type = types.mutable_data_ptr<int32_t>();
+  int32_t* position = positions.mutable_data_ptr<int32_t>();
+  batch.host_cu_seqlens.reserve(sequences.size() + 1);
+  batch.host_cu_seqlens.push_back(0);
+  for (const Sequence* sequence : sequences) {
+    const int32_t length = static_cast<int32_t>(sequence->ids.size());
+    id = std::copy(sequence->ids.begin(), sequence->ids.end(), id);
+    type = sequence->type_ids.empty() ? std::fill_n(type, length, 0)
+                                      : std::copy(sequence->type_ids.begin(), sequence->type_ids.end(), type);
+    for (int32_t i = 0; i < length; ++i) *position++ = i;
+    batch.host_cu_seqlens.push_back(batch.host_cu_seqlens.back() + length);
+    batch.max_seqlen = std::max(batch.max_seqlen, length);
+  }
+  at::Tensor cu = at::empty({static_cast<int64_t>(batch.host_cu_seqlens.size())}, options);
+  std::copy(batch.host_cu_seqlens.begin(), batch.host_cu_seqlens.end(), cu.mutable_data_ptr<int32_t>());
+  batch.ids = ids.to(device);
+  batch.type_ids = types.to(device);
+  batch.positions = positions.to(device);
+  batch.cu_seqlens = cu.to(device);
+  return batch;
+}
+
+absl::StatusOr<PackedBatch> Pack(std::span<const Sequence> sequences, at::Device device) {
+  std::vector<const Sequence*> pointers;
+  pointers.reserve(sequences.size());
+  for (const Sequence& sequence : sequences) pointers.push_back(&sequence);
+  return Pack(std::span<const Sequence* const>(pointers), device);
+}
+
+}  // namespace engram::nn
