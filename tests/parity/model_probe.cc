@@ -1,0 +1,134 @@
+// Runs one model on one batch and writes what it computed, for tests/parity/test_model.py and test_importance.py to compare with autograd.
+//
+//   parity_model SPEC.json OUT.safetensors
+//   SPEC: {"directory", "precision": "fp32|bf16", "head": {"kind": "sequence|token|mlm", "labels", "pooling": "standard|mean"} or null,
+//          "sequences": [{"ids", "type_ids"}], "targets": [...], "rows": [...] (mlm), "save": directory or "",
+//          "importance": "exact|empirical|sampled_labels" or "", "steps": n, "lr": x}
+// OUT: "hidden", "logits", "loss", "gradient.<name>", after `steps` AdamW steps "weight.<name>"; with importance "fisher.<name>".
+
+#include <fstream>
+#include <iostream>
+
+#include "ATen/Parallel.h"
+#include "ATen/TensorOperators.h"
+#include "ATen/ops/softmax.h"
+#include "ATen/ops/tensor.h"
+#include "ATen/ops/zeros.h"
+#include "core/base/files.h"
+#include "core/checkpoint/safetensors.h"
+#include "core/continual/consolidation.h"
+#include "core/continual/importance_sink.h"
+#include "core/nn/model_io.h"
+#include "core/nn/ops.h"
+#include "nlohmann/json.hpp"
+
+namespace engram {
+namespace {
+
+class Results {
+ public:
+  void Add(const std::string& name, const at::Tensor& tensor) { kept_.emplace_back(name, tensor.to(at::kFloat).contiguous()); }
+  absl::Status Write(const std::string& path) const {
+    std::vector<checkpoint::TensorToWrite> tensors;
+    for (const auto& [name, tensor] : kept_) {
+      tensors.push_back({name, checkpoint::Dtype::kF32, {tensor.sizes().begin(), tensor.sizes().end()},
+                         {static_cast<const std::byte*>(tensor.const_data_ptr()), static_cast<size_t>(tensor.nbytes())}});
+    }
+    return checkpoint::WriteSafetensors(path, std::move(tensors), {});
+  }
+
+ private:
+  std::vector<std::pair<std::string, at::Tensor>> kept_;
+};
+
+// Adds "prefix<name>" for each slot out of a flat tensor.
+void AddSlices(const nn::Model& model, const at::Tensor& flat, const std::string& prefix, Results& results) {
+  for (const nn::ParameterSlice& slice : model.parameters().slices()) {
+    if (slice.offset + slice.size > flat.numel()) continue;
+    results.Add(prefix + slice.name, flat.narrow(0, slice.offset, slice.size).view(slice.shape));
+  }
+}
+
+std::vector<nn::SlotId> TiedSlots(const nn::HeadConfig& head, const nn::Model& model) {
+  if (head.kind != nn::HeadKind::kMaskedLanguageModel) return {};
+  return {model.parameters().Find("embeddings.word_embeddings.weight")};
+}
+
+void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std::string& kind, const nn::PackedBatch& batch,
+                   const at::Tensor& logits, const at::Tensor& targets, const nn::Tape& tape, Results& results) {
+  at::Tensor fisher = at::zeros({continual::EncoderElements(model)}, at::kFloat);
+  continual::ImportanceSink sink(model.parameters(), fisher, TiedSlots(head, model), /*absolute=*/false);
+  sink.SetWeights(std::vector<float>(batch.sequences(), 1.0F / static_cast<float>(batch.sequences())));
+  if (kind == "exact") {
+    const at::Tensor p = at::softmax(logits, 1);
+    for (int64_t c = 0; c < logits.size(1); ++c) {
+      at::Tensor g = p.clone();
+      g.select(1, c).sub_(1.0);
+      model.Backward(g.mul_(p.select(1, c).sqrt().unsqueeze(1)), tape, sink);
+    }
+  } else {
+    model.Backward(nn::ops::CrossEntropy(logits, targets, at::Tensor()).grad, tape, sink);
+  }
+  AddSlices(model, fisher, "fisher.", results);
+}
+
+absl::Status Run(const nlohmann::json& spec, const std::string& out) {
+  nn::LoadOptions options;
+  options.precision = spec.at("precision") == "bf16" ? nn::Precision::kBFloat16 : nn::Precision::kFloat32;
+  nn::HeadConfig head;
+  const bool has_head = !spec.at("head").is_null();
+  if (has_head) {
+    const std::string kind = spec.at("head").at("kind");
+    head.kind = kind == "sequence" ? nn::HeadKind::kSequenceClassification
+                : kind == "token"  ? nn::HeadKind::kTokenClassification
+                                   : nn::HeadKind::kMaskedLanguageModel;
+    head.labels = spec.at("head").at("labels");
+    head.pooling = spec.at("head").at("pooling") == "mean" ? nn::Pooling::kMean : nn::Pooling::kStandard;
+    options.head = nn::FileHead{"task", head};
+  }
+  ENGRAM_ASSIGN_OR_RETURN(nn::LoadedModel loaded, nn::LoadModel(spec.at("directory"), options));
+  nn::Model& model = *loaded.model;
+  std::vector<nn::Sequence> sequences;
+  for (const auto& s : spec.at("sequences")) sequences.push_back({s.at("ids"), s.value("type_ids", std::vector<int32_t>())});
+  ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch, nn::Pack(sequences, at::kCPU));
+  Results results;
+  const auto tape = nn::Model::NewTape();
+  const at::Tensor hidden = model.Encode(batch, std::nullopt, tape.get());
+  results.Add("hidden", hidden);
+  results.Add("hidden_inference", model.Encode(batch, std::nullopt, nullptr));
+  if (has_head) {
+    at::Tensor rows;
+    if (spec.contains("rows")) rows = at::tensor(spec.at("rows").get<std::vector<int64_t>>());
+    const at::Tensor targets = at::tensor(spec.at("targets").get<std::vector<int64_t>>());
+    const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
+    results.Add("logits", logits);
+    const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
+    const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
+    results.Add("loss", (loss.loss.sum() / counted).reshape({1}));
+    model.parameters().EnableGradients();
+    nn::AccumulateSink sink(&model.parameters());
+    model.Backward(loss.grad / counted, *tape, sink);
+    AddSlices(model, model.parameters().gradients(), "gradient.", results);
+    if (const std::string kind = spec.value("importance", ""); !kind.empty()) {
+      AddImportance(model, head, kind, batch, logits, targets, *tape, results);
+    }
+  }
+  if (const std::string save = spec.value("save", ""); !save.empty()) {
+    std::vector<std::string> labels;
+    for (int64_t i = 0; i < head.labels; ++i) labels.push_back("label-" + std::to_string(i));
+    ENGRAM_RETURN_IF_ERROR(nn::SaveModel(model, loaded.config_text, has_head ? "task" : "", labels, save));
+    ENGRAM_RETURN_IF_ERROR(nn::SaveHeads(model, head.pooling == nn::Pooling::kStandard ? "task" : "", save + "/heads.safetensors"));
+  }
+  return results.Write(out);
+}
+
+}  // namespace
+}  // namespace engram
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  at::set_num_threads(2);
+  const absl::Status status = engram::Run(nlohmann::json::parse(std::ifstream(argv[1])), argv[2]);
+  if (!status.ok()) std::cerr << status << "\n";
+  return status.ok() ? 0 : 1;
+}

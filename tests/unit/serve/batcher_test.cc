@@ -1,0 +1,123 @@
+#include "core/serve/batcher.h"
+
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::serve {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::SizeIs;
+
+class FakeItem final : public BatchItem {
+ public:
+  FakeItem(int64_t tokens, const void* key, absl::Time deadline = absl::InfiniteFuture())
+      : tokens_(tokens), key_(key), deadline_(deadline) {}
+  int64_t tokens() const override { return tokens_; }
+  const void* batch_key() const override { return key_; }
+  absl::Time deadline() const override { return deadline_; }
+  bool cancelled() const override { return gone; }
+  void Fail(const absl::Status& status) override {
+    ++failures;
+    failure = status;
+  }
+
+  bool gone = false;
+  int failures = 0;
+  absl::Status failure;
+
+ private:
+  int64_t tokens_;
+  const void* key_;
+  absl::Time deadline_;
+};
+
+class BatcherTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<FakeItem> Add(int64_t tokens, const void* key, absl::Time deadline = absl::InfiniteFuture()) {
+    auto item = std::make_shared<FakeItem>(tokens, key, deadline);
+    EXPECT_TRUE(batcher_.Submit({item}).ok());
+    return item;
+  }
+  static std::vector<int64_t> Sizes(const std::vector<std::shared_ptr<BatchItem>>& batch) {
+    std::vector<int64_t> sizes;
+    for (const auto& item : batch) sizes.push_back(item->tokens());
+    return sizes;
+  }
+
+  FakeClock clock_;
+  Batcher batcher_{clock_, {.batch_tokens = 100, .queued_tokens = 300}};
+  int a_ = 0, b_ = 0;  // two models
+};
+
+TEST_F(BatcherTest, FillsTheBudgetLongestFirstAndLeavesTheRest) {
+  Add(30, &a_), Add(60, &a_), Add(50, &a_), Add(10, &a_);
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(60, 30, 10));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(50));
+  EXPECT_EQ(batcher_.queued_tokens(), 0);
+}
+
+TEST_F(BatcherTest, ModelsTakeTurnsOldestFirst) {
+  Add(10, &a_), Add(20, &b_), Add(30, &a_);
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(30, 10));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(20));
+}
+
+TEST_F(BatcherTest, AnItemAboveTheBudgetGoesAlone) {
+  Add(250, &a_), Add(10, &a_);
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(250));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(10));
+}
+
+TEST_F(BatcherTest, AFullQueueTakesNothingOfARequest) {
+  Add(200, &a_);
+  auto first = std::make_shared<FakeItem>(60, &a_), second = std::make_shared<FakeItem>(60, &a_);
+  const absl::Status status = batcher_.Submit({first, second});
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(StatusReason(status), "QUEUE_FULL");
+  EXPECT_EQ(batcher_.queued_items(), 1);
+  EXPECT_EQ(first->failures + second->failures, 0);
+}
+
+TEST_F(BatcherTest, NobodyComputesForAClientThatLeftOrADeadlineThatPassed) {
+  auto gone = Add(10, &a_);
+  auto late = Add(20, &a_, clock_.Now() + absl::Seconds(1));
+  Add(30, &a_);
+  gone->gone = true;
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(30));
+  EXPECT_EQ(gone->failures, 1);
+  EXPECT_EQ(gone->failure.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(late->failures, 1);
+  EXPECT_EQ(late->failure.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(batcher_.queued_tokens(), 0);
+}
+
+TEST_F(BatcherTest, ShutDownFailsWhatIsQueuedOnceAndWakesTheDevice) {
+  auto item = Add(10, &a_);
+  batcher_.ShutDown();
+  batcher_.ShutDown();
+  EXPECT_EQ(item->failures, 1);
+  EXPECT_EQ(item->failure.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(batcher_.NextBatch(), SizeIs(0));
+  EXPECT_EQ(batcher_.Submit({std::make_shared<FakeItem>(1, &a_)}).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(BatcherTest, AWaitingDeviceWakesForTheFirstItem) {
+  absl::Notification done;
+  std::vector<int64_t> sizes;
+  std::thread device([&] {
+    sizes = Sizes(batcher_.NextBatch());
+    done.Notify();
+  });
+  Add(7, &a_);
+  done.WaitForNotification();
+  device.join();
+  EXPECT_THAT(sizes, ElementsAre(7));
+}
+
+}  // namespace
+}  // namespace engram::serve
