@@ -6,9 +6,9 @@
 #include <numeric>
 #include <utility>
 
+#include "ATen/TensorOperators.h"
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/empty.h"
-#include "ATen/ops/isfinite.h"
 #include "ATen/ops/softmax.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"

@@ -21,9 +21,8 @@ inline void Store(Half* p, int64_t i, float value) {
 // are differences to a maximum; below -87 the result is 0.
 inline float Exp(float x) {
   const float clamped = x < -87.0F ? -87.0F : (x > 88.0F ? 88.0F : x);
-  const float shifted = clamped * 1.44269504088896341F + 12582912.0F;  // 1.5 * 2^23: rounds to an integer in the low bits
-  const float n = shifted - 12582912.0F;
-  const float r = (clamped - n * 0.693359375F) + n * 2.12194440054690583e-4F;
+  const float n = __builtin_rintf(clamped * 1.44269504088896341F);
+  const float r = clamped - n * 0.69314718055994531F;
   float p = 1.0F / 5040.0F;
   p = p * r + 1.0F / 720.0F;
   p = p * r + 1.0F / 120.0F;
@@ -35,6 +34,36 @@ inline float Exp(float x) {
   const int32_t power = static_cast<int32_t>(n) + 127;
   const float result = p * __builtin_bit_cast(float, power << 23);
   return x < -87.0F ? 0.0F : result;
+}
+
+constexpr int kLanes = 16;
+
+// sum_i term(i) in kLanes interleaved partial sums: vectorises without leave to reorder, and the order is the same on every processor.
+template <typename Term>
+inline float Sum(int64_t count, const Term& term) {
+  float lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+  }
+  for (int lane = 0; i < count; ++i, ++lane) lanes[lane] += term(i);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+inline float Largest(const float* row, int64_t count) {
+  float lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = row[0];
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
+  }
+  for (; i < count; ++i) lanes[0] = row[i] > lanes[0] ? row[i] : lanes[0];
+  float largest = lanes[0];
+  for (int lane = 1; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  return largest;
 }
 
 template <typename T>
@@ -53,14 +82,11 @@ void LayerNormRow(const LayerNormArguments& a) {
     if (residual != nullptr) s += Load(residual, i);
     return s;
   };
-  float sum = 0;
-  for (int64_t i = 0; i < d; ++i) sum += value(i);
-  const float mean = sum / static_cast<float>(d);
-  float squares = 0;
-  for (int64_t i = 0; i < d; ++i) {
+  const float mean = Sum(d, value) / static_cast<float>(d);
+  const float squares = Sum(d, [&](int64_t i) {
     const float c = value(i) - mean;
-    squares += c * c;
-  }
+    return c * c;
+  });
   const float rstd = 1.0F / __builtin_sqrtf(squares / static_cast<float>(d) + a.eps);
   for (int64_t i = 0; i < d; ++i) {
     const float n = (value(i) - mean) * rstd;
@@ -78,13 +104,9 @@ void LayerNormGradientRow(const LayerNormGradientArguments& a) {
   const T* gamma = static_cast<const T*>(a.gamma);
   T* residual = static_cast<T*>(a.residual);
   T* x = static_cast<T*>(a.x);
-  float sum = 0, dot = 0;
-  for (int64_t i = 0; i < d; ++i) {
-    const float dn = Load(g, i) * Load(gamma, i);
-    sum += dn;
-    dot += dn * Load(normalized, i);
-  }
-  const float mean = sum / static_cast<float>(d), projection = dot / static_cast<float>(d);
+  const float mean = Sum(d, [&](int64_t i) { return Load(g, i) * Load(gamma, i); }) / static_cast<float>(d);
+  const float projection =
+      Sum(d, [&](int64_t i) { return Load(g, i) * Load(gamma, i) * Load(normalized, i); }) / static_cast<float>(d);
   for (int64_t i = 0; i < d; ++i) {
     const float ds = (Load(g, i) * Load(gamma, i) - mean - Load(normalized, i) * projection) * a.rstd;
     Store(residual, i, ds);
@@ -123,7 +145,6 @@ void CopyRows(const T* rows, int64_t stride, int64_t length, int64_t head_dim, f
 
 // products[r][j] = sum_c left[r][c] * transposed[c][j], for kRows rows of `left`, four vectors of j at a time.
 inline void RowsTimesTransposed(const float* left, int64_t head_dim, const float* transposed, int64_t padded, float* products) {
-  constexpr int kLanes = 16;
   for (int64_t j = 0; j < padded; j += kLanes) {
     float sums[kRows][kLanes] = {};
     for (int64_t c = 0; c < head_dim; ++c) {
@@ -201,13 +222,9 @@ void AttentionForward(const AttentionArguments& a) {
     const int64_t rows = length - t < kRows ? length - t : kRows;
     for (int64_t r = 0; r < rows; ++r) {
       float* row = weights + r * padded;
-      float largest = row[0];
-      for (int64_t j = 1; j < length; ++j) largest = row[j] > largest ? row[j] : largest;
-      float sum = 0;
-      for (int64_t j = 0; j < length; ++j) {
-        row[j] = Exp(row[j] - largest);
-        sum += row[j];
-      }
+      const float largest = Largest(row, length);
+      for (int64_t j = 0; j < length; ++j) row[j] = Exp(row[j] - largest);
+      const float sum = Sum(length, [&](int64_t j) { return row[j]; });
       const float inverse = 1.0F / sum;
       for (int64_t j = 0; j < length; ++j) row[j] *= inverse;
       if (a.logsumexp != nullptr) a.logsumexp[t + r] = largest + __builtin_logf(sum);
@@ -267,12 +284,11 @@ void AttentionBackward(const AttentionArguments& a) {
       const float logsumexp = a.logsumexp[t + r];
       const bool dropped = a.fill_mask != nullptr;
       if (dropped) a.fill_mask(a.context, t + r, mask);
-      float delta = 0;
-      for (int64_t j = 0; j < length; ++j) {
-        p[j] = Exp(p[j] - logsumexp);
-        if (dropped) dp[j] *= mask[j];
-        delta += p[j] * dp[j];
+      for (int64_t j = 0; j < length; ++j) p[j] = Exp(p[j] - logsumexp);
+      if (dropped) {
+        for (int64_t j = 0; j < length; ++j) dp[j] *= mask[j];
       }
+      const float delta = Sum(length, [&](int64_t j) { return p[j] * dp[j]; });
       for (int64_t j = 0; j < length; ++j) {
         dp[j] = p[j] * (dp[j] - delta);
         if (dropped) p[j] *= mask[j];

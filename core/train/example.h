@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/nn/packed_batch.h"
+
+namespace engram::train {
+
+// One tokenized training text. Immutable once made.
+struct TrainingExample {
+  nn::Sequence sequence;
+  int64_t label = -1;         // sequence classification: class number
+  std::vector<int64_t> tags;  // token classification: one tag number a token, ops::kIgnored where no loss is taken (special tokens, later
+                              // pieces of a word); else empty
+};
+
+}  // namespace engram::train
