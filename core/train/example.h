@@ -11,8 +11,8 @@ namespace engram::train {
 struct TrainingExample {
   nn::Sequence sequence;
   int64_t label = -1;         // sequence classification: class number
-  std::vector<int64_t> tags;  // token classification: one tag number a token, ops::kIgnored where no loss is taken (special tokens, later
-                              // pieces of a word); else empty
+  std::vector<int64_t> tags;  // token classification: one tag number a token, ops::kIgnored where no loss is taken
+                              // (special tokens, later pieces of a word); else empty
 };
 
 }  // namespace engram::train

@@ -1,0 +1,65 @@
+#pragma once
+
+// One packed batch with what its loss needs. What the loss is a mean over ("units"): texts in sequence classification,
+// tagged tokens in token classification, masked tokens in masked language modelling.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "core/base/status.h"
+#include "core/nn/model.h"
+#include "core/train/example.h"
+
+namespace engram::train {
+
+// Masked language modelling (Devlin et al., NAACL 2019): of the tokens that are not special, `probability` are
+// predicted; of those 80 % become the mask token, 10 % a random token, 10 % stay. Drawn anew for each micro-batch from
+// (seed, step).
+struct MaskingOptions {
+  int32_t mask_token_id = 0;
+  int32_t vocab_size = 0;
+  std::vector<int32_t> special_ids;  // never masked
+  double probability = 0.15;
+};
+
+// What is learned: the head `name` of the model, and how its loss is formed.
+struct TaskSpec {
+  std::string name;
+  nn::HeadKind kind = nn::HeadKind::kSequenceClassification;
+  int64_t labels = 0;                     // classes or tags; 0 for masked language modelling
+  std::optional<MaskingOptions> masking;  // set exactly for masked language modelling
+};
+
+struct MicroBatch {
+  nn::PackedBatch batch;
+  at::Tensor rows;                // int64 [R]: rows of the masked tokens; undefined for the other kinds
+  at::Tensor targets;             // int64 [n], [T] (ops::kIgnored where no loss is taken) or [R], on the model's device
+  int64_t units = 0;              // targets that count
+  std::vector<int64_t> examples;  // their numbers in the training set, in the order of the batch
+};
+
+// Packs examples[indices]. `step` is the micro-batch count that keys the masking; at least one token of a batch is
+// masked if any can be.
+absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const TrainingExample> examples,
+                                          std::span<const int64_t> indices, uint64_t seed, uint64_t step,
+                                          at::Device device);
+
+// INVALID_ARGUMENT naming "rows[i]" for an example that is empty, longer than `max_length`, or whose label or tags do
+// not fit the task.
+absl::Status ValidateExamples(const TaskSpec& task, std::span<const TrainingExample> examples, int64_t max_length);
+
+// Units of one pass over the examples (masked language modelling: the expected number, rounded, at least 1).
+int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> examples);
+
+struct LossResult {
+  double sum = 0;   // sum over units of the cross-entropy
+  at::Tensor grad;  // fp32, shape of the logits: `weight` times the gradient of the sum
+};
+// `weight` is 1 / (units of the whole optimizer step), so that accumulated gradients are those of the mean loss.
+LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight);
+
+}  // namespace engram::train
