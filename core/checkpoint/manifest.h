@@ -1,0 +1,101 @@
+#pragma once
+
+// engram.json: what a version is, beside the weights: where it comes from, which tasks it knows and with which labels,
+// how forgetting was prevented, what was measured, and the SHA-256 of every file, so that a damaged or tampered
+// directory never serves.
+//
+// A version directory: config.json, model.safetensors, the tokenizer's files (what `transformers` loads), engram.json,
+// and where there is something to keep heads.safetensors (the heads of all tasks but the default one) and
+// continual.safetensors (importance and anchors).
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/status.h"
+
+namespace engram::checkpoint {
+
+inline constexpr int64_t kManifestFormat = 1;
+inline constexpr const char* kManifestFile = "engram.json";
+inline constexpr const char* kConfigFile = "config.json";
+inline constexpr const char* kModelFile = "model.safetensors";
+inline constexpr const char* kHeadsFile = "heads.safetensors";
+inline constexpr const char* kContinualFile = "continual.safetensors";
+
+// One thing that the model learned.
+struct ManifestTask {
+  std::string name;                 // unique in the version
+  std::string kind;                 // "sequence_classification", "token_classification", "masked_language_model"
+  std::vector<std::string> labels;  // class number -> name, unique; empty exactly for a masked LM
+  std::string head_file;            // kModelFile or kHeadsFile
+  std::string head_prefix;          // the head's tensors are head_prefix + standard name in head_file; "" in kModelFile
+  std::string pooling = "standard";  // "standard" (the family's own head) or "mean"
+  std::string dataset;               // its name; empty if unknown
+  std::string dataset_digest;        // SHA-256 of what was trained on, or empty
+  int64_t training_examples = 0;
+
+  friend bool operator==(const ManifestTask&, const ManifestTask&) = default;
+};
+
+// Importance and anchors of one task (or of several merged into one) in continual.safetensors.
+struct ManifestConsolidation {
+  std::string task;               // a task's name, or "merged"
+  std::string fisher;             // kind: exact, sampled, empirical, batched, ...
+  int64_t samples = 0;            // texts that the importance is the mean of
+  int64_t training_examples = 0;  // N of the task: what a lambda of 1 Bayes unit stands for
+  double gamma = 1;               // decay that online methods apply to what they merge into, 0 to 1
+  std::string file = kContinualFile;
+
+  friend bool operator==(const ManifestConsolidation&, const ManifestConsolidation&) = default;
+};
+
+// Rows: after a task was learned, columns: the task measured. Absent: not measured (a task not learned yet).
+struct MetricsMatrix {
+  std::string metric = "accuracy";  // or "entity_f1", "perplexity"
+  std::vector<std::string> after, tasks;
+  std::vector<std::vector<std::optional<double>>> values;  // [after.size()][tasks.size()], finite
+
+  friend bool operator==(const MetricsMatrix&, const MetricsMatrix&) = default;
+};
+
+struct VersionManifest {
+  std::string model;
+  int64_t version = 0;              // from 1
+  std::optional<int64_t> parent;    // version that training started from; none: imported
+  std::string created;              // RFC 3339, UTC
+  std::string default_task;         // the task whose head model.safetensors holds; empty if none
+  std::vector<ManifestTask> tasks;  // in the order of the stream
+  std::string strategy = "naive";
+  std::map<std::string, std::string> strategy_options;
+  std::optional<double> lambda;        // of the last training
+  std::string lambda_units = "bayes";  // 1 is the Laplace posterior (N of the old task over N of the new one)
+  std::vector<ManifestConsolidation> consolidations;
+  std::vector<MetricsMatrix> metrics;           // one for each metric
+  std::map<std::string, uint64_t> seeds;        // by purpose
+  std::string base_model_digest;                // SHA-256 of the model.safetensors that the line began with
+  std::map<std::string, std::string> software;  // name -> version
+  std::map<std::string, std::string> files;     // relative path -> SHA-256 of every file but engram.json
+
+  friend bool operator==(const VersionManifest&, const VersionManifest&) = default;
+};
+
+// Everything that ParseManifest checks beyond the syntax: known kinds, unique names, sizes of the matrix, digests of 64
+// lower-case hexadecimal digits, heads and consolidations in files that are listed. INVALID_ARGUMENT names the field.
+absl::Status CheckManifest(const VersionManifest& manifest);
+
+// INVALID_ARGUMENT for another format number, unknown keys (the nearest known one is named), missing or impossible
+// values.
+absl::StatusOr<VersionManifest> ParseManifest(std::string_view text);
+// The text of engram.json; ParseManifest gives back an equal manifest. INVALID_ARGUMENT for what CheckManifest refuses.
+absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest);
+
+// engram.json of a version directory. NOT_FOUND if there is none.
+absl::StatusOr<VersionManifest> ReadManifest(const std::string& directory);
+// Fills manifest.files with the digests of what lies in `directory`, then writes engram.json there. Call it last.
+absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest);
+
+}  // namespace engram::checkpoint
