@@ -20,6 +20,8 @@
 #include "core/continual/importance_sink.h"
 #include "core/nn/model_io.h"
 #include "core/nn/ops.h"
+#include "core/train/adamw.h"
+#include "core/train/schedule.h"
 #include "nlohmann/json.hpp"
 
 namespace engram {
@@ -72,6 +74,25 @@ void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std
   AddSlices(model, fisher, "fisher.", results);
 }
 
+// AdamW on one batch, linear schedule with 4 steps of warm-up, clipping at 1.
+absl::Status TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& targets, int steps, double lr) {
+  std::vector<nn::SlotId> slots = model.EncoderSlots();
+  for (const nn::SlotId slot : model.HeadSlots("task")) slots.push_back(slot);
+  train::AdamW optimizer(model.parameters(), slots, {});
+  nn::AccumulateSink sink(&model.parameters());
+  for (int step = 0; step < steps; ++step) {
+    model.parameters().ZeroGradients();
+    const auto tape = nn::Model::NewTape();
+    const at::Tensor logits =
+        model.Head("task", model.Encode(batch, std::nullopt, tape.get()), batch, at::Tensor(), std::nullopt, tape.get());
+    const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
+    model.Backward(nn::ops::CrossEntropy(logits, targets, at::Tensor()).grad / counted, *tape, sink);
+    const double clip = std::min(1.0, 1.0 / (optimizer.GradientNorm() + 1e-6));
+    optimizer.Step(lr * train::ScheduleFactor(train::ScheduleKind::kLinear, step, 4, steps), clip, {});
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   nn::LoadOptions options;
   options.precision = spec.at("precision") == "bf16" ? nn::Precision::kBFloat16 : nn::Precision::kFloat32;
@@ -112,6 +133,10 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
     if (const std::string kind = spec.value("importance", ""); !kind.empty()) {
       AddImportance(model, head, kind, batch, logits, targets, *tape, results);
     }
+  }
+  if (const int steps = spec.value("steps", 0); steps > 0) {
+    ENGRAM_RETURN_IF_ERROR(TrainSteps(model, batch, at::tensor(spec.at("targets").get<std::vector<int64_t>>()), steps, spec.at("lr")));
+    AddSlices(model, model.parameters().weights(), "weight.", results);
   }
   if (const std::string save = spec.value("save", ""); !save.empty()) {
     std::vector<std::string> labels;
