@@ -1,135 +1,157 @@
 #include "core/checkpoint/model_config.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 #include <optional>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "nlohmann/json.hpp"
+#include "core/checkpoint/model_config_keys.h"
+#include "core/checkpoint/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
-// Keys that change nothing an encoder computes: provenance, training aids, generation defaults.
-const std::set<std::string>& HarmlessKeys() {
-  static const std::set<std::string> keys = {
-      "_name_or_path", "_attn_implementation_autoset", "_commit_hash", "architectures", "bos_token_id", "eos_token_id", "sep_token_id",
-      "cls_token_id", "mask_token_id", "dtype", "torch_dtype", "finetuning_task", "gradient_checkpointing", "id2label", "label2id",
-      "language", "name", "num_labels", "problem_type", "return_dict", "tie_word_embeddings", "tie_weights_", "transformers_version",
-      "use_cache", "output_past", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-      "pooler_size_per_head", "pooler_type", "qa_dropout", "seq_classif_dropout", "classifier_dropout", "output_attentions",
-      "output_hidden_states", "model_type", "hidden_dropout", "sinusoidal_pos_embds", "torchscript", "pruned_heads", "attn_implementation"};
-  return keys;
-}
+constexpr std::string_view kModelTypes = "Engram reads bert, roberta, xlm-roberta and distilbert";
 
 // One family's spelling of the numbers that matter.
 struct Spelling {
-  const char *hidden_size, *layers, *heads, *intermediate_size, *act, *hidden_dropout, *attention_dropout, *classifier_dropout;
+  const char *hidden_size, *layers, *heads, *intermediate_size, *act, *hidden_dropout, *attention_dropout,
+      *classifier_dropout;
 };
-constexpr Spelling kBertSpelling = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-                                    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"};
-constexpr Spelling kDistilSpelling = {"dim", "n_layers", "n_heads", "hidden_dim", "activation", "dropout", "attention_dropout", "seq_classif_dropout"};
+constexpr Spelling kBertSpelling = {
+    "hidden_size", "num_hidden_layers",   "num_attention_heads",          "intermediate_size",
+    "hidden_act",  "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"};
+constexpr Spelling kDistilSpelling = {"dim",        "n_layers", "n_heads",           "hidden_dim",
+                                      "activation", "dropout",  "attention_dropout", "seq_classif_dropout"};
 
-class Reader {
+// Reads the members of config.json, where null means absent, and remembers which it was asked for.
+class ConfigReader {
  public:
-  explicit Reader(const Json& json) : json_(json) {}
+  explicit ConfigReader(const Json& json) : json_(json) {}
+
+  // The member; nullptr if it is absent or null.
+  const Json* Find(const char* key) {
+    known_.insert(key);
+    auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
 
   absl::Status Integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> absent, int64_t& out) {
-    used_.insert(key);
-    if (!json_.contains(key) || json_[key].is_null()) {
+    const Json* value = Find(key);
+    if (value == nullptr) {
       if (!absent) return InvalidField(key, "is missing from config.json");
       out = *absent;
       return absl::OkStatus();
     }
-    if (!json_[key].is_number_integer()) return InvalidField(key, "must be an integer in config.json");
-    out = json_[key].get<int64_t>();
-    if (out < low || out > high) return InvalidField(key, absl::StrCat("is ", out, " in config.json; it must lie in [", low, ", ", high, "]"));
+    // An unsigned value above the largest int64 would wrap in get<int64_t>.
+    const bool huge = value->is_number_unsigned() &&
+                      value->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    if (!value->is_number_integer() || huge || value->get<int64_t>() < low || value->get<int64_t>() > high) {
+      return InvalidField(
+          key, absl::StrCat("is ", Shown(*value), " in config.json; it must be an integer from ", low, " to ", high));
+    }
+    out = value->get<int64_t>();
     return absl::OkStatus();
   }
 
   absl::Status Real(const char* key, double low, double high, double absent, double& out) {
-    used_.insert(key);
-    if (!json_.contains(key) || json_[key].is_null()) {
-      out = absent;
-      return absl::OkStatus();
+    const Json* value = Find(key);
+    out = absent;
+    if (value == nullptr) return absl::OkStatus();
+    if (!value->is_number() || !(value->get<double>() >= low && value->get<double>() <= high)) {
+      return InvalidField(
+          key, absl::StrCat("is ", Shown(*value), " in config.json; it must be a number from ", low, " to ", high));
     }
-    if (!json_[key].is_number()) return InvalidField(key, "must be a number in config.json");
-    out = json_[key].get<double>();
-    if (!(out >= low && out <= high)) return InvalidField(key, absl::StrCat("is ", out, " in config.json; it must lie in [", low, ", ", high, "]"));
+    out = value->get<double>();
     return absl::OkStatus();
   }
 
-  // A key that may only have one value (or be absent).
-  absl::Status Only(const char* key, const Json& allowed, const char* why) {
-    used_.insert(key);
-    if (!json_.contains(key) || json_[key].is_null() || json_[key] == allowed) return absl::OkStatus();
-    return InvalidField(key, absl::StrCat("is ", json_[key].dump(), " in config.json: ", why));
+  // A key that may only be absent or have this value.
+  absl::Status Only(const char* key, const Json& allowed, std::string_view why) {
+    const Json* value = Find(key);
+    if (value == nullptr || *value == allowed) return absl::OkStatus();
+    return InvalidField(key, absl::StrCat("is ", Shown(*value), " in config.json: ", AbslView(why)));
+  }
+
+  // Another name for a number that was read as `key`.
+  absl::Status SameAs(const char* alias, const char* key, int64_t expected) {
+    const Json* value = Find(alias);
+    if (value == nullptr || *value == Json(expected)) return absl::OkStatus();
+    return InvalidField(alias,
+                        absl::StrCat("is ", Shown(*value), " in config.json and contradicts ", key, " ", expected));
   }
 
   absl::Status RefuseUnknown() const {
+    std::set<std::string> known = HarmlessConfigKeys();
+    known.insert(known_.begin(), known_.end());
     for (const auto& [key, value] : json_.items()) {
-      if (!used_.contains(key) && !HarmlessKeys().contains(key)) {
-        return InvalidField(key, "config.json has this key, which Engram does not know; remove it if it changes nothing in the encoder");
-      }
+      if (known.contains(key)) continue;
+      const std::string nearest = NearestName(key, known);
+      return InvalidField(Quoted(key),
+                          absl::StrCat("config.json has this key, which Engram does not know",
+                                       nearest.empty() ? "" : absl::StrCat(" (the nearest known one is ", nearest, ")"),
+                                       "; remove it if it changes nothing in the encoder"));
     }
     return absl::OkStatus();
   }
 
-  void Use(const char* key) { used_.insert(key); }
+  static std::string Shown(const Json& value) {
+    return Quoted(value.is_string() ? value.get<std::string>()
+                                    : value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
 
  private:
   const Json& json_;
-  std::set<std::string> used_;
+  std::set<std::string> known_;
 };
 
-absl::Status ReadFamily(const Json& json, ModelConfig& config) {
-  if (!json.contains("model_type") || !json["model_type"].is_string()) {
-    return InvalidField("model_type", "is missing from config.json; Engram reads bert, roberta, xlm-roberta and distilbert");
-  }
-  config.model_type = json["model_type"].get<std::string>();
-  if (config.model_type == "bert") {
+absl::Status ReadFamily(ConfigReader& reader, ModelConfig& config) {
+  const Json* type = reader.Find("model_type");
+  if (type == nullptr)
+    return InvalidField("model_type", absl::StrCat("is missing from config.json; ", AbslView(kModelTypes)));
+  if (*type == "bert") {
     config.family = ModelFamily::kBert;
-  } else if (config.model_type == "roberta" || config.model_type == "xlm-roberta") {
+  } else if (*type == "roberta" || *type == "xlm-roberta") {
     config.family = ModelFamily::kRoberta;
-  } else if (config.model_type == "distilbert") {
+  } else if (*type == "distilbert") {
     config.family = ModelFamily::kDistilBert;
   } else {
-    return InvalidField("model_type", absl::StrCat("is \"", config.model_type, "\"; Engram reads bert, roberta, xlm-roberta and distilbert"));
+    return InvalidField("model_type", absl::StrCat("is ", ConfigReader::Shown(*type), "; ", AbslView(kModelTypes)));
   }
+  config.model_type = type->get<std::string>();
   return absl::OkStatus();
 }
 
-absl::Status ReadNumbers(const Json& json, Reader& reader, ModelConfig& config) {
+absl::Status ReadSizes(ConfigReader& reader, const Spelling& spelling, ModelConfig& config) {
   const bool distil = config.family == ModelFamily::kDistilBert;
-  const Spelling& spelling = distil ? kDistilSpelling : kBertSpelling;
   ENGRAM_RETURN_IF_ERROR(reader.Integer("vocab_size", 1, kMaxVocabulary, std::nullopt, config.vocab_size));
   ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.hidden_size, 1, kMaxWidth, std::nullopt, config.hidden_size));
   ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.layers, 1, kMaxLayers, std::nullopt, config.layers));
   ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.heads, 1, kMaxWidth, std::nullopt, config.heads));
-  ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.intermediate_size, 1, kMaxWidth, std::nullopt, config.intermediate_size));
-  ENGRAM_RETURN_IF_ERROR(reader.Integer("max_position_embeddings", 1, kMaxPositions, 512, config.max_position_embeddings));
+  ENGRAM_RETURN_IF_ERROR(
+      reader.Integer(spelling.intermediate_size, 1, kMaxWidth, std::nullopt, config.intermediate_size));
+  ENGRAM_RETURN_IF_ERROR(
+      reader.Integer("max_position_embeddings", 1, kMaxPositions, std::nullopt, config.max_position_embeddings));
   if (!distil) ENGRAM_RETURN_IF_ERROR(reader.Integer("type_vocab_size", 1, 1024, 2, config.type_vocab_size));
   const int64_t default_pad = config.family == ModelFamily::kRoberta ? 1 : 0;
   ENGRAM_RETURN_IF_ERROR(reader.Integer("pad_token_id", 0, kMaxVocabulary, default_pad, config.pad_token_id));
-  ENGRAM_RETURN_IF_ERROR(reader.Real("layer_norm_eps", 1e-30, 1.0, 1e-12, config.layer_norm_eps));
-  ENGRAM_RETURN_IF_ERROR(reader.Real("initializer_range", 0, 10, 0.02, config.initializer_range));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.hidden_dropout, 0, 0.99, 0.1, config.hidden_dropout));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.attention_dropout, 0, 0.99, 0.1, config.attention_dropout));
-  ENGRAM_RETURN_IF_ERROR(
-      reader.Real(spelling.classifier_dropout, 0, 0.99, distil ? 0.2 : config.hidden_dropout, config.classifier_dropout));
-  reader.Use(spelling.act);
-  if (json.contains(spelling.act)) {
-    static const std::set<std::string> known = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"};
-    if (!json[spelling.act].is_string() || !known.contains(json[spelling.act].get<std::string>())) {
-      return InvalidField(spelling.act, absl::StrCat("is ", json[spelling.act].dump(), "; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu"));
-    }
-    config.hidden_act = json[spelling.act].get<std::string>();
+  if (distil) {
+    ENGRAM_RETURN_IF_ERROR(reader.SameAs("hidden_size", spelling.hidden_size, config.hidden_size));
+    ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_hidden_layers", spelling.layers, config.layers));
+    ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_attention_heads", spelling.heads, config.heads));
   }
   if (config.hidden_size % config.heads != 0) {
-    return InvalidField(spelling.heads, absl::StrCat(config.heads, " does not divide ", spelling.hidden_size, " ", config.hidden_size));
+    return InvalidField(spelling.heads,
+                        absl::StrCat(config.heads, " does not divide ", spelling.hidden_size, " ", config.hidden_size));
+  }
+  if (config.pad_token_id >= config.vocab_size) {
+    return InvalidField("pad_token_id",
+                        absl::StrCat("is ", config.pad_token_id, ", outside of a vocabulary of ", config.vocab_size));
   }
   if (config.family == ModelFamily::kRoberta && config.max_position_embeddings <= config.pad_token_id + 1) {
     return InvalidField("max_position_embeddings", "leaves no position after pad_token_id");
@@ -137,86 +159,189 @@ absl::Status ReadNumbers(const Json& json, Reader& reader, ModelConfig& config) 
   return absl::OkStatus();
 }
 
-absl::Status ReadLabels(const Json& json, ModelConfig& config) {
-  if (json.contains("id2label") && !json["id2label"].is_null()) {
-    const Json& map = json["id2label"];
-    if (!map.is_object() || map.size() > static_cast<size_t>(kMaxLabels)) return InvalidField("id2label", "must be an object from class number to name");
-    for (size_t id = 0; id < map.size(); ++id) {
-      const std::string key = std::to_string(id);
-      if (!map.contains(key) || !map[key].is_string()) return InvalidField("id2label", absl::StrCat("has no name for class ", id));
-      config.labels.push_back(map[key].get<std::string>());
+absl::Status ReadNumbers(ConfigReader& reader, ModelConfig& config) {
+  const bool distil = config.family == ModelFamily::kDistilBert;
+  const Spelling& spelling = distil ? kDistilSpelling : kBertSpelling;
+  ENGRAM_RETURN_IF_ERROR(ReadSizes(reader, spelling, config));
+  ENGRAM_RETURN_IF_ERROR(reader.Real("layer_norm_eps", 1e-30, 1.0, 1e-12, config.layer_norm_eps));
+  ENGRAM_RETURN_IF_ERROR(reader.Real("initializer_range", 0, 10, 0.02, config.initializer_range));
+  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.hidden_dropout, 0, 0.99, 0.1, config.hidden_dropout));
+  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.attention_dropout, 0, 0.99, 0.1, config.attention_dropout));
+  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.classifier_dropout, 0, 0.99, distil ? 0.2 : config.hidden_dropout,
+                                     config.classifier_dropout));
+  const Json* act = reader.Find(spelling.act);
+  if (act == nullptr) return absl::OkStatus();
+  static const std::set<std::string> known = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"};
+  if (!act->is_string() || !known.contains(act->get<std::string>())) {
+    return InvalidField(spelling.act, absl::StrCat("is ", ConfigReader::Shown(*act),
+                                                   "; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu"));
+  }
+  config.hidden_act = act->get<std::string>();
+  return absl::OkStatus();
+}
+
+// Features that would change what the encoder computes and are not implemented.
+absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config) {
+  ENGRAM_RETURN_IF_ERROR(reader.Only("position_embedding_type", "absolute", "only absolute positions are implemented"));
+  ENGRAM_RETURN_IF_ERROR(reader.Only("is_decoder", false, "decoders are not encoders"));
+  ENGRAM_RETURN_IF_ERROR(reader.Only("add_cross_attention", false, "cross-attention is not implemented"));
+  ENGRAM_RETURN_IF_ERROR(reader.Only("is_encoder_decoder", false, "only encoders are implemented"));
+  if (const Json* pruned = reader.Find("pruned_heads"); pruned != nullptr && !pruned->empty()) {
+    return InvalidField("pruned_heads", "names pruned attention heads in config.json; they are not implemented");
+  }
+  if (reader.Find("quantization_config") != nullptr) {
+    return InvalidField("quantization_config", "the weights are quantized; import the original model");
+  }
+  if (reader.Find("auto_map") != nullptr)
+    return InvalidField("auto_map", "the model asks for code of its own, which is never run");
+  if (const Json* sinusoidal = reader.Find("sinusoidal_pos_embds");
+      sinusoidal != nullptr && !sinusoidal->is_boolean()) {
+    return InvalidField("sinusoidal_pos_embds", "must be true or false in config.json");
+  }
+  // Embedding and decoder are one parameter here; a masked LM that keeps two would lose one.
+  const bool masked_lm = std::any_of(config.architectures.begin(), config.architectures.end(),
+                                     [](const std::string& name) { return name.ends_with("ForMaskedLM"); });
+  const Json* tied = reader.Find("tie_word_embeddings");
+  if (masked_lm && tied != nullptr && *tied != Json(true)) {
+    return InvalidField("tie_word_embeddings",
+                        "a masked LM whose decoder is not tied to the embedding is not implemented");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadArchitectures(ConfigReader& reader, ModelConfig& config) {
+  const Json* names = reader.Find("architectures");
+  if (names == nullptr) return absl::OkStatus();
+  if (!names->is_array() || names->size() > 16)
+    return InvalidField("architectures", "must be a short list of class names in config.json");
+  constexpr std::string_view kPrefixes[] = {"Bert", "Roberta", "DistilBert"};
+  for (const Json& name : *names) {
+    if (!name.is_string()) return InvalidField("architectures", "must be a short list of class names in config.json");
+    const std::string text = name.get<std::string>();
+    const bool xlm = config.family == ModelFamily::kRoberta && text.starts_with("XLMRoberta");
+    if (!xlm && !text.starts_with(kPrefixes[static_cast<int>(config.family)])) {
+      return InvalidField("architectures",
+                          absl::StrCat("names ", Quoted(text), ", which contradicts model_type ", config.model_type));
     }
+    config.architectures.push_back(text);
   }
-  if (json.contains("num_labels") && json["num_labels"].is_number_integer() && !config.labels.empty() &&
-      json["num_labels"].get<int64_t>() != static_cast<int64_t>(config.labels.size())) {
-    return InvalidField("num_labels", absl::StrCat("is ", json["num_labels"].dump(), " but id2label names ", config.labels.size(), " classes"));
+  return absl::OkStatus();
+}
+
+absl::Status ReadIdToLabel(ConfigReader& reader, ModelConfig& config) {
+  const Json* map = reader.Find("id2label");
+  if (map == nullptr) return absl::OkStatus();
+  if (!map->is_object() || map->size() > static_cast<size_t>(kMaxLabels)) {
+    return InvalidField(
+        "id2label", absl::StrCat("must be an object from class number to name, with at most ", kMaxLabels, " classes"));
   }
-  if (!json.contains("label2id") || json["label2id"].is_null()) return absl::OkStatus();
-  const Json& inverse = json["label2id"];
-  if (!inverse.is_object() || (!config.labels.empty() && inverse.size() != config.labels.size())) {
-    return InvalidField("label2id", "does not name the classes that id2label names");
-  }
-  for (size_t id = 0; id < config.labels.size(); ++id) {
-    if (!inverse.contains(config.labels[id]) || inverse[config.labels[id]] != Json(id)) {
-      return InvalidField("label2id", absl::StrCat("contradicts id2label on class ", id, " (", config.labels[id], ")"));
+  std::set<std::string> seen;
+  for (size_t id = 0; id < map->size(); ++id) {
+    auto name = map->find(std::to_string(id));
+    if (name == map->end() || !name->is_string())
+      return InvalidField("id2label", absl::StrCat("has no name for class ", id));
+    config.labels.push_back(name->get<std::string>());
+    if (!seen.insert(config.labels.back()).second) {
+      return InvalidField("id2label", absl::StrCat("gives the name ", Quoted(config.labels.back()), " to two classes"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Json> ParseObject(const std::string& text, const char* field) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object()) return InvalidField(field, "is not a JSON object");
-  return json;
+absl::Status ReadLabels(ConfigReader& reader, ModelConfig& config) {
+  ENGRAM_RETURN_IF_ERROR(ReadIdToLabel(reader, config));
+  const int64_t classes = static_cast<int64_t>(config.labels.size());
+  for (const char* key : {"num_labels", "_num_labels"}) {
+    int64_t stated = 0;
+    ENGRAM_RETURN_IF_ERROR(reader.Integer(key, 0, kMaxLabels, classes, stated));
+    if (classes > 0 && stated != classes) {
+      return InvalidField(key, absl::StrCat("is ", stated, " but id2label names ", classes, " classes"));
+    }
+  }
+  const Json* inverse = reader.Find("label2id");
+  if (inverse == nullptr) return absl::OkStatus();
+  if (!inverse->is_object() || (classes > 0 && inverse->size() != config.labels.size())) {
+    return InvalidField("label2id", "does not name the classes that id2label names");
+  }
+  for (size_t id = 0; id < config.labels.size(); ++id) {
+    auto found = inverse->find(config.labels[id]);
+    if (found == inverse->end() || *found != Json(id)) {
+      return InvalidField("label2id",
+                          absl::StrCat("contradicts id2label on class ", id, " (", Quoted(config.labels[id]), ")"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
-  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseObject(text, "config.json"));
+  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, "config.json"));
   ModelConfig config;
-  Reader reader(json);
-  ENGRAM_RETURN_IF_ERROR(ReadFamily(json, config));
-  ENGRAM_RETURN_IF_ERROR(ReadNumbers(json, reader, config));
-  ENGRAM_RETURN_IF_ERROR(reader.Only("position_embedding_type", "absolute", "only absolute positions are implemented"));
-  ENGRAM_RETURN_IF_ERROR(reader.Only("is_decoder", false, "decoders are not encoders"));
-  ENGRAM_RETURN_IF_ERROR(reader.Only("add_cross_attention", false, "cross-attention is not implemented"));
-  ENGRAM_RETURN_IF_ERROR(reader.Only("is_encoder_decoder", false, "only encoders are implemented"));
-  ENGRAM_RETURN_IF_ERROR(reader.Only("chunk_size_feed_forward", 0, "chunked feed-forward layers are not implemented"));
-  ENGRAM_RETURN_IF_ERROR(ReadLabels(json, config));
-  if (json.contains("architectures") && json["architectures"].is_array()) {
-    for (const Json& name : json["architectures"]) {
-      if (name.is_string()) config.architectures.push_back(name.get<std::string>());
-    }
-  }
+  ConfigReader reader(json);
+  ENGRAM_RETURN_IF_ERROR(ReadFamily(reader, config));
+  ENGRAM_RETURN_IF_ERROR(ReadArchitectures(reader, config));
+  ENGRAM_RETURN_IF_ERROR(RefuseUnimplemented(reader, config));
+  ENGRAM_RETURN_IF_ERROR(ReadNumbers(reader, config));
+  ENGRAM_RETURN_IF_ERROR(ReadLabels(reader, config));
   ENGRAM_RETURN_IF_ERROR(reader.RefuseUnknown());
   return config;
 }
 
 absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const std::string& architecture,
                                               const std::vector<std::string>& labels) {
-  ENGRAM_ASSIGN_OR_RETURN(Json json, ParseObject(original, "config.json"));
-  json["architectures"] = {architecture};
-  for (const char* key : {"id2label", "label2id", "problem_type", "num_labels"}) json.erase(key);
-  if (!labels.empty()) {
-    for (size_t id = 0; id < labels.size(); ++id) {
-      json["id2label"][std::to_string(id)] = labels[id];
-      json["label2id"][labels[id]] = id;
-    }
+  using Ordered = nlohmann::ordered_json;
+  ENGRAM_ASSIGN_OR_RETURN(Ordered json, ParseStrictOrderedObject(original, "config.json"));
+  if (labels.size() > static_cast<size_t>(kMaxLabels))
+    return InvalidField("labels", absl::StrCat("at most ", kMaxLabels, " classes are possible"));
+  json["architectures"] = Ordered::array({architecture});
+  for (const char* key : {"num_labels", "_num_labels", "torch_dtype", "id2label", "label2id", "problem_type"})
+    json.erase(key);
+  json["dtype"] = "float32";
+  if (labels.empty()) return RenderJson(json, "config.json");
+  std::set<std::string> seen;
+  Ordered id2label = Ordered::object(), label2id = Ordered::object();
+  for (size_t id = 0; id < labels.size(); ++id) {
+    if (labels[id].empty()) return InvalidField("labels", absl::StrCat("class ", id, " has an empty name"));
+    if (!seen.insert(labels[id]).second)
+      return InvalidField("labels", absl::StrCat("the name ", Quoted(labels[id]), " is given to two classes"));
+    // Appended as to a vector: the ordered map's own insertion searches all keys each time.
+    id2label.get_ref<Ordered::object_t&>().emplace_back(std::to_string(id), labels[id]);
+    label2id.get_ref<Ordered::object_t&>().emplace_back(labels[id], id);
   }
-  return json.dump(2) + "\n";
+  json["id2label"] = std::move(id2label);
+  json["label2id"] = std::move(label2id);
+  if (architecture.ends_with("ForSequenceClassification")) json["problem_type"] = "single_label_classification";
+  return RenderJson(json, "labels");
 }
 
 absl::StatusOr<PoolingMode> ParsePoolingConfig(const std::string& text) {
-  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseObject(text, "1_Pooling/config.json"));
-  const auto is_set = [&](const char* key) { return json.contains(key) && json[key].is_boolean() && json[key].get<bool>(); };
-  const bool mean = is_set("pooling_mode_mean_tokens"), first = is_set("pooling_mode_cls_token");
+  constexpr const char* kFile = "1_Pooling/config.json";
+  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, kFile));
+  ObjectReader reader(json, kFile);
+  bool mean = false, first = false;
   for (const auto& [key, value] : json.items()) {
-    if (key.starts_with("pooling_mode") && value == Json(true) && key != "pooling_mode_mean_tokens" && key != "pooling_mode_cls_token") {
-      return InvalidField(key, "this pooling is not implemented; use mean or cls");
+    if (!key.starts_with("pooling_mode_")) continue;
+    reader.Optional(key);
+    if (!value.is_boolean()) reader.Fail(key, "must be true or false");
+    if (value != Json(true)) continue;
+    if (key == "pooling_mode_mean_tokens") {
+      mean = true;
+    } else if (key == "pooling_mode_cls_token") {
+      first = true;
+    } else {
+      reader.Fail(key, "this pooling is not implemented; use mean or cls");
     }
   }
-  if (mean && first) return InvalidField("pooling_mode_cls_token", "contradicts pooling_mode_mean_tokens: both are set");
+  if (const Json* mode = reader.Optional("pooling_mode"); mode != nullptr) {
+    mean = mean || *mode == "mean";
+    first = first || *mode == "cls";
+    if (*mode != "mean" && *mode != "cls")
+      reader.Fail("pooling_mode", "must be mean or cls; other poolings are not implemented");
+  }
+  if (mean && first) reader.Fail("pooling_mode_cls_token", "contradicts the mean pooling: both are set");
+  for (const char* key : {"word_embedding_dimension", "embedding_dimension", "include_prompt"}) reader.Optional(key);
+  ENGRAM_RETURN_IF_ERROR(reader.Finish());
   return mean ? PoolingMode::kMean : first ? PoolingMode::kFirstToken : PoolingMode::kUnspecified;
 }
 

@@ -140,7 +140,7 @@ ObjectReader::ObjectReader(const nlohmann::json& json, std::string path) : json_
 }
 
 std::string ObjectReader::Field(std::string_view key) const {
-  return path_.empty() ? std::string(key) : absl::StrCat(path_, ".", key);
+  return path_.empty() ? std::string(key) : absl::StrCat(path_, ".", AbslView(key));
 }
 
 void ObjectReader::Fail(std::string_view key, std::string_view message) { Fail(InvalidField(Field(key), message)); }

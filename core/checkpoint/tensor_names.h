@@ -56,7 +56,7 @@ struct TensorMatch {
 };
 
 // Finds `expected` in a file. One INVALID_ARGUMENT lists everything that is wrong: missing tensors, those of another
-// shape or of a dtype that is no float (F16, BF16, F32, F64 are read), those saved under two names, and those that
+// shape or of a dtype that is not read (F16, BF16 and F32 are read), those saved under two names, and those that
 // belong to neither the encoder nor a known head (at most 20 names of each sort, and how many there are). The result
 // points into `file`.
 absl::StatusOr<TensorMatch> MatchTensors(ModelFamily family, const std::vector<ExpectedTensor>& expected,

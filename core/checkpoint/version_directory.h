@@ -3,6 +3,7 @@
 // Version directories: digests of their files, verification, and publication that a crash or a full disk cannot leave
 // half done.
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -25,25 +26,9 @@ absl::Status VerifyFiles(const std::string& directory, const VersionManifest& ma
 // may not survive power loss).
 absl::Status PublishDirectory(const std::string& staging, const std::string& target);
 
-// Removes `staging` (with whatever a failed attempt left), makes it anew, lets `fill` write into it and publishes it.
-// Whatever fails, RESOURCE_EXHAUSTED on a full disk included, `staging` is removed again and `target` does not exist.
-template <typename Fill>
-absl::Status BuildAndPublish(const std::string& staging, const std::string& target, const Fill& fill);
-
-}  // namespace engram::checkpoint
-
-#include "core/base/files.h"
-
-namespace engram::checkpoint {
-
-template <typename Fill>
-absl::Status BuildAndPublish(const std::string& staging, const std::string& target, const Fill& fill) {
-  ENGRAM_RETURN_IF_ERROR(RemoveTree(staging));
-  absl::Status status = MakeDirectories(staging);
-  if (status.ok()) status = fill(staging);
-  if (status.ok()) status = PublishDirectory(staging, target);
-  if (!status.ok()) RemoveTree(staging).IgnoreError();
-  return status;
-}
+// Removes `staging` (whatever a failed attempt left), makes it anew, lets `fill` write into it and publishes it.
+// Whatever fails, a full disk (RESOURCE_EXHAUSTED) included, `staging` is removed again and `target` does not exist.
+absl::Status BuildAndPublish(const std::string& staging, const std::string& target,
+                             const std::function<absl::Status(const std::string& directory)>& fill);
 
 }  // namespace engram::checkpoint
