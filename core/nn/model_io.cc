@@ -171,6 +171,7 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   ENGRAM_ASSIGN_OR_RETURN(loaded.config, checkpoint::ParseModelConfig(loaded.config_text));
   ENGRAM_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(directory + "/model.safetensors"));
   EncoderConfig config = ToEncoderConfig(loaded.config);
+  if (options.dropout) config.hidden_dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
   const CanonicalTensors tensors = Canonical(file, config.family);
   const bool file_pooler = tensors.contains("pooler.dense.weight");
   config.has_pooler = config.family == Family::kBert && (file_pooler || options.need_pooler);

@@ -36,6 +36,7 @@ struct LoadOptions {
   Precision precision = Precision::kFloat32;
   std::optional<FileHead> head;  // load this head from model.safetensors under transformers' standard names
   bool need_pooler = false;      // draw a pooler (seed 0) if the file has none: the standard BERT sequence head stands on it
+  std::optional<double> dropout;  // replaces the hidden, attention and classifier dropout of config.json; the file stays as it is
 };
 
 // Reads a directory. Encoder tensors may carry the family's prefix ("bert.") and the old names gamma and beta; F32, F16 and BF16 are
