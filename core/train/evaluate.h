@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/nn/model.h"
 #include "core/train/example.h"
@@ -57,6 +58,7 @@ struct EvaluateOptions {
   TokenMetric token_metric;  // optional
   // Called after each batch with (examples done, examples in all); a false answer cancels with CANCELLED. Optional.
   std::function<bool(int64_t, int64_t)> progress;
+  const Clock* clock = &Clock::Real();
 };
 
 // INVALID_ARGUMENT without examples.

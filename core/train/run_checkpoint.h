@@ -1,39 +1,56 @@
 #pragma once
 
-// The checkpoint of a run: everything that the next step depends on. Written so that a crash leaves the old one or the
-// new one whole.
+// The checkpoint of a run: everything that the next step depends on and that is no function of (options, examples,
+// seed, step). One safetensors file, replaced whole, so that a crash at any moment leaves the old checkpoint or the new
+// one.
+//   weights, first_moment, second_moment   fp32 [N]
+//   best_weights                           fp32 [N], with early stopping after the first evaluation
+//   strategy.<name>                        what the strategy saved
+//   metadata "run": JSON of RunState; metadata "strategy.<name>": the strategy's values
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "core/base/status.h"
+#include "core/train/strategy.h"
 
 namespace engram::train {
 
-// Small numbers of the loop; random numbers need none, they are functions of (seed, step).
+// Where the loop stands.
 struct RunState {
-  int64_t step = 0;  // optimizer steps done
-  int64_t evaluations_without_gain = 0, dead_penalty_steps = 0;
-  double best_validation_loss = 0;
-  std::vector<double> reference_losses;
+  int64_t epoch = 0;          // from 0
+  int64_t step_in_epoch = 0;  // the next one
+  int64_t step = 0;           // optimizer steps done
+  int64_t micro_batch = 0;    // micro-batches done
+  int64_t tokens = 0;
+  double epoch_loss = 0;  // sum over the epoch's units so far
+  int64_t epoch_units = 0;
+  double last_epoch_loss = 0;  // mean of the last whole epoch
+  bool has_best = false;
+  double best_score = 0, best_loss = 0;
+  int64_t evaluations_without_gain = 0;
+  std::vector<int64_t>
+      dead_steps;  // for each penalty: steps of moving weights since the start in which it was 0; -1: it has acted
+  bool dead_penalty = false;
+  std::vector<double> divergence;  // DivergenceDetector::State
 };
 
 struct RunCheckpoint {
+  std::string fingerprint;  // of the options, the task, the examples and the model's shapes
   RunState state;
-  std::map<std::string, at::Tensor> tensors;   // fp32 [size] each
-  std::map<std::string, at::Tensor> strategy;  // fp32, flat
+  at::Tensor weights, first_moment, second_moment;
+  at::Tensor best_weights;  // or undefined
+  StrategyState strategy;
 };
 
-// Undefined tensors are left out. fp32 tensors only.
-absl::Status WriteRunCheckpoint(const std::string& path, const RunState& state,
-                                const std::map<std::string, at::Tensor>& tensors,
-                                const std::map<std::string, at::Tensor>& strategy);
+absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& checkpoint);
 
-// nullopt if there is none. INVALID_ARGUMENT if it is damaged or belongs to a model of another size.
-absl::StatusOr<std::optional<RunCheckpoint>> ReadRunCheckpoint(const std::string& path, int64_t parameters);
+// nullopt if there is no file. FAILED_PRECONDITION if it belongs to another run (`fingerprint`), DATA_LOSS if it is
+// damaged.
+absl::StatusOr<std::optional<RunCheckpoint>> ReadRunCheckpoint(const std::string& path, const std::string& fingerprint,
+                                                               int64_t parameters);
 
 }  // namespace engram::train

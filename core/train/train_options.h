@@ -48,8 +48,8 @@ struct TrainOptions {
 absl::Status ValidateTrainOptions(const TrainOptions& options);
 
 // Options under the names above ("lr", "batch_size", ...), as they come from `--set key=value` and as they are stored
-// with a run. INVALID_ARGUMENT for an unknown key or a value that does not parse; ranges are checked by
-// ValidateTrainOptions.
+// with a run; no dropout override is "model". with a run. INVALID_ARGUMENT for an unknown key or a value that does not
+// parse; ranges are checked by ValidateTrainOptions.
 absl::Status SetTrainOption(TrainOptions& options, std::string_view key, std::string_view value);
 // Every option, so that SetTrainOption of all of them gives the same struct back to the bit.
 std::map<std::string, std::string> TrainOptionsToMap(const TrainOptions& options);

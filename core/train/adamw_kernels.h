@@ -1,0 +1,45 @@
+#pragma once
+
+// The loops of the optimizer over one block of flat fp32 memory. Compiled for several instruction sets and chosen at
+// load time; every operation is rounded as written (no contraction, sums in fixed lanes), so that all of them give the
+// same bits. Blocks do not overlap.
+
+#include <cstdint>
+
+namespace engram::train::kernels {
+
+// sum of g^2, in fp64.
+double SumOfSquares(int64_t count, const float* g);
+
+// out = scale * g
+void Scale(int64_t count, const float* g, float scale, float* out);
+
+struct PenaltyBlock {
+  int64_t count;
+  const float* importance;
+  const float* anchor;
+  float strength;
+  float step_strength;  // lr * strength: k = step_strength * importance
+  float threshold;      // the proximal step takes weights with k above it, the gradient the others
+};
+
+// gradient += strength * importance * (w - anchor) where k <= threshold. Returns sum of importance * (w - anchor)^2
+// over all, in fp64.
+double AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* gradient);
+// w <- (w + k anchor) / (1 + k) where k > threshold.
+void ProximalStep(const PenaltyBlock& block, float* w);
+
+struct AdamWBlock {
+  int64_t count;
+  float keep;  // 1 - lr * weight_decay, or 1
+  float beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float step_size;         // lr / (1 - beta1^t)
+  float root_correction2;  // sqrt(1 - beta2^t)
+  float epsilon;
+};
+void AdamWUpdate(const AdamWBlock& block, const float* gradient, float* w, float* m, float* v);
+
+// Rounds to the nearest bf16, ties to even; NaN stays NaN.
+void RoundToBFloat16(int64_t count, const float* w, uint16_t* out);
+
+}  // namespace engram::train::kernels

@@ -1,0 +1,163 @@
+#include "core/train/micro_batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "ATen/ops/empty.h"
+#include "ATen/ops/full.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/random.h"
+#include "core/nn/ops.h"
+
+namespace engram::train {
+namespace {
+
+constexpr double kMaskedShare = 0.8, kRandomShare = 0.1;  // of the predicted tokens; the rest stays as it is
+
+at::Tensor ToTensor(const std::vector<int64_t>& values, at::Device device) {
+  at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), host.mutable_data_ptr<int64_t>());
+  return host.to(device);
+}
+
+// The masked copy of a batch's sequences, and which of its rows are predicted.
+struct Masked {
+  std::vector<nn::Sequence> sequences;
+  std::vector<int64_t> rows, targets;
+
+  void Predict(const MaskingOptions& masking, RandomStream& random, size_t sequence, size_t position, int64_t row) {
+    int32_t& id = sequences[sequence].ids[position];
+    rows.push_back(row);
+    targets.push_back(id);
+    const double draw = random.NextDouble();
+    if (draw < kMaskedShare) {
+      id = masking.mask_token_id;
+    } else if (draw < kMaskedShare + kRandomShare) {
+      id = static_cast<int32_t>(random.NextBelow(static_cast<uint64_t>(masking.vocab_size)));
+    }
+  }
+};
+
+Masked Mask(const MaskingOptions& masking, std::span<const nn::Sequence* const> sequences, uint64_t seed,
+            uint64_t step) {
+  struct Candidate {
+    size_t sequence, position;
+    int64_t row;
+  };
+  RandomStream random(seed, RandomPurpose::kMasking, step);
+  Masked masked;
+  std::vector<Candidate> candidates;
+  int64_t row = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    masked.sequences.push_back(*sequences[s]);
+    const std::vector<int32_t>& ids = sequences[s]->ids;
+    for (size_t position = 0; position < ids.size(); ++position, ++row) {
+      const bool special =
+          std::find(masking.special_ids.begin(), masking.special_ids.end(), ids[position]) != masking.special_ids.end();
+      if (special) continue;
+      candidates.push_back({s, position, row});
+      if (random.NextDouble() < masking.probability) masked.Predict(masking, random, s, position, row);
+    }
+  }
+  if (masked.rows.empty() && !candidates.empty()) {
+    const Candidate& chosen = candidates[random.NextBelow(candidates.size())];
+    masked.Predict(masking, random, chosen.sequence, chosen.position, chosen.row);
+  }
+  return masked;
+}
+
+int64_t CountTags(const TrainingExample& example) {
+  return std::count_if(example.tags.begin(), example.tags.end(), [](int64_t tag) { return tag != nn::ops::kIgnored; });
+}
+
+absl::Status ValidateExample(const TaskSpec& task, const TrainingExample& example, int64_t max_length, size_t row) {
+  const auto invalid = [row](const std::string& what) { return InvalidField(absl::StrCat("rows[", row, "]"), what); };
+  const size_t length = example.sequence.ids.size();
+  if (length == 0) return invalid("has no tokens");
+  if (static_cast<int64_t>(length) > max_length) {
+    return invalid(absl::StrCat("has ", length, " tokens, the model takes ", max_length, "; lower max_length"));
+  }
+  if (task.kind == nn::HeadKind::kSequenceClassification && (example.label < 0 || example.label >= task.labels)) {
+    return invalid(absl::StrCat("has label number ", example.label, ", the task has ", task.labels, " labels"));
+  }
+  if (task.kind == nn::HeadKind::kTokenClassification) {
+    if (example.tags.size() != length)
+      return invalid(absl::StrCat("has ", example.tags.size(), " tags for ", length, " tokens"));
+    for (const int64_t tag : example.tags) {
+      if (tag == nn::ops::kIgnored || (tag >= 0 && tag < task.labels)) continue;
+      return invalid(absl::StrCat("has tag number ", tag, ", the task has ", task.labels, " tags"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const TrainingExample> examples,
+                                          std::span<const int64_t> indices, uint64_t seed, uint64_t step,
+                                          at::Device device) {
+  MicroBatch result;
+  result.examples.assign(indices.begin(), indices.end());
+  std::vector<const nn::Sequence*> sequences;
+  for (const int64_t index : indices) sequences.push_back(&examples[index].sequence);
+  std::vector<int64_t> targets;
+  if (task.kind == nn::HeadKind::kMaskedLanguageModel) {
+    const Masked masked = Mask(*task.masking, sequences, seed, step);
+    ENGRAM_ASSIGN_OR_RETURN(result.batch, nn::Pack(std::span<const nn::Sequence>(masked.sequences), device));
+    result.rows = ToTensor(masked.rows, device);
+    result.units = static_cast<int64_t>(masked.rows.size());
+    targets = masked.targets;
+  } else {
+    ENGRAM_ASSIGN_OR_RETURN(result.batch, nn::Pack(std::span<const nn::Sequence* const>(sequences), device));
+    for (const int64_t index : indices) {
+      const TrainingExample& example = examples[index];
+      if (task.kind == nn::HeadKind::kTokenClassification) {
+        targets.insert(targets.end(), example.tags.begin(), example.tags.end());
+        result.units += CountTags(example);
+      } else {
+        targets.push_back(example.label);
+        ++result.units;
+      }
+    }
+  }
+  result.targets = ToTensor(targets, device);
+  return result;
+}
+
+absl::Status ValidateExamples(const TaskSpec& task, std::span<const TrainingExample> examples, int64_t max_length) {
+  for (size_t row = 0; row < examples.size(); ++row)
+    ENGRAM_RETURN_IF_ERROR(ValidateExample(task, examples[row], max_length, row));
+  return absl::OkStatus();
+}
+
+int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> examples) {
+  if (task.kind == nn::HeadKind::kSequenceClassification) return static_cast<int64_t>(examples.size());
+  int64_t units = 0;
+  for (const TrainingExample& example : examples) {
+    if (task.kind == nn::HeadKind::kTokenClassification) {
+      units += CountTags(example);
+      continue;
+    }
+    const std::vector<int32_t>& special = task.masking->special_ids;
+    units += std::count_if(example.sequence.ids.begin(), example.sequence.ids.end(),
+                           [&](int32_t id) { return std::find(special.begin(), special.end(), id) == special.end(); });
+  }
+  if (task.kind == nn::HeadKind::kTokenClassification) return units;
+  return std::max<int64_t>(1, std::llround(task.masking->probability * static_cast<double>(units)));
+}
+
+LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight) {
+  const at::Tensor weights = at::full({targets.size(0)}, weight, logits.options());
+  nn::ops::CrossEntropyResult result = nn::ops::CrossEntropy(logits, targets, weights);
+  const at::Tensor losses = result.loss.cpu();
+  const float* loss = losses.const_data_ptr<float>();
+  LossResult summed;
+  // In one order, whatever the number of threads.
+  for (int64_t i = 0; i < losses.numel(); ++i) summed.sum += static_cast<double>(loss[i]);
+  summed.sum /= weight;
+  summed.grad = std::move(result.grad);
+  return summed;
+}
+
+}  // namespace engram::train

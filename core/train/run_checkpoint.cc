@@ -1,0 +1,166 @@
+#include "core/train/run_checkpoint.h"
+
+#include <cstring>
+#include <deque>
+#include <utility>
+
+#include "ATen/ops/empty.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/safetensors.h"
+#include "nlohmann/json.hpp"
+
+namespace engram::train {
+namespace {
+
+using checkpoint::Dtype;
+using checkpoint::SafetensorsFile;
+using checkpoint::TensorEntry;
+
+constexpr const char* kRunKey = "run";
+constexpr const char* kFingerprintKey = "fingerprint";
+constexpr const char* kStrategyPrefix = "strategy.";
+
+absl::Status Damaged(const std::string& what) {
+  return StatusWithReason(absl::StatusCode::kDataLoss, "CHECKPOINT_DAMAGED",
+                          absl::StrCat("the run's checkpoint is damaged (", what, "); start the task again"));
+}
+
+// nlohmann writes doubles so that they read back to the same bits.
+nlohmann::json ToJson(const RunState& s) {
+  return {{"epoch", s.epoch},
+          {"step_in_epoch", s.step_in_epoch},
+          {"step", s.step},
+          {"micro_batch", s.micro_batch},
+          {"tokens", s.tokens},
+          {"epoch_loss", s.epoch_loss},
+          {"epoch_units", s.epoch_units},
+          {"last_epoch_loss", s.last_epoch_loss},
+          {"has_best", s.has_best},
+          {"best_score", s.best_score},
+          {"best_loss", s.best_loss},
+          {"evaluations_without_gain", s.evaluations_without_gain},
+          {"dead_steps", s.dead_steps},
+          {"dead_penalty", s.dead_penalty},
+          {"divergence", s.divergence}};
+}
+
+template <typename T>
+bool Read(const nlohmann::json& json, const char* key, T& target) {
+  const auto entry = json.find(key);
+  if (entry == json.end()) return false;
+  if constexpr (std::is_same_v<T, bool>) {
+    if (!entry->is_boolean()) return false;
+  } else if constexpr (std::is_integral_v<T>) {
+    if (!entry->is_number_integer()) return false;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    if (!entry->is_number()) return false;
+  } else {
+    if (!entry->is_array()) return false;
+    for (const nlohmann::json& element : *entry) {
+      if (!element.is_number()) return false;
+    }
+  }
+  target = entry->get<T>();
+  return true;
+}
+
+absl::StatusOr<RunState> FromJson(const std::string& text) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return Damaged("its state does not parse");
+  RunState s;
+  const bool complete =
+      Read(json, "epoch", s.epoch) && Read(json, "step_in_epoch", s.step_in_epoch) && Read(json, "step", s.step) &&
+      Read(json, "micro_batch", s.micro_batch) && Read(json, "tokens", s.tokens) &&
+      Read(json, "epoch_loss", s.epoch_loss) && Read(json, "epoch_units", s.epoch_units) &&
+      Read(json, "last_epoch_loss", s.last_epoch_loss) && Read(json, "has_best", s.has_best) &&
+      Read(json, "best_score", s.best_score) && Read(json, "best_loss", s.best_loss) &&
+      Read(json, "evaluations_without_gain", s.evaluations_without_gain) && Read(json, "dead_steps", s.dead_steps) &&
+      Read(json, "dead_penalty", s.dead_penalty) && Read(json, "divergence", s.divergence);
+  if (!complete) return Damaged("its state is incomplete");
+  if (s.epoch < 0 || s.step_in_epoch < 0 || s.step < 0 || s.micro_batch < 0)
+    return Damaged("its state is out of range");
+  return s;
+}
+
+// Tensors on their way to a file: keeps host copies alive.
+class TensorList {
+ public:
+  void Add(const std::string& name, const at::Tensor& tensor) {
+    if (!tensor.defined()) return;
+    const at::Tensor& host = kept_.emplace_back(tensor.cpu().contiguous());
+    std::vector<uint64_t> shape(host.sizes().begin(), host.sizes().end());
+    entries_.push_back({name,
+                        host.scalar_type() == at::kLong ? Dtype::kI64 : Dtype::kF32,
+                        std::move(shape),
+                        {static_cast<const std::byte*>(host.const_data_ptr()), static_cast<size_t>(host.nbytes())}});
+  }
+  std::vector<checkpoint::TensorToWrite> Take() { return std::move(entries_); }
+
+ private:
+  std::deque<at::Tensor> kept_;
+  std::vector<checkpoint::TensorToWrite> entries_;
+};
+
+absl::StatusOr<at::Tensor> ToTensor(const std::string& name, const TensorEntry& entry) {
+  if (entry.dtype != Dtype::kF32 && entry.dtype != Dtype::kI64) return Damaged(name);
+  const std::vector<int64_t> shape(entry.shape.begin(), entry.shape.end());
+  at::Tensor tensor = at::empty(shape, entry.dtype == Dtype::kI64 ? at::kLong : at::kFloat);
+  if (tensor.nbytes() != entry.bytes.size()) return Damaged(name);
+  if (!entry.bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), entry.bytes.data(), entry.bytes.size());
+  return tensor;
+}
+
+absl::Status ReadFlat(const SafetensorsFile& file, const char* name, int64_t parameters, bool required,
+                      at::Tensor& target) {
+  const TensorEntry* entry = file.Find(name);
+  if (entry == nullptr) return required ? Damaged(name) : absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(target, ToTensor(name, *entry));
+  return target.scalar_type() == at::kFloat && target.numel() == parameters ? absl::OkStatus() : Damaged(name);
+}
+
+}  // namespace
+
+absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& checkpoint) {
+  TensorList tensors;
+  tensors.Add("weights", checkpoint.weights);
+  tensors.Add("first_moment", checkpoint.first_moment);
+  tensors.Add("second_moment", checkpoint.second_moment);
+  tensors.Add("best_weights", checkpoint.best_weights);
+  for (const auto& [name, tensor] : checkpoint.strategy.tensors) tensors.Add(kStrategyPrefix + name, tensor);
+  std::map<std::string, std::string> metadata = {{kRunKey, ToJson(checkpoint.state).dump()},
+                                                 {kFingerprintKey, checkpoint.fingerprint}};
+  for (const auto& [name, value] : checkpoint.strategy.values) metadata[kStrategyPrefix + name] = value;
+  return Annotate(checkpoint::WriteSafetensors(path, tensors.Take(), metadata), "writing the run's checkpoint");
+}
+
+absl::StatusOr<std::optional<RunCheckpoint>> ReadRunCheckpoint(const std::string& path, const std::string& fingerprint,
+                                                               int64_t parameters) {
+  if (!PathExists(path)) return std::nullopt;
+  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(path);
+  if (!file.ok()) return Damaged(std::string(file.status().message()));
+  RunCheckpoint result;
+  for (const auto& [name, value] : file->metadata()) {
+    if (name.starts_with(kStrategyPrefix)) result.strategy.values[name.substr(std::strlen(kStrategyPrefix))] = value;
+  }
+  const auto run = file->metadata().find(kRunKey), owner = file->metadata().find(kFingerprintKey);
+  if (run == file->metadata().end() || owner == file->metadata().end()) return Damaged("it has no state");
+  if (owner->second != fingerprint) {
+    return StatusWithReason(
+        absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
+        "the run's checkpoint was made with other options, texts or another model; start the task again");
+  }
+  result.fingerprint = owner->second;
+  ENGRAM_ASSIGN_OR_RETURN(result.state, FromJson(run->second));
+  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "weights", parameters, true, result.weights));
+  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "first_moment", parameters, true, result.first_moment));
+  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "second_moment", parameters, true, result.second_moment));
+  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "best_weights", parameters, false, result.best_weights));
+  for (const auto& [name, entry] : file->tensors()) {
+    if (!name.starts_with(kStrategyPrefix)) continue;
+    ENGRAM_ASSIGN_OR_RETURN(result.strategy.tensors[name.substr(std::strlen(kStrategyPrefix))], ToTensor(name, entry));
+  }
+  return result;
+}
+
+}  // namespace engram::train

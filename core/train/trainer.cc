@@ -1,0 +1,433 @@
+#include "core/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "c10/core/GradMode.h"
+#include "core/base/files.h"
+#include "core/nn/gradient_sink.h"
+#include "core/train/adamw.h"
+#include "core/train/batches.h"
+#include "core/train/divergence.h"
+#include "core/train/fingerprint.h"
+#include "core/train/run_checkpoint.h"
+#include "core/train/schedule.h"
+
+namespace engram::train {
+namespace {
+
+constexpr int64_t kDeadPenaltySteps = 10;
+
+// Plain fine-tuning: every hook does nothing.
+class NoStrategy final : public Strategy {
+ public:
+  std::string_view name() const override { return "naive"; }
+};
+
+// Where the examples are: all of the caller's, or those that the validation split left.
+std::vector<TrainingExample> Select(std::span<const TrainingExample> examples, const std::vector<int64_t>& indices) {
+  std::vector<TrainingExample> selected;
+  for (const int64_t index : indices) selected.push_back(examples[index]);
+  return selected;
+}
+
+absl::Status CheckTask(const nn::Model& model, const TaskSpec& task) {
+  const auto head = model.heads().find(task.name);
+  if (head == model.heads().end()) {
+    return StatusWithReason(absl::StatusCode::kNotFound, "HEAD_NOT_FOUND",
+                            absl::StrCat("the model has no head for task \"", task.name, "\""));
+  }
+  if (head->second.kind != task.kind) return InvalidField("kind", "is not the kind of the task's head");
+  if (task.kind == nn::HeadKind::kMaskedLanguageModel) {
+    if (!task.masking || task.masking->vocab_size <= 0)
+      return InvalidField("masking", "is needed for masked language modelling");
+    return absl::OkStatus();
+  }
+  if (head->second.labels != task.labels)
+    return InvalidField("labels", "are not as many as the task's head has outputs");
+  return absl::OkStatus();
+}
+
+// One training run: state and the steps that the loop is made of. The order of a run is in Loop(); read from there.
+class Run {
+ public:
+  Run(nn::Model& model, const TrainOptions& options, const TrainInput& input)
+      : model_(model),
+        parameters_(model.parameters()),
+        options_(options),
+        input_(input),
+        training_(input.training),
+        validation_(input.validation),
+        strategy_(input.strategy != nullptr ? *input.strategy : naive_),
+        observer_(input.observer != nullptr ? *input.observer : silent_),
+        divergence_(std::log(static_cast<double>(std::max<int64_t>(2, input.task.labels)))) {}
+
+  absl::Status Prepare();
+  absl::StatusOr<TrainResult> Loop();
+
+ private:
+  using Batches = std::vector<std::vector<int64_t>>;
+
+  Batches PlanEpoch(int64_t epoch) const;
+  int64_t StepsOf(const Batches& batches) const;
+  absl::Status Resume();
+  StopRequest Requested() const {
+    return input_.stop == nullptr ? StopRequest::kNone : input_.stop->load(std::memory_order_relaxed);
+  }
+  absl::Status SaveCheckpoint();
+  absl::StatusOr<TrainResult> Interrupt();
+
+  absl::Status Step(std::span<const std::vector<int64_t>> batches);
+  absl::StatusOr<double> ForwardBackward(std::span<const std::vector<int64_t>> batches, StepInfo& info,
+                                         double& extra_loss);
+  void WatchPenalties(const std::vector<double>& values, bool moved);
+  void Report(const StepInfo& info, double loss, double extra_loss, double penalty, double norm);
+
+  absl::StatusOr<Evaluation> EvaluateNow(StopRequest cancelled_by);
+  absl::StatusOr<bool> EndEpoch();
+  bool Better(const Evaluation& evaluation) const;
+  absl::StatusOr<TrainResult> Finish();
+
+  nn::Model& model_;
+  nn::ParameterBuffer& parameters_;
+  const TrainOptions& options_;
+  const TrainInput& input_;
+  std::vector<TrainingExample> own_training_, own_validation_;  // only if the validation examples were split off here
+  std::span<const TrainingExample> training_, validation_;
+  NoStrategy naive_;
+  TrainObserver silent_;
+  Strategy& strategy_;
+  TrainObserver& observer_;
+
+  std::vector<int32_t> lengths_;
+  int64_t total_steps_ = 0, warmup_steps_ = 0;
+  TaskContext context_;
+  std::vector<QuadraticPenalty> penalties_;
+  std::unique_ptr<AdamW> optimizer_;
+  std::string fingerprint_;
+
+  RunState state_;
+  DivergenceDetector divergence_;
+  at::Tensor best_weights_;
+  std::optional<Evaluation> last_evaluation_;  // of the weights as they are
+  bool resumed_ = false;
+
+  // Of this process alone: for the progress report.
+  double training_seconds_ = 0, reported_loss_ = 0;
+  int64_t steps_here_ = 0, tokens_here_ = 0, reported_steps_ = 0;
+};
+
+absl::Status Run::Prepare() {
+  ENGRAM_RETURN_IF_ERROR(ValidateTrainOptions(options_));
+  ENGRAM_RETURN_IF_ERROR(CheckTask(model_, input_.task));
+  if (validation_.empty() && options_.validation_fraction > 0) {
+    const ValidationSplit split =
+        SplitValidation(static_cast<int64_t>(training_.size()), options_.validation_fraction, options_.seed);
+    own_training_ = Select(training_, split.training);
+    own_validation_ = Select(training_, split.validation);
+    training_ = own_training_;
+    validation_ = own_validation_;
+  }
+  if (training_.empty()) return InvalidField("dataset", "has no training texts");
+  if (options_.early_stopping_patience > 0 && validation_.empty()) {
+    return InvalidField("early_stopping_patience", "needs validation texts; give some, or set validation_fraction");
+  }
+  ENGRAM_RETURN_IF_ERROR(ValidateExamples(input_.task, training_, model_.config().max_length()));
+  ENGRAM_RETURN_IF_ERROR(
+      Annotate(ValidateExamples(input_.task, validation_, model_.config().max_length()), "validation"));
+  for (const TrainingExample& example : training_)
+    lengths_.push_back(static_cast<int32_t>(example.sequence.ids.size()));
+  for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) total_steps_ += StepsOf(PlanEpoch(epoch));
+  warmup_steps_ = options_.warmup_steps > 0 ? options_.warmup_steps : WarmupSteps(options_.warmup_ratio, total_steps_);
+
+  std::vector<nn::SlotId> trainable = model_.EncoderSlots();
+  for (const nn::SlotId slot : model_.HeadSlots(input_.task.name)) trainable.push_back(slot);
+  context_ = {input_.task.name,
+              input_.task.kind,
+              static_cast<int64_t>(training_.size()),
+              CountUnits(input_.task, training_),
+              total_steps_,
+              options_.lr,
+              options_.seed,
+              trainable};
+  if (context_.training_units == 0) return InvalidField("dataset", "has no tagged token to learn from");
+  parameters_.EnableGradients();
+  optimizer_ = std::make_unique<AdamW>(
+      &parameters_, trainable, AdamWOptions{options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay});
+  ENGRAM_RETURN_IF_ERROR(strategy_.BeginTask(model_, context_));
+  ENGRAM_RETURN_IF_ERROR(Resume());
+  penalties_ = strategy_.Penalties();
+  for (const QuadraticPenalty& penalty : penalties_)
+    ENGRAM_RETURN_IF_ERROR(ValidatePenalty(penalty, parameters_.weights()));
+  state_.dead_steps.resize(penalties_.size());
+  return absl::OkStatus();
+}
+
+Run::Batches Run::PlanEpoch(int64_t epoch) const {
+  return MakeBatches(lengths_, {options_.batch_size, options_.batch_tokens, options_.order, options_.seed}, epoch);
+}
+
+int64_t Run::StepsOf(const Batches& batches) const {
+  return (static_cast<int64_t>(batches.size()) + options_.accumulation - 1) / options_.accumulation;
+}
+
+absl::Status Run::Resume() {
+  if (input_.checkpoint_path.empty()) return absl::OkStatus();
+  fingerprint_ = RunFingerprint(options_, input_.task, strategy_.name(), training_, validation_, parameters_);
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<RunCheckpoint> found,
+                          ReadRunCheckpoint(input_.checkpoint_path, fingerprint_, parameters_.size()));
+  if (!found) return absl::OkStatus();
+  state_ = found->state;
+  parameters_.weights().copy_(found->weights);
+  parameters_.RefreshCompute();
+  optimizer_->Restore(state_.step, found->first_moment, found->second_moment);
+  divergence_.Restore(state_.divergence);
+  if (found->best_weights.defined()) best_weights_ = found->best_weights.to(parameters_.device());
+  resumed_ = true;
+  return strategy_.LoadState(found->strategy);
+}
+
+// The whole of training. Each line that starts with ENGRAM_ ends the run if what it calls failed.
+absl::StatusOr<TrainResult> Run::Loop() {
+  while (state_.epoch < options_.epochs) {
+    const Batches batches = PlanEpoch(state_.epoch);
+    const int64_t steps = StepsOf(batches);
+    while (state_.step_in_epoch < steps) {
+      if (Requested() != StopRequest::kNone) return Interrupt();
+      const size_t begin = static_cast<size_t>(state_.step_in_epoch * options_.accumulation);
+      const size_t end = std::min(batches.size(), begin + static_cast<size_t>(options_.accumulation));
+      ENGRAM_RETURN_IF_ERROR(Step(std::span(batches).subspan(begin, end - begin)));
+      const bool due = options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0;
+      if (due) ENGRAM_RETURN_IF_ERROR(SaveCheckpoint());
+    }
+    const absl::StatusOr<bool> go_on = EndEpoch();
+    // An evaluation is left where it is; a resumed run begins it again.
+    if (absl::IsCancelled(go_on.status()) && Requested() != StopRequest::kNone) return Interrupt();
+    ENGRAM_RETURN_IF_ERROR(go_on.status());
+    if (!*go_on) break;
+  }
+  return Finish();
+}
+
+// One optimizer step over the micro-batches of `batches`.
+absl::Status Run::Step(std::span<const std::vector<int64_t>> batches) {
+  const absl::Time start = input_.clock->Now();
+  StepInfo info;
+  info.step = state_.step;
+  info.learning_rate = options_.lr * ScheduleFactor(options_.schedule, state_.step, warmup_steps_, total_steps_);
+  const int64_t tokens_before = state_.tokens;
+  double extra_loss = 0;
+  ENGRAM_ASSIGN_OR_RETURN(const double loss, ForwardBackward(batches, info, extra_loss));
+  const ParameterView view{parameters_.weights(), parameters_.gradients(), parameters_.slices()};
+  ENGRAM_RETURN_IF_ERROR(strategy_.OnGradients(view, info));
+  const double norm = GradientNorm(parameters_, optimizer_->ranges());
+  ENGRAM_RETURN_IF_ERROR(divergence_.Check(state_.step + 1, loss + extra_loss, norm));
+  const std::vector<double> values =
+      optimizer_->Step(info.learning_rate, ClipScale(norm, options_.max_grad_norm), penalties_);
+  ENGRAM_ASSIGN_OR_RETURN(const bool changed, strategy_.AfterStep(view, info));
+  if (changed) parameters_.RefreshCompute();
+  WatchPenalties(values, info.learning_rate > 0 && norm > 0);
+  ++state_.step;
+  ++state_.step_in_epoch;
+  last_evaluation_.reset();
+  ++steps_here_;
+  tokens_here_ += state_.tokens - tokens_before;
+  training_seconds_ += absl::ToDoubleSeconds(input_.clock->Now() - start);
+  double penalty = 0;
+  for (const double value : values) penalty += value;
+  Report(info, loss, extra_loss, penalty, norm);
+  return absl::OkStatus();
+}
+
+// Leaves the gradient of the step's mean loss in the buffer; returns that loss.
+absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>> batches, StepInfo& info,
+                                            double& extra_loss) {
+  std::vector<MicroBatch> micro_batches;
+  int64_t units = 0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const uint64_t number = static_cast<uint64_t>(state_.micro_batch) + i;
+    ENGRAM_ASSIGN_OR_RETURN(MicroBatch batch, MakeMicroBatch(input_.task, training_, batches[i], options_.seed, number,
+                                                             parameters_.device()));
+    units += batch.units;
+    micro_batches.push_back(std::move(batch));
+  }
+  info.unit_weight = 1.0 / static_cast<double>(std::max<int64_t>(1, units));
+  parameters_.ZeroGradients();
+  nn::AccumulateSink sink(&parameters_);
+  double loss = 0;
+  for (const MicroBatch& batch : micro_batches) {
+    info.micro_batch = state_.micro_batch++;
+    state_.tokens += batch.batch.tokens();
+    if (batch.units == 0) continue;
+    const nn::TrainingMode mode{options_.seed, static_cast<uint64_t>(info.micro_batch)};
+    const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
+    const at::Tensor hidden = model_.Encode(batch.batch, mode, tape.get());
+    const at::Tensor logits = model_.Head(input_.task.name, hidden, batch.batch, batch.rows, mode, tape.get());
+    const LossResult result = CrossEntropyLoss(logits, batch.targets, info.unit_weight);
+    model_.Backward(result.grad, *tape, sink);
+    loss += result.sum;
+    ENGRAM_ASSIGN_OR_RETURN(const double extra, strategy_.ExtraPasses(model_, batch, info, sink));
+    extra_loss += extra;
+  }
+  state_.epoch_loss += loss;
+  state_.epoch_units += units;
+  return loss * info.unit_weight;
+}
+
+// A penalty that is still 0 although weights have moved protects nothing; the usual cause is an anchor that moves along
+// with them.
+void Run::WatchPenalties(const std::vector<double>& values, bool moved) {
+  for (size_t p = 0; p < values.size(); ++p) {
+    int64_t& dead = state_.dead_steps[p];
+    if (penalties_[p].strength == 0 || dead < 0) continue;
+    if (values[p] > 0) {
+      dead = -1;
+    } else if (moved && ++dead == kDeadPenaltySteps + 1) {
+      // The value is that before the step, so the first moving step does not count.
+      state_.dead_penalty = true;
+      observer_.OnWarning(
+          "DEAD_PENALTY",
+          absl::StrCat("the penalty of \"", penalties_[p].name, "\" is still 0 after ", kDeadPenaltySteps,
+                       " steps that moved weights: it protects nothing; consolidate that task again"));
+    }
+  }
+}
+
+void Run::Report(const StepInfo& info, double loss, double extra_loss, double penalty, double norm) {
+  reported_loss_ += loss;
+  ++reported_steps_;
+  if (state_.step % std::max<int64_t>(1, input_.progress_every_steps) != 0 && state_.step != total_steps_) return;
+  Progress progress;
+  progress.epoch = state_.epoch + 1;
+  progress.epochs = options_.epochs;
+  progress.step = state_.step;
+  progress.total_steps = total_steps_;
+  progress.loss = loss;
+  progress.mean_loss = reported_loss_ / static_cast<double>(reported_steps_);
+  progress.penalty = penalty;
+  progress.extra_loss = extra_loss;
+  progress.learning_rate = info.learning_rate;
+  progress.gradient_norm = norm;
+  progress.tokens = state_.tokens;
+  if (training_seconds_ > 0) {
+    progress.tokens_per_second = static_cast<double>(tokens_here_) / training_seconds_;
+    progress.eta_seconds =
+        training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(total_steps_ - state_.step);
+  }
+  reported_loss_ = 0;
+  reported_steps_ = 0;
+  observer_.OnProgress(progress);
+}
+
+absl::Status Run::SaveCheckpoint() {
+  if (input_.checkpoint_path.empty()) return absl::OkStatus();
+  RunCheckpoint checkpoint;
+  checkpoint.fingerprint = fingerprint_;
+  state_.divergence = divergence_.State();
+  checkpoint.state = state_;
+  checkpoint.weights = parameters_.weights();
+  checkpoint.first_moment = optimizer_->first_moment();
+  checkpoint.second_moment = optimizer_->second_moment();
+  checkpoint.best_weights = best_weights_;
+  ENGRAM_RETURN_IF_ERROR(strategy_.SaveState(checkpoint.strategy));
+  ENGRAM_RETURN_IF_ERROR(WriteRunCheckpoint(input_.checkpoint_path, checkpoint));
+  observer_.OnCheckpoint(state_.step);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TrainResult> Run::Interrupt() {
+  if (Requested() == StopRequest::kCancel) return absl::CancelledError("the job was cancelled");
+  ENGRAM_RETURN_IF_ERROR(SaveCheckpoint());
+  TrainResult result;
+  result.outcome = TrainOutcome::kInterrupted;
+  result.steps = state_.step;
+  result.total_steps = total_steps_;
+  result.tokens = state_.tokens;
+  result.final_loss = state_.last_epoch_loss;
+  result.resumed = resumed_;
+  result.dead_penalty = state_.dead_penalty;
+  return result;
+}
+
+// A request of `cancelled_by` or above ends the evaluation with CANCELLED.
+absl::StatusOr<Evaluation> Run::EvaluateNow(StopRequest cancelled_by) {
+  EvaluateOptions options;
+  options.seed = options_.seed;
+  options.token_metric = input_.token_metric;
+  options.clock = input_.clock;
+  options.progress = [this, cancelled_by](int64_t, int64_t) { return Requested() < cancelled_by; };
+  return Evaluate(model_, input_.task, validation_, options);
+}
+
+bool Run::Better(const Evaluation& evaluation) const {
+  if (!state_.has_best || evaluation.score != state_.best_score)
+    return !state_.has_best || evaluation.score > state_.best_score;
+  return evaluation.loss < state_.best_loss;
+}
+
+// Closes the epoch: evaluation and early stopping. False: training is to stop here.
+absl::StatusOr<bool> Run::EndEpoch() {
+  bool go_on = true;
+  if (!validation_.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(Evaluation evaluation, EvaluateNow(StopRequest::kCheckpoint));
+    const bool better = Better(evaluation);
+    const bool stopping = options_.early_stopping_patience > 0;
+    if (better) {
+      state_.has_best = true;
+      state_.best_score = evaluation.score;
+      state_.best_loss = evaluation.loss;
+      state_.evaluations_without_gain = 0;
+      if (stopping) best_weights_ = parameters_.weights().clone();
+    } else {
+      ++state_.evaluations_without_gain;
+    }
+    go_on = !stopping || state_.evaluations_without_gain < options_.early_stopping_patience;
+    observer_.OnEvaluation(state_.epoch + 1, evaluation, better);
+    last_evaluation_ = std::move(evaluation);
+  }
+  state_.last_epoch_loss = state_.epoch_loss / static_cast<double>(std::max<int64_t>(1, state_.epoch_units));
+  state_.epoch_loss = 0;
+  state_.epoch_units = 0;
+  state_.step_in_epoch = 0;
+  ++state_.epoch;
+  return go_on;
+}
+
+absl::StatusOr<TrainResult> Run::Finish() {
+  TrainResult result;
+  if (best_weights_.defined() && state_.evaluations_without_gain > 0) {
+    parameters_.weights().copy_(best_weights_);
+    parameters_.RefreshCompute();
+    last_evaluation_.reset();
+  }
+  if (!validation_.empty() && !last_evaluation_) {
+    // All steps are done: a request for a checkpoint comes too late, what is left is a moment's work.
+    ENGRAM_ASSIGN_OR_RETURN(last_evaluation_, EvaluateNow(StopRequest::kCancel));
+  }
+  ENGRAM_RETURN_IF_ERROR(strategy_.EndTask(model_, context_));
+  result.outcome = state_.step < total_steps_ ? TrainOutcome::kStoppedEarly : TrainOutcome::kCompleted;
+  result.steps = state_.step;
+  result.total_steps = total_steps_;
+  result.tokens = state_.tokens;
+  result.final_loss = state_.last_epoch_loss;
+  result.validation = std::move(last_evaluation_);
+  result.resumed = resumed_;
+  result.dead_penalty = state_.dead_penalty;
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<TrainResult> Train(nn::Model& model, const TrainOptions& options, const TrainInput& input) {
+  const c10::NoGradGuard no_autograd;
+  Run run(model, options, input);
+  ENGRAM_RETURN_IF_ERROR(run.Prepare());
+  return run.Loop();
+}
+
+}  // namespace engram::train
