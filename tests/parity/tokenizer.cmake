@@ -1,0 +1,2 @@
+add_executable(parity_tokenizer ${CMAKE_CURRENT_LIST_DIR}/tokenizer_probe.cc)
+target_link_libraries(parity_tokenizer PRIVATE engram_tokenize)
