@@ -27,8 +27,10 @@ NormalisedTags NormaliseBio2(std::span<const std::string> tags) {
   for (size_t i = 0; i < tags.size(); ++i) {
     const auto tag = ParseTag(tags[i]);
     if (tag->prefix == 'I' && !Continues(tags, i, tag->type)) {
-      return {{}, Problem(i, tags[i], absl::StrCat("does not continue an entity: B-", tag->type, " or I-", tag->type,
-                                                   " must stand before it"))};
+      return {{},
+              Problem(i, tags[i],
+                      absl::StrCat("does not continue an entity: B-", tag->type, " or I-", tag->type,
+                                   " must stand before it"))};
     }
   }
   return {{tags.begin(), tags.end()}, std::nullopt};
@@ -41,7 +43,9 @@ NormalisedTags NormaliseIob1(std::span<const std::string> tags) {
     const auto tag = ParseTag(tags[i]);
     const bool continues = tag->prefix != 'O' && Continues(tags, i, tag->type);
     if (tag->prefix == 'B' && !continues) {
-      return {{}, Problem(i, tags[i], absl::StrCat("does not follow an entity of its type, and IOB1 writes I-", tag->type, " there"))};
+      return {{},
+              Problem(i, tags[i],
+                      absl::StrCat("does not follow an entity of its type, and IOB1 writes I-", tag->type, " there"))};
     }
     result.push_back(tag->prefix == 'I' && !continues ? absl::StrCat("B-", tag->type) : tags[i]);
   }
@@ -57,10 +61,13 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
     const auto tag = ParseTag(tags[i]);
     const bool continuing = tag->prefix == 'I' || tag->prefix == 'E';
     if (open && (!continuing || tag->type != type)) {
-      return {{}, Problem(i, tags[i], absl::StrCat("comes before the entity of type ", type, " has ended (E-", type, " is missing)"))};
+      return {{},
+              Problem(i, tags[i],
+                      absl::StrCat("comes before the entity of type ", type, " has ended (E-", type, " is missing)"))};
     }
     if (!open && continuing) {
-      return {{}, Problem(i, tags[i], absl::StrCat("does not continue an entity: B-", tag->type, " must stand before it"))};
+      return {{},
+              Problem(i, tags[i], absl::StrCat("does not continue an entity: B-", tag->type, " must stand before it"))};
     }
     open = tag->prefix == 'B' || tag->prefix == 'I';
     type = tag->type;
@@ -71,7 +78,9 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
     }
   }
   if (open) {
-    return {{}, Problem(tags.size() - 1, tags.back(), absl::StrCat("leaves its entity open: E-", type, " or S-", type, " is missing"))};
+    return {{},
+            Problem(tags.size() - 1, tags.back(),
+                    absl::StrCat("leaves its entity open: E-", type, " or S-", type, " is missing"))};
   }
   return {std::move(result), std::nullopt};
 }
@@ -81,7 +90,8 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
 absl::Status ValidateTypeName(std::string_view type) {
   if (type.empty()) return InvalidField("labels", "an entity type must not be empty");
   if (type.size() > kMaxTypeBytes) {
-    return InvalidField("labels", absl::StrCat("the entity type \"", type.substr(0, 32), "...\" is longer than ", kMaxTypeBytes, " bytes"));
+    return InvalidField("labels", absl::StrCat("the entity type \"", type.substr(0, 32), "...\" is longer than ",
+                                               kMaxTypeBytes, " bytes"));
   }
   const auto words = SplitWords(type);
   if (!words.ok()) return InvalidField("labels", "an entity type is not valid UTF-8");
@@ -142,9 +152,12 @@ absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
     const SplitTag tag = *ParseTag(tags[id]);
     const auto type = types.find(tag.type);
     if (tag.prefix != 'O' && type == types.end()) {
-      return InvalidField("labels", absl::StrCat("the tag \"", tags[id], "\" has no \"B-", tag.type, "\", so nothing could begin such an entity"));
+      return InvalidField("labels", absl::StrCat("the tag \"", tags[id], "\" has no \"B-", tag.type,
+                                                 "\", so nothing could begin such an entity"));
     }
-    set.prefix_.push_back(tag.prefix == 'O' ? TagPrefix::kOutside : tag.prefix == 'B' ? TagPrefix::kBegin : TagPrefix::kInside);
+    set.prefix_.push_back(tag.prefix == 'O'   ? TagPrefix::kOutside
+                          : tag.prefix == 'B' ? TagPrefix::kBegin
+                                              : TagPrefix::kInside);
     set.type_.push_back(tag.prefix == 'O' ? kNone : type->second);
     if (tag.prefix == 'B') set.begin_[type->second] = static_cast<int32_t>(id);
     if (tag.prefix == 'I') set.inside_[type->second] = static_cast<int32_t>(id);
@@ -181,9 +194,14 @@ NormalisedTags NormaliseTags(std::span<const std::string> tags, TagScheme scheme
   for (size_t i = 0; i < tags.size(); ++i) {
     const auto tag = ParseTag(tags[i]);
     const bool known = tag.has_value() && (scheme == TagScheme::kBioes || (tag->prefix != 'E' && tag->prefix != 'S'));
-    if (!known) return {{}, Problem(i, tags[i], "is not known; tags are O, B-<type> and I-<type> (BIOES: also E-<type> and S-<type>)")};
+    if (!known)
+      return {
+          {},
+          Problem(i, tags[i], "is not known; tags are O, B-<type> and I-<type> (BIOES: also E-<type> and S-<type>)")};
     if (tag->prefix != 'O' && !ValidateTypeName(tag->type).ok()) {
-      return {{}, Problem(i, "", "has an entity type with white space, control characters, bad UTF-8 or more than 128 bytes")};
+      return {
+          {},
+          Problem(i, "", "has an entity type with white space, control characters, bad UTF-8 or more than 128 bytes")};
     }
   }
   switch (scheme) {

@@ -22,7 +22,8 @@ EntityScorer::EntityScorer(TagSet tags, SpanReading reading)
     : tags_(std::move(tags)), reading_(reading), counts_(tags_.types().size()) {}
 
 absl::Status EntityScorer::Add(std::span<const int32_t> gold, std::span<const int32_t> predicted) {
-  if (gold.size() != predicted.size()) return InvalidField("predicted", "has another number of tags than the gold sentence");
+  if (gold.size() != predicted.size())
+    return InvalidField("predicted", "has another number of tags than the gold sentence");
   for (const auto& sequence : {gold, predicted}) {
     for (const int32_t tag : sequence) {
       if (tag < 0 || tag >= tags_.size()) return InvalidField("tags", "hold an id that the tag set does not have");

@@ -1,8 +1,9 @@
 #pragma once
 
-// Precision, recall and F1 of entities, equal to seqeval's: an entity counts if type, first and last word are right. Types that occur
-// neither in the gold nor in the predicted tags do not take part. A division by zero gives 0 (seqeval's zero_division=0). Differs in
-// one point: without any entity at all macro averages are 0, where seqeval gives NaN.
+// Precision, recall and F1 of entities, equal to seqeval's: an entity counts if type, first and last word are right.
+// Types that occur neither in the gold nor in the predicted tags do not take part. A division by zero gives 0
+// (seqeval's zero_division=0). Differs in one point: without any entity at all macro averages are 0, where seqeval
+// gives NaN.
 
 #include <cstdint>
 #include <map>

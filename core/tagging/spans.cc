@@ -33,12 +33,14 @@ absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<c
       return InvalidField(absl::StrCat("entities[", n, "].label"), "is not a label of this tagger");
     }
     if (span.end_word - span.first_word > 1 && tags.inside(span.type) == TagSet::kNone) {
-      return InvalidField(absl::StrCat("entities[", n, "]"),
-                          absl::StrCat("has more than one word, and the tagger has no tag I-", tags.types()[span.type]));
+      return InvalidField(
+          absl::StrCat("entities[", n, "]"),
+          absl::StrCat("has more than one word, and the tagger has no tag I-", tags.types()[span.type]));
     }
     for (int32_t i = span.first_word; i < span.end_word; ++i) {
       if (result[i] != tags.outside()) {
-        return InvalidField(absl::StrCat("entities[", n, "]"), "overlaps another entity; a word can have one label only");
+        return InvalidField(absl::StrCat("entities[", n, "]"),
+                            "overlaps another entity; a word can have one label only");
       }
       result[i] = i == span.first_word ? tags.begin(span.type) : tags.inside(span.type);
     }
@@ -67,10 +69,11 @@ std::vector<Entity> LocateEntities(std::string_view text, std::span<const Word> 
   return entities;
 }
 
-absl::StatusOr<std::vector<Entity>> DecodeEntities(std::string_view text, std::span<const Word> words, const TagSet& tags,
-                                                   std::span<const float> logits) {
+absl::StatusOr<std::vector<Entity>> DecodeEntities(std::string_view text, std::span<const Word> words,
+                                                   const TagSet& tags, std::span<const float> logits) {
   if (logits.size() != words.size() * tags.size()) {
-    return absl::InternalError(absl::StrCat(logits.size(), " logits for ", words.size(), " words and ", tags.size(), " tags"));
+    return absl::InternalError(
+        absl::StrCat(logits.size(), " logits for ", words.size(), " words and ", tags.size(), " tags"));
   }
   const std::vector<float> log_probabilities = LogSoftmaxRows(logits, tags.size());
   ENGRAM_ASSIGN_OR_RETURN(const ViterbiPath path, Viterbi(tags, log_probabilities));

@@ -23,23 +23,24 @@ struct TagSpan {
   friend auto operator<=>(const TagSpan&, const TagSpan&) = default;
 };
 
-// How ill-formed sequences are read. kLenient is conlleval's and seqeval's default: an I-x that does not continue an entity of type x
-// begins one. kStrict is seqeval's strict IOB2: such an I-x belongs to no entity. The same for legal sequences, so for all that Viterbi
-// returns.
+// How ill-formed sequences are read. kLenient is conlleval's and seqeval's default: an I-x that does not continue an
+// entity of type x begins one. kStrict is seqeval's strict IOB2: such an I-x belongs to no entity. The same for legal
+// sequences, so for all that Viterbi returns.
 enum class SpanReading { kLenient, kStrict };
 
 // Spans in the order of the text; they never overlap. Tag ids must be of `tags`.
-std::vector<TagSpan> TagsToSpans(const TagSet& tags, std::span<const int32_t> sequence, SpanReading reading = SpanReading::kLenient);
+std::vector<TagSpan> TagsToSpans(const TagSet& tags, std::span<const int32_t> sequence,
+                                 SpanReading reading = SpanReading::kLenient);
 
-// The inverse: BIO2 tags of `words` words. INVALID_ARGUMENT for a span that is empty, outside the words, of an unknown type, of a type
-// without I tag and longer than one word, or that overlaps another.
+// The inverse: BIO2 tags of `words` words. INVALID_ARGUMENT for a span that is empty, outside the words, of an unknown
+// type, of a type without I tag and longer than one word, or that overlaps another.
 absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<const TagSpan> spans, int32_t words);
 
 // An entity of a text.
 struct Entity {
   std::string type;
-  std::string text;  // as it stands in the text, from the first word's beginning to the last word's end
-  int64_t start = 0, end = 0;            // code points of the text, end exclusive
+  std::string text;            // as it stands in the text, from the first word's beginning to the last word's end
+  int64_t start = 0, end = 0;  // code points of the text, end exclusive
   int64_t start_byte = 0, end_byte = 0;  // the same in UTF-8 bytes
   int32_t first_word = 0, end_word = 0;
   double score = 0;  // EntityProbabilities' value
@@ -50,7 +51,7 @@ std::vector<Entity> LocateEntities(std::string_view text, std::span<const Word> 
                                    std::span<const TagSpan> spans, std::span<const double> probabilities);
 
 // From the tagger's logits to entities: log softmax, Viterbi, spans, probabilities. `logits` [words, K] row-major.
-absl::StatusOr<std::vector<Entity>> DecodeEntities(std::string_view text, std::span<const Word> words, const TagSet& tags,
-                                                   std::span<const float> logits);
+absl::StatusOr<std::vector<Entity>> DecodeEntities(std::string_view text, std::span<const Word> words,
+                                                   const TagSet& tags, std::span<const float> logits);
 
 }  // namespace engram::tagging

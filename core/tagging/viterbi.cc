@@ -13,7 +13,8 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 absl::Status CheckInput(const TagSet& tags, std::span<const float> values) {
   if (values.size() % tags.size() != 0) {
-    return InvalidField("log_probabilities", absl::StrCat(values.size(), " values are not a multiple of ", tags.size(), " tags"));
+    return InvalidField("log_probabilities",
+                        absl::StrCat(values.size(), " values are not a multiple of ", tags.size(), " tags"));
   }
   for (const float value : values) {
     if (std::isnan(value) || value == std::numeric_limits<float>::infinity()) {
@@ -60,7 +61,7 @@ std::vector<double> Forward(const TagSet& tags, std::span<const float> values) {
 
 // What follows a word, given its tag.
 struct Backward {
-  std::vector<double> open;   // [T]: log sum over continuations that begin with no I tag
+  std::vector<double> open;    // [T]: log sum over continuations that begin with no I tag
   std::vector<double> inside;  // [T, types]: over continuations that begin with I of this type
 };
 
@@ -112,8 +113,8 @@ absl::StatusOr<ViterbiPath> Viterbi(const TagSet& tags, std::span<const float> l
   if (words == 0) return path;
   std::vector<int32_t> from(words * tag_count);
   std::vector<double> score(tag_count), next(tag_count);
-  // The best tag of the word just done. Begins with O, which is legal anywhere, so that ties at minus infinity stay legal; at the
-  // first word I tags do not take part.
+  // The best tag of the word just done. Begins with O, which is legal anywhere, so that ties at minus infinity stay
+  // legal; at the first word I tags do not take part.
   const auto best_of = [&tags](const std::vector<double>& scores, bool first) {
     int32_t best = tags.outside();
     for (int32_t k = 0; k < tags.size(); ++k) {
@@ -153,8 +154,9 @@ absl::StatusOr<std::vector<double>> EntityProbabilities(const TagSet& tags, std:
   std::vector<double> result;
   if (spans.empty()) return result;
   for (const TagSpan& span : spans) {
-    const bool usable = span.first_word >= 0 && span.first_word < span.end_word && span.end_word <= words && span.type >= 0 &&
-                        span.type < types && (span.end_word == span.first_word + 1 || tags.inside(span.type) != TagSet::kNone);
+    const bool usable = span.first_word >= 0 && span.first_word < span.end_word && span.end_word <= words &&
+                        span.type >= 0 && span.type < types &&
+                        (span.end_word == span.first_word + 1 || tags.inside(span.type) != TagSet::kNone);
     if (!usable) return InvalidField("spans", "a span is empty, outside the words or of an unknown type");
   }
   const std::vector<double> alpha = Forward(tags, log_probabilities);
@@ -162,7 +164,8 @@ absl::StatusOr<std::vector<double>> EntityProbabilities(const TagSet& tags, std:
   const double log_z = LogSum(tags, &alpha[(words - 1) * tag_count]);
   for (const TagSpan& span : spans) {
     double log_p = alpha[span.first_word * int64_t{tag_count} + tags.begin(span.type)];
-    for (int64_t t = span.first_word + 1; t < span.end_word; ++t) log_p += log_probabilities[t * tag_count + tags.inside(span.type)];
+    for (int64_t t = span.first_word + 1; t < span.end_word; ++t)
+      log_p += log_probabilities[t * tag_count + tags.inside(span.type)];
     log_p += backward.open[span.end_word - 1];
     result.push_back(log_z == kMinusInfinity || log_p == kMinusInfinity ? 0.0 : std::min(1.0, std::exp(log_p - log_z)));
   }

@@ -8,14 +8,15 @@
 namespace engram::tagging {
 namespace {
 
-// Gives every word to the window where it is farthest from a border. For neighbours i and i + 1 that is a threshold: a word at tokens
-// [a, b) belongs to window i if e_i - b >= a - b_{i+1} (e_i: where window i ends, b_{i+1}: where the next one begins). Thresholds
-// ascend with i, because beginnings and ends do.
+// Gives every word to the window where it is farthest from a border. For neighbours i and i + 1 that is a threshold: a
+// word at tokens [a, b) belongs to window i if e_i - b >= a - b_{i+1} (e_i: where window i ends, b_{i+1}: where the
+// next one begins). Thresholds ascend with i, because beginnings and ends do.
 void AssignOwners(std::span<const int64_t> offset, std::vector<WordWindow>* windows) {
   for (size_t i = 0; i + 1 < windows->size(); ++i) {
     WordWindow &left = (*windows)[i], &right = (*windows)[i + 1];
     int32_t word = right.first_word;
-    while (word < left.end_word && offset[left.end_word] - offset[word + 1] >= offset[word] - offset[right.first_word]) ++word;
+    while (word < left.end_word && offset[left.end_word] - offset[word + 1] >= offset[word] - offset[right.first_word])
+      ++word;
     left.end_owned = right.first_owned = word;
   }
   windows->front().first_owned = 0;
@@ -26,7 +27,8 @@ void AssignOwners(std::span<const int64_t> offset, std::vector<WordWindow>* wind
 
 int32_t DefaultOverlap(int32_t budget) { return std::min(128, budget / 4); }
 
-absl::StatusOr<std::vector<WordWindow>> PlanWordWindows(std::span<const int32_t> word_tokens, int32_t budget, int32_t overlap) {
+absl::StatusOr<std::vector<WordWindow>> PlanWordWindows(std::span<const int32_t> word_tokens, int32_t budget,
+                                                        int32_t overlap) {
   if (budget < 1) return InvalidField("window", "must have room for at least one token besides the special ones");
   if (overlap < 0 || overlap > budget / 2) {
     return InvalidField("overlap", absl::StrCat(overlap, " is not between 0 and half the window, ", budget / 2));

@@ -2,17 +2,20 @@
 
 // Words of a raw text, with their places: what a tagger is fed, at inference as in training from character spans.
 //
-// CoNLL data comes cut into words; a raw text has to be cut the same way, or the tagger sees other words than it learned. The rules
-// follow what the public CoNLL sets (CoNLL-2003, OntoNotes, WNUT17) have in common:
+// CoNLL data comes cut into words; a raw text has to be cut the same way, or the tagger sees other words than it
+// learned. The rules follow what the public CoNLL sets (CoNLL-2003, OntoNotes, WNUT17) have in common:
 //   1. White space (Unicode White_Space) and control characters separate words and belong to none.
-//   2. Letters, digits, marks and "_" stick together. Between two of them one of . ' ’ - / & @ + does not separate ("3.5", "o'clock",
+//   2. Letters, digits, marks and "_" stick together. Between two of them one of . ' ’ - / & @ + does not separate
+//   ("3.5", "o'clock",
 //      "e-mail", "w/o", "AT&T", "a@b.org"), and neither do , and : between digits ("30,000", "14:30").
 //   3. "@" and "#" before a letter or digit belong to that word, if none stands before them ("@user", "#topic").
 //   4. A full stop stays with an abbreviation of single letters ("U.S.", "p.m.").
 //   5. English clitics are words of their own: "do|n't", "Mary|'s", 'm 're 've 'll 'd, with ' or ’.
-//   6. An address that begins with "http://", "https://" or "www." is one word up to the next white space, without closing punctuation.
+//   6. An address that begins with "http://", "https://" or "www." is one word up to the next white space, without
+//   closing punctuation.
 //   7. Each Han character is a word (Chinese and Japanese CoNLL sets are cut by character).
-//   8. Everything else: a run of one and the same punctuation mark or symbol is a word ("...", "!!"), so is a symbol with the
+//   8. Everything else: a run of one and the same punctuation mark or symbol is a word ("...", "!!"), so is a symbol
+//   with the
 //      variation selectors, joiners and skin tones that follow it.
 // No normalisation: a word's bytes are the text's bytes. Linear time.
 
@@ -34,8 +37,8 @@ struct Word {
 // INVALID_ARGUMENT (field "text") if the text is not UTF-8.
 absl::StatusOr<std::vector<Word>> SplitWords(std::string_view text);
 
-// Cuts words where an entity given in code points begins or ends inside one ("Paris" in "Paris-based"), so that the entity is a whole
-// number of words. `boundaries` ascending code points. Returns how many words were cut.
+// Cuts words where an entity given in code points begins or ends inside one ("Paris" in "Paris-based"), so that the
+// entity is a whole number of words. `boundaries` ascending code points. Returns how many words were cut.
 int64_t CutWords(std::string_view text, std::vector<Word>* words, std::vector<int64_t> boundaries);
 
 // What Unicode calls White_Space.

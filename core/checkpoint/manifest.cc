@@ -1,0 +1,325 @@
+#include "core/checkpoint/manifest.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/strict_json.h"
+#include "core/checkpoint/version_directory.h"
+
+namespace engram::checkpoint {
+namespace {
+
+using Json = nlohmann::json;
+using Ordered = nlohmann::ordered_json;
+
+constexpr int64_t kMaxCount = int64_t{1} << 53;  // beyond it other JSON readers round
+constexpr size_t kMaxEntries = 10'000;           // tasks, consolidations, rows and columns of a matrix
+
+bool IsSha256(const std::string& text) {
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+absl::Status CheckDigest(const std::string& field, const std::string& digest, bool may_be_empty) {
+  if (IsSha256(digest) || (may_be_empty && digest.empty())) return absl::OkStatus();
+  return InvalidField(field, "must be a SHA-256: 64 lower-case hexadecimal digits");
+}
+
+absl::Status OneOf(const std::string& field, const std::string& value, const std::set<std::string>& known) {
+  if (known.contains(value)) return absl::OkStatus();
+  const std::string nearest = NearestName(value, known);
+  return InvalidField(
+      field,
+      absl::StrCat("is ", Quoted(value), nearest.empty() ? ", which is not known" : "; did you mean " + nearest + "?"));
+}
+
+// A path that stays inside the version's directory.
+bool IsSafeRelativePath(const std::string& path) {
+  if (path.empty() || path.size() > 1024 || path.find('\0') != std::string::npos ||
+      path.find('\\') != std::string::npos)
+    return false;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string part = path.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
+absl::Status CheckTask(const ManifestTask& task, const std::string& field, const VersionManifest& manifest) {
+  if (task.name.empty()) return InvalidField(field + ".name", "must not be empty");
+  ENGRAM_RETURN_IF_ERROR(
+      OneOf(field + ".kind", task.kind, {"sequence_classification", "token_classification", "masked_language_model"}));
+  ENGRAM_RETURN_IF_ERROR(OneOf(field + ".pooling", task.pooling, {"standard", "mean"}));
+  ENGRAM_RETURN_IF_ERROR(OneOf(field + ".head_file", task.head_file, {kModelFile, kHeadsFile}));
+  if (!manifest.files.contains(task.head_file))
+    return InvalidField(field + ".head_file", "is not among the version's files");
+  if (task.labels.empty() != (task.kind == "masked_language_model")) {
+    return InvalidField(field + ".labels",
+                        "must name the classes of a classifier, and is empty for a masked language model");
+  }
+  std::set<std::string> seen;
+  for (const std::string& label : task.labels) {
+    if (label.empty() || !seen.insert(label).second)
+      return InvalidField(field + ".labels", absl::StrCat("has ", Quoted(label), " twice or empty"));
+  }
+  if (task.training_examples < 0 || task.training_examples > kMaxCount)
+    return InvalidField(field + ".training_examples", "must be a count");
+  return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
+}
+
+absl::Status CheckConsolidation(const ManifestConsolidation& c, const std::string& field,
+                                const std::set<std::string>& tasks, const VersionManifest& manifest) {
+  if (c.task != "merged" && !tasks.contains(c.task))
+    return InvalidField(field + ".task", absl::StrCat(Quoted(c.task), " is no task of this version"));
+  if (c.fisher.empty()) return InvalidField(field + ".fisher", "must name the kind of importance");
+  if (c.samples < 1 || c.samples > kMaxCount) return InvalidField(field + ".samples", "must be at least 1");
+  if (c.training_examples < 1 || c.training_examples > kMaxCount)
+    return InvalidField(field + ".training_examples", "must be at least 1");
+  if (!(c.gamma >= 0 && c.gamma <= 1)) return InvalidField(field + ".gamma", "must lie in [0, 1]");
+  if (!manifest.files.contains(c.file)) return InvalidField(field + ".file", "is not among the version's files");
+  return absl::OkStatus();
+}
+
+absl::Status CheckMatrix(const MetricsMatrix& matrix, const std::string& field) {
+  if (matrix.metric.empty()) return InvalidField(field + ".metric", "must not be empty");
+  if (matrix.values.size() != matrix.after.size())
+    return InvalidField(field + ".values", "must have one row for each entry of after");
+  for (const auto& row : matrix.values) {
+    if (row.size() != matrix.tasks.size())
+      return InvalidField(field + ".values", "must have one column for each entry of tasks");
+    for (const std::optional<double>& value : row) {
+      if (value && !std::isfinite(*value))
+        return InvalidField(field + ".values", "must be finite; leave out what was not measured");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The elements of a list of objects, each read by `read(json, path, element)`.
+template <typename T, typename Read>
+void ReadList(ObjectReader& reader, const std::string& key, std::vector<T>& out, const Read& read) {
+  const Json* list = reader.Required(key);
+  if (list == nullptr) return;
+  if (!list->is_array() || list->size() > kMaxEntries) return reader.Fail(key, "must be a list of objects");
+  for (const Json& item : *list) {
+    if (!reader.ok()) return;
+    reader.Fail(read(item, absl::StrCat(reader.Field(key), "[", out.size(), "]"), out.emplace_back()));
+  }
+}
+
+absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& task) {
+  ObjectReader reader(json, path);
+  reader.Text("name", task.name);
+  reader.Text("kind", task.kind);
+  reader.TextList("labels", task.labels);
+  reader.Text("head_file", task.head_file);
+  reader.Text("head_prefix", task.head_prefix);
+  reader.Text("pooling", task.pooling);
+  reader.Text("dataset", task.dataset);
+  reader.Text("dataset_digest", task.dataset_digest);
+  reader.Integer("training_examples", 0, kMaxCount, task.training_examples);
+  return reader.Finish();
+}
+
+absl::Status ReadConsolidation(const Json& json, const std::string& path, ManifestConsolidation& consolidation) {
+  ObjectReader reader(json, path);
+  reader.Text("task", consolidation.task);
+  reader.Text("fisher", consolidation.fisher);
+  reader.Integer("samples", 1, kMaxCount, consolidation.samples);
+  reader.Integer("training_examples", 1, kMaxCount, consolidation.training_examples);
+  reader.Real("gamma", 0, 1, consolidation.gamma);
+  reader.Text("file", consolidation.file);
+  return reader.Finish();
+}
+
+absl::Status ReadMatrix(const Json& json, const std::string& path, MetricsMatrix& matrix) {
+  ObjectReader reader(json, path);
+  reader.Text("metric", matrix.metric);
+  reader.TextList("after", matrix.after);
+  reader.TextList("tasks", matrix.tasks);
+  const Json* rows = reader.Required("values");
+  if (rows != nullptr && !rows->is_array()) reader.Fail("values", "must be a list of lists of numbers");
+  if (!reader.ok()) return reader.Finish();
+  for (const Json& row : *rows) {
+    if (!row.is_array()) return InvalidField(path + ".values", "must be a list of lists of numbers");
+    std::vector<std::optional<double>>& values = matrix.values.emplace_back();
+    for (const Json& value : row) {
+      if (!value.is_null() && !value.is_number())
+        return InvalidField(path + ".values", "must hold numbers, or null for what was not measured");
+      values.push_back(value.is_null() ? std::nullopt : std::optional<double>(value.get<double>()));
+    }
+  }
+  return reader.Finish();
+}
+
+absl::Status ReadStrategy(const Json& json, VersionManifest& manifest) {
+  ObjectReader reader(json, "strategy");
+  reader.Text("name", manifest.strategy);
+  reader.TextMap("options", manifest.strategy_options);
+  if (const Json* lambda = reader.Optional("lambda"); lambda != nullptr && !lambda->is_null()) {
+    reader.Real("lambda", 0, std::numeric_limits<double>::max(), manifest.lambda.emplace());
+  }
+  reader.Text("lambda_units", manifest.lambda_units);
+  return reader.Finish();
+}
+
+Ordered TaskJson(const ManifestTask& task) {
+  return {{"name", task.name},
+          {"kind", task.kind},
+          {"labels", task.labels},
+          {"head_file", task.head_file},
+          {"head_prefix", task.head_prefix},
+          {"pooling", task.pooling},
+          {"dataset", task.dataset},
+          {"dataset_digest", task.dataset_digest},
+          {"training_examples", task.training_examples}};
+}
+
+Ordered ConsolidationJson(const ManifestConsolidation& c) {
+  return {{"task", c.task},   {"fisher", c.fisher}, {"samples", c.samples}, {"training_examples", c.training_examples},
+          {"gamma", c.gamma}, {"file", c.file}};
+}
+
+Ordered MatrixJson(const MetricsMatrix& matrix) {
+  Ordered values = Ordered::array();
+  for (const auto& row : matrix.values) {
+    Ordered cells = Ordered::array();
+    for (const std::optional<double>& value : row) cells.push_back(value ? Ordered(*value) : Ordered(nullptr));
+    values.push_back(std::move(cells));
+  }
+  Ordered json = Ordered::object();
+  json["metric"] = matrix.metric;
+  json["after"] = matrix.after;
+  json["tasks"] = matrix.tasks;
+  json["values"] = std::move(values);
+  return json;
+}
+
+template <typename T, typename ToJson>
+Ordered ListJson(const std::vector<T>& list, const ToJson& to_json) {
+  Ordered json = Ordered::array();
+  for (const T& item : list) json.push_back(to_json(item));
+  return json;
+}
+
+absl::Status CheckFiles(const VersionManifest& manifest) {
+  if (manifest.files.size() > kMaxJsonKeys) return InvalidField("files", absl::StrCat("a version holds at most ", kMaxJsonKeys, " files"));
+  for (const char* required : {kConfigFile, kModelFile}) {
+    if (!manifest.files.contains(required)) return InvalidField("files", absl::StrCat("does not list ", required));
+  }
+  for (const auto& [name, digest] : manifest.files) {
+    if (!IsSafeRelativePath(name) || name == kManifestFile)
+      return InvalidField("files", absl::StrCat(Quoted(name), " is no name of a version's file"));
+    ENGRAM_RETURN_IF_ERROR(CheckDigest(absl::StrCat("files.", Quoted(name)), digest, /*may_be_empty=*/false));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckManifest(const VersionManifest& manifest) {
+  if (manifest.model.empty()) return InvalidField("model", "must not be empty");
+  if (manifest.version < 1 || manifest.version > kMaxCount) return InvalidField("version", "must be at least 1");
+  if (manifest.parent && (*manifest.parent < 1 || *manifest.parent >= manifest.version)) {
+    return InvalidField("parent", absl::StrCat("must be an earlier version than ", manifest.version));
+  }
+  if (manifest.strategy.empty()) return InvalidField("strategy.name", "must not be empty");
+  if (manifest.lambda && !(*manifest.lambda >= 0 && std::isfinite(*manifest.lambda)))
+    return InvalidField("strategy.lambda", "must be at least 0 and finite");
+  ENGRAM_RETURN_IF_ERROR(CheckDigest("base_model_digest", manifest.base_model_digest, /*may_be_empty=*/true));
+  ENGRAM_RETURN_IF_ERROR(CheckFiles(manifest));
+  for (const size_t entries : {manifest.tasks.size(), manifest.consolidations.size(), manifest.metrics.size()}) {
+    if (entries > kMaxEntries)
+      return InvalidField("tasks", absl::StrCat("a version holds at most ", kMaxEntries, " tasks"));
+  }
+  std::set<std::string> tasks;
+  for (size_t i = 0; i < manifest.tasks.size(); ++i) {
+    const std::string field = absl::StrCat("tasks[", i, "]");
+    ENGRAM_RETURN_IF_ERROR(CheckTask(manifest.tasks[i], field, manifest));
+    if (!tasks.insert(manifest.tasks[i].name).second) return InvalidField(field + ".name", "occurs twice");
+  }
+  if (!manifest.default_task.empty() && !tasks.contains(manifest.default_task)) {
+    return InvalidField("default_task", absl::StrCat(Quoted(manifest.default_task), " is no task of this version"));
+  }
+  for (size_t i = 0; i < manifest.consolidations.size(); ++i) {
+    ENGRAM_RETURN_IF_ERROR(
+        CheckConsolidation(manifest.consolidations[i], absl::StrCat("consolidations[", i, "]"), tasks, manifest));
+  }
+  for (size_t i = 0; i < manifest.metrics.size(); ++i) {
+    ENGRAM_RETURN_IF_ERROR(CheckMatrix(manifest.metrics[i], absl::StrCat("metrics[", i, "]")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<VersionManifest> ParseManifest(std::string_view text) {
+  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, kManifestFile));
+  VersionManifest manifest;
+  ObjectReader reader(json, "");
+  int64_t format = 0;
+  reader.Integer("format", kManifestFormat, kManifestFormat, format);
+  reader.Text("model", manifest.model);
+  reader.Integer("version", 1, kMaxCount, manifest.version);
+  if (const Json* parent = reader.Optional("parent"); parent != nullptr && !parent->is_null()) {
+    reader.Integer("parent", 1, kMaxCount, manifest.parent.emplace());
+  }
+  reader.Text("created", manifest.created);
+  reader.Text("default_task", manifest.default_task);
+  ReadList(reader, "tasks", manifest.tasks, ReadTask);
+  if (const Json* strategy = reader.Required("strategy"); strategy != nullptr)
+    reader.Fail(ReadStrategy(*strategy, manifest));
+  ReadList(reader, "consolidations", manifest.consolidations, ReadConsolidation);
+  ReadList(reader, "metrics", manifest.metrics, ReadMatrix);
+  reader.UnsignedMap("seeds", manifest.seeds);
+  reader.Text("base_model_digest", manifest.base_model_digest);
+  reader.TextMap("software", manifest.software);
+  reader.TextMap("files", manifest.files);
+  ENGRAM_RETURN_IF_ERROR(reader.Finish());
+  ENGRAM_RETURN_IF_ERROR(CheckManifest(manifest));
+  return manifest;
+}
+
+absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest) {
+  ENGRAM_RETURN_IF_ERROR(CheckManifest(manifest));
+  Ordered strategy = Ordered::object();
+  strategy["name"] = manifest.strategy;
+  strategy["options"] = manifest.strategy_options;
+  strategy["lambda"] = manifest.lambda ? Ordered(*manifest.lambda) : Ordered(nullptr);
+  strategy["lambda_units"] = manifest.lambda_units;
+  Ordered json = Ordered::object();
+  json["format"] = kManifestFormat;
+  json["model"] = manifest.model;
+  json["version"] = manifest.version;
+  json["parent"] = manifest.parent ? Ordered(*manifest.parent) : Ordered(nullptr);
+  json["created"] = manifest.created;
+  json["default_task"] = manifest.default_task;
+  json["tasks"] = ListJson(manifest.tasks, TaskJson);
+  json["strategy"] = std::move(strategy);
+  json["consolidations"] = ListJson(manifest.consolidations, ConsolidationJson);
+  json["metrics"] = ListJson(manifest.metrics, MatrixJson);
+  json["seeds"] = manifest.seeds;
+  json["base_model_digest"] = manifest.base_model_digest;
+  json["software"] = manifest.software;
+  json["files"] = manifest.files;
+  return RenderJson(json, kManifestFile);
+}
+
+absl::StatusOr<VersionManifest> ReadManifest(const std::string& directory) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(directory, "/", kManifestFile), kMaxJsonBytes));
+  return ParseManifest(text);
+}
+
+absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest) {
+  ENGRAM_ASSIGN_OR_RETURN(manifest.files, DigestFiles(directory));
+  ENGRAM_ASSIGN_OR_RETURN(const std::string text, RenderManifest(manifest));
+  return WriteFileAtomic(absl::StrCat(directory, "/", kManifestFile), text);
+}
+
+}  // namespace engram::checkpoint

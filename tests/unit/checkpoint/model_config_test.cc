@@ -1,0 +1,238 @@
+#include "core/checkpoint/model_config.h"
+
+#include <string>
+#include <vector>
+
+#include "core/base/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace engram::checkpoint {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Json = nlohmann::ordered_json;
+
+Json Bert() {
+  return Json::parse(
+      R"({"architectures":["BertModel"],"attention_probs_dropout_prob":0.1,"gradient_checkpointing":false,"hidden_act":"gelu",
+    "hidden_dropout_prob":0.25,"hidden_size":384,"initializer_range":0.02,"intermediate_size":1536,"layer_norm_eps":1e-12,
+    "max_position_embeddings":512,"model_type":"bert","num_attention_heads":12,"num_hidden_layers":6,"pad_token_id":0,
+    "position_embedding_type":"absolute","transformers_version":"4.8.2","type_vocab_size":2,"use_cache":true,"vocab_size":30522})");
+}
+
+Json Distil() {
+  return Json::parse(
+      R"({"activation":"gelu","architectures":["DistilBertForMaskedLM"],"attention_dropout":0.05,"dim":768,"dropout":0.1,
+    "hidden_dim":3072,"initializer_range":0.02,"max_position_embeddings":512,"model_type":"distilbert","n_heads":12,"n_layers":6,
+    "pad_token_id":0,"qa_dropout":0.1,"seq_classif_dropout":0.3,"sinusoidal_pos_embds":false,"tie_weights_":true,"vocab_size":30522})");
+}
+
+Json Labelled() {
+  Json json = Bert();
+  json["id2label"] = {{"0", "no"}, {"1", "yes"}};
+  json["label2id"] = {{"no", 0}, {"yes", 1}};
+  return json;
+}
+
+struct Refused {
+  std::string field, message;
+};
+Refused Refusal(const Json& json) {
+  const absl::Status status = ParseModelConfig(json.dump()).status();
+  EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kInvalidArgument);
+  return {StatusField(status), std::string(status.message())};
+}
+
+// `key` set to `value` in `json` is refused by a message on `field` that contains `message`.
+void ExpectRefused(Json json, const char* key, const Json& value, const char* field, const char* message) {
+  json[key] = value;
+  const Refused refused = Refusal(json);
+  EXPECT_EQ(refused.field, field) << key << " = " << value;
+  EXPECT_THAT(refused.message, HasSubstr(message));
+}
+
+TEST(ModelConfig, ReadsBert) {
+  const auto config = ParseModelConfig(Labelled().dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->family, ModelFamily::kBert);
+  EXPECT_THAT(config->architectures, ElementsAre("BertModel"));
+  EXPECT_EQ(config->vocab_size, 30522);
+  EXPECT_EQ(config->hidden_size, 384);
+  EXPECT_EQ(config->layers, 6);
+  EXPECT_EQ(config->heads, 12);
+  EXPECT_EQ(config->intermediate_size, 1536);
+  EXPECT_EQ(config->max_position_embeddings, 512);
+  EXPECT_EQ(config->type_vocab_size, 2);
+  EXPECT_EQ(config->hidden_dropout, 0.25);
+  EXPECT_EQ(config->attention_dropout, 0.1);
+  EXPECT_EQ(config->classifier_dropout, 0.25);  // absent: that of the hidden layers
+  EXPECT_EQ(config->layer_norm_eps, 1e-12);
+  EXPECT_THAT(config->labels, ElementsAre("no", "yes"));
+}
+
+TEST(ModelConfig, ReadsDistilBertAndItsAliases) {
+  Json json = Distil();
+  json["hidden_size"] = 768;
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->family, ModelFamily::kDistilBert);
+  EXPECT_EQ(config->hidden_size, 768);
+  EXPECT_EQ(config->type_vocab_size, 0);
+  EXPECT_EQ(config->attention_dropout, 0.05);
+  EXPECT_EQ(config->classifier_dropout, 0.3);
+  ExpectRefused(Distil(), "hidden_size", 512, "hidden_size", "contradicts dim 768");
+  ExpectRefused(Distil(), "num_hidden_layers", 5, "num_hidden_layers", "contradicts n_layers 6");
+  ExpectRefused(Distil(), "num_attention_heads", 6, "num_attention_heads", "contradicts n_heads 12");
+  ExpectRefused(Distil(), "sinusoidal_pos_embds", 1, "sinusoidal_pos_embds", "true or false");
+  ExpectRefused(Distil(), "activation", "swish", "activation", "known: gelu");
+}
+
+TEST(ModelConfig, RobertaPadsWithOne) {
+  Json json = Bert();
+  json["architectures"] = {"XLMRobertaModel"};
+  json["model_type"] = "xlm-roberta";
+  json.erase("pad_token_id");
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->family, ModelFamily::kRoberta);
+  EXPECT_EQ(config->pad_token_id, 1);
+  ExpectRefused(json, "max_position_embeddings", 2, "max_position_embeddings", "no position after pad_token_id");
+}
+
+TEST(ModelConfig, RefusesUnknownThingsByName) {
+  ExpectRefused(Bert(), "model_type", "gpt2", "model_type", "Engram reads bert, roberta");
+  ExpectRefused(Bert(), "model_type", nullptr, "model_type", "is missing");
+  ExpectRefused(Bert(), "model_type", 3, "model_type", "Engram reads bert, roberta");
+  ExpectRefused(Bert(), "hidden_act", "mish", "hidden_act", "is \"mish\"; known: gelu");
+  ExpectRefused(Bert(), "hidden_act", 5, "hidden_act", "known: gelu");
+  ExpectRefused(Bert(), "position_embedding_type", "relative_key", "position_embedding_type",
+                "only absolute positions");
+  ExpectRefused(Bert(), "is_decoder", true, "is_decoder", "decoders are not encoders");
+  ExpectRefused(Bert(), "add_cross_attention", true, "add_cross_attention", "cross-attention");
+  ExpectRefused(Bert(), "is_encoder_decoder", true, "is_encoder_decoder", "only encoders");
+  ExpectRefused(Bert(), "pruned_heads", {{"0", {1, 2}}}, "pruned_heads", "not implemented");
+  ExpectRefused(Bert(), "quantization_config", {{"bits", 4}}, "quantization_config", "import the original model");
+  ExpectRefused(Bert(), "auto_map", {{"AutoModel", "x.Y"}}, "auto_map", "never run");
+  ExpectRefused(Bert(), "hiden_size", 384, "\"hiden_size\"", "nearest known one is hidden_size");
+  ExpectRefused(Bert(), "n_layers", 6, "\"n_layers\"", "does not know");  // DistilBERT's spelling
+  Json pruned = Bert();
+  pruned["pruned_heads"] = Json::object();
+  EXPECT_EQ(Refusal(pruned).message, "");
+}
+
+TEST(ModelConfig, RefusesImpossibleNumbersByName) {
+  for (const char* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                          "max_position_embeddings"}) {
+    for (const Json& value :
+         {Json(0), Json(-1), Json(1.5), Json("384"), Json(true), Json(int64_t{1} << 40), Json(18446744073709551615u)}) {
+      ExpectRefused(Bert(), key, value, key, "must be an integer from 1");
+    }
+    ExpectRefused(Bert(), key, nullptr, key, "is missing");
+    Json json = Bert();
+    json.erase(key);
+    EXPECT_EQ(Refusal(json).field, key);
+  }
+  ExpectRefused(Bert(), "type_vocab_size", 0, "type_vocab_size", "from 1");
+  ExpectRefused(Bert(), "layer_norm_eps", 0, "layer_norm_eps", "must be a number");
+  ExpectRefused(Bert(), "layer_norm_eps", "tiny", "layer_norm_eps", "must be a number");
+  ExpectRefused(Bert(), "hidden_dropout_prob", 1.0, "hidden_dropout_prob", "must be a number");
+  ExpectRefused(Bert(), "attention_probs_dropout_prob", -0.1, "attention_probs_dropout_prob", "must be a number");
+  ExpectRefused(Bert(), "initializer_range", -1, "initializer_range", "must be a number");
+}
+
+TEST(ModelConfig, RefusesContradictionsByName) {
+  ExpectRefused(Bert(), "num_attention_heads", 7, "num_attention_heads", "7 does not divide hidden_size 384");
+  ExpectRefused(Bert(), "pad_token_id", 30522, "pad_token_id", "outside of a vocabulary of 30522");
+  ExpectRefused(Bert(), "architectures", {"RobertaModel"}, "architectures", "contradicts model_type bert");
+  ExpectRefused(Bert(), "architectures", "BertModel", "architectures", "list of class names");
+  ExpectRefused(Labelled(), "num_labels", 3, "num_labels", "is 3 but id2label names 2 classes");
+  ExpectRefused(Labelled(), "_num_labels", 1, "_num_labels", "is 1 but id2label names 2 classes");
+  ExpectRefused(Labelled(), "label2id", {{"no", 1}, {"yes", 0}}, "label2id", "contradicts id2label on class 0");
+  ExpectRefused(Labelled(), "label2id", {{"no", 0}}, "label2id", "does not name the classes");
+  ExpectRefused(Labelled(), "label2id", {{"no", 0}, {"maybe", 1}}, "label2id", "contradicts id2label on class 1");
+  ExpectRefused(Labelled(), "id2label", {{"0", "no"}, {"2", "yes"}}, "id2label", "no name for class 1");
+  ExpectRefused(Labelled(), "id2label", {{"0", "no"}, {"1", "no"}}, "id2label", "\"no\" to two classes");
+  ExpectRefused(Labelled(), "id2label", {"no", "yes"}, "id2label", "must be an object");
+  Json untied = Distil();
+  ExpectRefused(untied, "tie_word_embeddings", false, "tie_word_embeddings", "not tied");
+  untied["architectures"] = {"DistilBertModel"};
+  untied["tie_word_embeddings"] = false;
+  EXPECT_EQ(Refusal(untied).message, "");
+}
+
+TEST(ModelConfig, RefusesDuplicateKeysAndWhatIsNoObject) {
+  std::string twice = Bert().dump();
+  twice.insert(1, "\"vocab_size\":7,");
+  EXPECT_THAT(std::string(ParseModelConfig(twice).status().message()),
+              HasSubstr("the key \"vocab_size\" occurs twice"));
+  EXPECT_FALSE(ParseModelConfig("").ok());
+  EXPECT_FALSE(ParseModelConfig("[]").ok());
+  const std::string whole = Bert().dump();
+  for (size_t size = 0; size < whole.size(); ++size) EXPECT_FALSE(ParseModelConfig(whole.substr(0, size)).ok()) << size;
+}
+
+TEST(RenderModelConfig, KeepsTheOriginalKeysAndStatesTheNewHead) {
+  Json original = Labelled();
+  original["torch_dtype"] = "bfloat16";
+  original["num_labels"] = 2;
+  const auto text = RenderModelConfig(original.dump(), "BertForSequenceClassification", {"a", "b", "ü"});
+  ASSERT_TRUE(text.ok()) << text.status();
+  const Json json = Json::parse(*text);
+  EXPECT_EQ(json["architectures"], Json::array({"BertForSequenceClassification"}));
+  EXPECT_EQ(json["id2label"], Json({{"0", "a"}, {"1", "b"}, {"2", "ü"}}));
+  EXPECT_EQ(json["label2id"], Json({{"a", 0}, {"b", 1}, {"ü", 2}}));
+  EXPECT_EQ(json["problem_type"], "single_label_classification");
+  EXPECT_EQ(json["dtype"], "float32");
+  EXPECT_FALSE(json.contains("torch_dtype"));
+  EXPECT_FALSE(json.contains("num_labels"));
+  for (const char* key : {"hidden_size", "position_embedding_type", "transformers_version", "hidden_dropout_prob"})
+    EXPECT_EQ(json[key], original[key]);
+  EXPECT_EQ(json.items().begin().key(), "architectures");
+  const auto again = ParseModelConfig(*text);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_THAT(again->labels, ElementsAre("a", "b", "ü"));
+  const Json bare = Json::parse(RenderModelConfig(*text, "BertModel", {}).value());
+  for (const char* key : {"id2label", "label2id", "problem_type"}) EXPECT_FALSE(bare.contains(key));
+  EXPECT_FALSE(
+      Json::parse(RenderModelConfig(*text, "BertForTokenClassification", {"O"}).value()).contains("problem_type"));
+}
+
+TEST(RenderModelConfig, RefusesLabelsThatDoNotInvert) {
+  const auto refusal = [](const std::vector<std::string>& labels) {
+    return std::string(RenderModelConfig(Bert().dump(), "BertForSequenceClassification", labels).status().message());
+  };
+  EXPECT_THAT(refusal({"a", "a"}), HasSubstr("\"a\" is given to two classes"));
+  EXPECT_THAT(refusal({"a", ""}), HasSubstr("class 1 has an empty name"));
+  EXPECT_THAT(refusal({"\xff"}), HasSubstr("UTF-8"));
+  EXPECT_THAT(refusal(std::vector<std::string>(kMaxLabels + 1, "x")), HasSubstr("at most 10000"));
+}
+
+TEST(PoolingConfig, ReadsBothFormsAndRefusesOtherPoolings) {
+  const auto read = [](const char* text) { return ParsePoolingConfig(text); };
+  EXPECT_EQ(
+      read(
+          R"({"word_embedding_dimension":384,"pooling_mode_cls_token":false,"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":false,
+                     "pooling_mode_mean_sqrt_len_tokens":false})")
+          .value(),
+      PoolingMode::kMean);
+  EXPECT_EQ(read(R"({"pooling_mode_cls_token":true,"include_prompt":true})").value(), PoolingMode::kFirstToken);
+  EXPECT_EQ(read(R"({"embedding_dimension":384,"pooling_mode":"mean"})").value(), PoolingMode::kMean);
+  EXPECT_EQ(read(R"({"word_embedding_dimension":384})").value(), PoolingMode::kUnspecified);
+  EXPECT_THAT(std::string(read(R"({"pooling_mode_max_tokens":true})").status().message()),
+              HasSubstr("pooling_mode_max_tokens: this pooling"));
+  EXPECT_THAT(std::string(read(R"({"pooling_mode":"lasttoken"})").status().message()),
+              HasSubstr("must be mean or cls"));
+  EXPECT_THAT(
+      std::string(read(R"({"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":true})").status().message()),
+      HasSubstr("both are set"));
+  EXPECT_THAT(std::string(read(R"({"pooling_mode_cls_token":1})").status().message()),
+              HasSubstr("must be true or false"));
+  EXPECT_THAT(std::string(read(R"({"poling_mode":"mean"})").status().message()),
+              HasSubstr("nearest known name is \"pooling_mode\""));
+}
+
+}  // namespace
+}  // namespace engram::checkpoint
