@@ -99,7 +99,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
   if (fstat(file.get(), &info) != 0) return FromErrno(errno, "reading a file's size");
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a regular file");
   if (static_cast<uint64_t>(info.st_size) > max_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the file has ", info.st_size, " bytes; at most ", max_bytes, " are read"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the file has ", info.st_size, " bytes; at most ", max_bytes, " are read"));
   }
   std::string content(static_cast<size_t>(info.st_size), '\0');
   size_t done = 0;
@@ -123,7 +124,9 @@ absl::Status WritePartsAtomic(const std::string& path, std::span<const std::stri
   return status;
 }
 
-absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) { return WritePartsAtomic(path, {&bytes, 1}); }
+absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
+  return WritePartsAtomic(path, {&bytes, 1});
+}
 
 absl::Status SyncDirectory(const std::string& path) {
   Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -217,7 +220,8 @@ absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
   if (file.get() < 0) return FromErrno(errno, "opening the lock file");
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {
-      return StatusWithReason(absl::StatusCode::kFailedPrecondition, "ALREADY_LOCKED", "another process holds the lock");
+      return StatusWithReason(absl::StatusCode::kFailedPrecondition, "ALREADY_LOCKED",
+                              "another process holds the lock");
     }
     return FromErrno(errno, "locking a file");
   }
@@ -281,12 +285,15 @@ absl::StatusOr<std::string> MaybeGunzip(std::string bytes, size_t max_bytes) {
     stream.next_out = reinterpret_cast<Bytef*>(chunk.data());
     stream.avail_out = static_cast<uInt>(chunk.size());
     const int code = inflate(&stream, Z_NO_FLUSH);
-    if (code != Z_OK && code != Z_STREAM_END) return absl::InvalidArgumentError("the gzip content is damaged or cut off");
+    if (code != Z_OK && code != Z_STREAM_END)
+      return absl::InvalidArgumentError("the gzip content is damaged or cut off");
     out.append(chunk.data(), chunk.size() - stream.avail_out);
-    if (out.size() > max_bytes) return absl::ResourceExhaustedError(absl::StrCat("inflates to more than ", max_bytes, " bytes"));
+    if (out.size() > max_bytes)
+      return absl::ResourceExhaustedError(absl::StrCat("inflates to more than ", max_bytes, " bytes"));
     if (code != Z_STREAM_END) continue;
     if (stream.avail_in == 0) return out;
-    if (inflateReset(&stream) != Z_OK) return absl::InternalError("zlib could not go on");  // several members in one file
+    if (inflateReset(&stream) != Z_OK)
+      return absl::InternalError("zlib could not go on");  // several members in one file
   }
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Files that survive a crash: whatever matters is written to a temporary name beside its target, fsynced, renamed, and its
-// directory fsynced. Errors carry the errno's text and never the path (absl::Status messages may reach a client).
+// Files that survive a crash: whatever matters is written to a temporary name beside its target, fsynced, renamed, and
+// its directory fsynced. Errors carry the errno's text and never the path (absl::Status messages may reach a client).
 
 #include <cstddef>
 #include <functional>
@@ -18,7 +18,8 @@ namespace engram {
 // The whole file; RESOURCE_EXHAUSTED if it is larger than `max_bytes`, NOT_FOUND if it is not there.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 31);
 
-// Replaces `path` by `bytes` so that a reader (also after kill -9 or power loss) sees either the old content or the new one whole.
+// Replaces `path` by `bytes` so that a reader (also after kill -9 or power loss) sees either the old content or the new
+// one whole.
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes);
 
 // Writes parts one after the other with the same promise; for content that should not be joined in memory first.
@@ -71,8 +72,8 @@ class FileLock {
 std::string Sha256Hex(std::string_view bytes);
 absl::StatusOr<std::string> Sha256HexOfFile(const std::string& path);
 
-// Inflates gzip content (detected by its magic bytes; other content is returned as it is). RESOURCE_EXHAUSTED past `max_bytes`
-// of output; INVALID_ARGUMENT for damaged content.
+// Inflates gzip content (detected by its magic bytes; other content is returned as it is). RESOURCE_EXHAUSTED past
+// `max_bytes` of output; INVALID_ARGUMENT for damaged content.
 absl::StatusOr<std::string> MaybeGunzip(std::string bytes, size_t max_bytes);
 
 }  // namespace engram

@@ -1,8 +1,8 @@
 #pragma once
 
-// Every random number of Engram comes from one counter-based generator, Philox 4x32-10 (Salmon et al., "Parallel random numbers:
-// as easy as 1, 2, 3", SC 2011). A number is a pure function of (seed, purpose, step, index): no state to save, the same on every
-// thread count, the same after a resume.
+// Every random number of Engram comes from one counter-based generator, Philox 4x32-10 (Salmon et al., "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011). A number is a pure function of (seed, purpose, step, index): no state to
+// save, the same on every thread count, the same after a resume.
 
 #include <array>
 #include <cstdint>
@@ -11,13 +11,13 @@ namespace engram {
 
 // What a number is for: two purposes never share a stream. The values are part of the run format; append only.
 enum class RandomPurpose : uint32_t {
-  kShuffle = 1,          // order of the training rows; step = epoch
-  kHeadInit = 2,         // initial weights of a head; step = 0
-  kDropout = 3,          // step = micro-batch count, index = (site, element)
-  kSampledFisher = 4,    // labels drawn from the model; step = sample
-  kSubset = 5,           // choice of samples for importance, validation split
-  kMasking = 6,          // masked language modelling
-  kPermutation = 7,      // permuted-Fisher control
+  kShuffle = 1,        // order of the training rows; step = epoch
+  kHeadInit = 2,       // initial weights of a head; step = 0
+  kDropout = 3,        // step = micro-batch count, index = (site, element)
+  kSampledFisher = 4,  // labels drawn from the model; step = sample
+  kSubset = 5,         // choice of samples for importance, validation split
+  kMasking = 6,        // masked language modelling
+  kPermutation = 7,    // permuted-Fisher control
 };
 
 // One block of 128 random bits for a 128-bit counter and a 64-bit key.
@@ -41,7 +41,8 @@ class RandomStream {
   uint32_t NextUint32() {
     if (used_ == 4) {
       block_ = Philox({static_cast<uint32_t>(index_), static_cast<uint32_t>(step_), static_cast<uint32_t>(step_ >> 32),
-                       static_cast<uint32_t>(purpose_)}, seed_);
+                       static_cast<uint32_t>(purpose_)},
+                      seed_);
       ++index_;
       used_ = 0;
     }

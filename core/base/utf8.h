@@ -11,8 +11,8 @@
 
 namespace engram {
 
-// Decodes the code point that starts at text[at]; advances `at` past it. -1 (and `at` unchanged) if the bytes there are no valid
-// code point. Requires at < text.size().
+// Decodes the code point that starts at text[at]; advances `at` past it. -1 (and `at` unchanged) if the bytes there are
+// no valid code point. Requires at < text.size().
 int32_t DecodeUtf8(std::string_view text, size_t& at);
 
 // The index of the first byte that is not valid UTF-8; nullopt if all is.

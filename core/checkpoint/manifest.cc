@@ -211,7 +211,8 @@ Ordered ListJson(const std::vector<T>& list, const ToJson& to_json) {
 }
 
 absl::Status CheckFiles(const VersionManifest& manifest) {
-  if (manifest.files.size() > kMaxJsonKeys) return InvalidField("files", absl::StrCat("a version holds at most ", kMaxJsonKeys, " files"));
+  if (manifest.files.size() > kMaxJsonKeys)
+    return InvalidField("files", absl::StrCat("a version holds at most ", kMaxJsonKeys, " files"));
   for (const char* required : {kConfigFile, kModelFile}) {
     if (!manifest.files.contains(required)) return InvalidField("files", absl::StrCat("does not list ", required));
   }

@@ -102,7 +102,8 @@ absl::StatusOr<std::string> RenderJson(const nlohmann::ordered_json& json, std::
   const std::string mended = json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   if (text != mended) return InvalidField(name, "a text in it is not valid UTF-8");
   text += '\n';
-  if (text.size() > kMaxJsonBytes) return InvalidField(name, absl::StrCat("would have more than ", kMaxJsonBytes, " bytes"));
+  if (text.size() > kMaxJsonBytes)
+    return InvalidField(name, absl::StrCat("would have more than ", kMaxJsonBytes, " bytes"));
   return text;
 }
 

@@ -29,13 +29,16 @@ void AddTensors(const nn::Model& model, const char* what, const std::string& tas
                 std::vector<checkpoint::TensorToWrite>& out) {
   for (const nn::SlotId slot : model.EncoderSlots()) {
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
-    out.push_back({TensorName(what, task, slice.name), Dtype::kF32, {slice.shape.begin(), slice.shape.end()},
-                   {reinterpret_cast<const std::byte*>(flat.const_data_ptr<float>() + slice.offset), static_cast<size_t>(slice.size) * sizeof(float)}});
+    out.push_back({TensorName(what, task, slice.name),
+                   Dtype::kF32,
+                   {slice.shape.begin(), slice.shape.end()},
+                   {reinterpret_cast<const std::byte*>(flat.const_data_ptr<float>() + slice.offset),
+                    static_cast<size_t>(slice.size) * sizeof(float)}});
   }
 }
 
-absl::StatusOr<at::Tensor> ReadTensors(const nn::Model& model, const char* what, const std::string& task, const SafetensorsFile& file,
-                                       std::set<std::string>& used) {
+absl::StatusOr<at::Tensor> ReadTensors(const nn::Model& model, const char* what, const std::string& task,
+                                       const SafetensorsFile& file, std::set<std::string>& used) {
   at::Tensor flat = at::empty({EncoderElements(model)}, at::kFloat);
   for (const nn::SlotId slot : model.EncoderSlots()) {
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
@@ -46,7 +49,8 @@ absl::StatusOr<at::Tensor> ReadTensors(const nn::Model& model, const char* what,
       return InvalidField(name, "has another dtype or size in continual.safetensors than the model's parameter");
     }
     used.insert(name);
-    flat.narrow(0, slice.offset, slice.size).copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), {slice.size}, at::kFloat));
+    flat.narrow(0, slice.offset, slice.size)
+        .copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), {slice.size}, at::kFloat));
   }
   return flat.to(model.parameters().device());
 }
@@ -54,8 +58,8 @@ absl::StatusOr<at::Tensor> ReadTensors(const nn::Model& model, const char* what,
 absl::StatusOr<Consolidation> ReadHeader(const std::string& task, const std::string& text) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   const auto integer = [&](const char* key) { return json.contains(key) && json[key].is_number_integer(); };
-  if (!json.is_object() || !json.contains("kind") || !json["kind"].is_string() || !integer("samples") || !integer("training_count") ||
-      !integer("seed")) {
+  if (!json.is_object() || !json.contains("kind") || !json["kind"].is_string() || !integer("samples") ||
+      !integer("training_count") || !integer("seed")) {
     return InvalidField(kMetadataPrefix + task, "is damaged in continual.safetensors");
   }
   Consolidation consolidation;
@@ -65,7 +69,8 @@ absl::StatusOr<Consolidation> ReadHeader(const std::string& task, const std::str
   consolidation.training_count = json["training_count"].get<int64_t>();
   consolidation.seed = json["seed"].get<uint64_t>();
   consolidation.dataset_digest = json.value("dataset_digest", "");
-  if (consolidation.samples < 1 || consolidation.training_count < 1) return InvalidField(kMetadataPrefix + task, "counts must be positive");
+  if (consolidation.samples < 1 || consolidation.training_count < 1)
+    return InvalidField(kMetadataPrefix + task, "counts must be positive");
   return consolidation;
 }
 
@@ -80,9 +85,12 @@ int64_t EncoderElements(const nn::Model& model) {
   return end;
 }
 
-at::Tensor EncoderWeights(const nn::Model& model) { return model.parameters().weights().narrow(0, 0, EncoderElements(model)).clone(); }
+at::Tensor EncoderWeights(const nn::Model& model) {
+  return model.parameters().weights().narrow(0, 0, EncoderElements(model)).clone();
+}
 
-absl::Status SaveConsolidations(const std::string& path, const nn::Model& model, const std::vector<Consolidation>& consolidations) {
+absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
+                                const std::vector<Consolidation>& consolidations) {
   std::vector<checkpoint::TensorToWrite> tensors;
   std::vector<at::Tensor> host;  // keeps the bytes alive
   std::map<std::string, std::string> metadata;
@@ -92,12 +100,12 @@ absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
     AddTensors(model, "fisher", c.task, host.back(), tensors);
     host.push_back(c.anchor.cpu());
     AddTensors(model, "anchor", c.task, host.back(), tensors);
-    metadata[kMetadataPrefix + c.task] = nlohmann::json{{"kind", ImportanceKindName(c.kind)},
-                                                        {"samples", c.samples},
-                                                        {"training_count", c.training_count},
-                                                        {"seed", c.seed},
-                                                        {"dataset_digest", c.dataset_digest}}
-                                             .dump();
+    metadata[kMetadataPrefix + c.task] = nlohmann::json{
+        {"kind", ImportanceKindName(c.kind)},
+        {"samples", c.samples},
+        {"training_count", c.training_count},
+        {"seed", c.seed},
+        {"dataset_digest", c.dataset_digest}}.dump();
     order.push_back(c.task);
   }
   metadata["stream"] = order.dump();
@@ -109,22 +117,26 @@ absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string&
   if (!PathExists(path)) return consolidations;
   ENGRAM_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
   auto stream = file.metadata().find("stream");
-  const nlohmann::json order = stream == file.metadata().end() ? nlohmann::json() : nlohmann::json::parse(stream->second, nullptr, false);
+  const nlohmann::json order =
+      stream == file.metadata().end() ? nlohmann::json() : nlohmann::json::parse(stream->second, nullptr, false);
   if (!order.is_array()) return InvalidField("stream", "is missing from continual.safetensors");
   std::set<std::string> used;
   for (const nlohmann::json& name : order) {
     if (!name.is_string()) return InvalidField("stream", "is damaged in continual.safetensors");
     const std::string task = name.get<std::string>();
     auto header = file.metadata().find(kMetadataPrefix + task);
-    if (header == file.metadata().end()) return InvalidField(kMetadataPrefix + task, "is missing from continual.safetensors");
+    if (header == file.metadata().end())
+      return InvalidField(kMetadataPrefix + task, "is missing from continual.safetensors");
     ENGRAM_ASSIGN_OR_RETURN(Consolidation c, ReadHeader(task, header->second));
     ENGRAM_ASSIGN_OR_RETURN(c.fisher, ReadTensors(model, "fisher", task, file, used));
     ENGRAM_ASSIGN_OR_RETURN(c.anchor, ReadTensors(model, "anchor", task, file, used));
     const double smallest = c.fisher.min().item<double>(), trace = c.fisher.sum(at::kDouble).item<double>();
-    if (!(smallest >= 0) || !std::isfinite(trace)) return InvalidField("fisher." + task, "holds entries that are negative or not finite");
+    if (!(smallest >= 0) || !std::isfinite(trace))
+      return InvalidField("fisher." + task, "holds entries that are negative or not finite");
     consolidations.push_back(std::move(c));
   }
-  if (used.size() != file.tensors().size()) return InvalidField("continual.safetensors", "holds tensors that belong to no task of its stream");
+  if (used.size() != file.tensors().size())
+    return InvalidField("continual.safetensors", "holds tensors that belong to no task of its stream");
   return consolidations;
 }
 

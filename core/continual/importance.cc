@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "ATen/TensorOperators.h"
-#include "ATen/ops/zeros.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/softmax.h"
+#include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 #include "core/continual/consolidation.h"
@@ -39,7 +39,8 @@ std::vector<int64_t> ChooseExamples(int64_t count, const ImportanceOptions& opti
   return chosen;
 }
 
-// One row of labels for each row of logits, laid out like the head's logits: texts, or all words' tokens of the packed batch.
+// One row of labels for each row of logits, laid out like the head's logits: texts, or all words' tokens of the packed
+// batch.
 at::Tensor TrueLabels(const std::vector<const TrainingExample*>& batch, HeadKind kind, int64_t rows) {
   at::Tensor labels = at::empty({rows}, at::kLong);
   int64_t* out = labels.mutable_data_ptr<int64_t>();
@@ -53,10 +54,10 @@ at::Tensor TrueLabels(const std::vector<const TrainingExample*>& batch, HeadKind
   return labels;
 }
 
-// Replaces each label that counts by a draw from softmax(logits). The numbers of text i depend on `first_text` + i alone, not on how
-// texts fell into batches.
-void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& text_ids, const std::vector<int64_t>& rows_of_text, uint64_t seed,
-                at::Tensor& labels) {
+// Replaces each label that counts by a draw from softmax(logits). The numbers of text i depend on `first_text` + i
+// alone, not on how texts fell into batches.
+void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& text_ids,
+                const std::vector<int64_t>& rows_of_text, uint64_t seed, at::Tensor& labels) {
   const at::Tensor probabilities = at::softmax(logits, 1).cpu().contiguous();
   const float* p = probabilities.const_data_ptr<float>();
   const int64_t classes = logits.size(1);
@@ -89,7 +90,8 @@ class Engine {
       model.parameters().EnableGradients();
       sink_ = std::make_unique<nn::AccumulateSink>(&model.parameters());
     } else {
-      auto squares = std::make_unique<ImportanceSink>(model.parameters(), fisher_, std::vector<nn::SlotId>{}, /*absolute=*/false);
+      auto squares =
+          std::make_unique<ImportanceSink>(model.parameters(), fisher_, std::vector<nn::SlotId>{}, /*absolute=*/false);
       squares_ = squares.get();
       sink_ = std::move(squares);
     }
@@ -123,8 +125,8 @@ class Engine {
   }
 
  private:
-  // d log p(c|x)/d logits = onehot(c) - p; the sign is lost in the square. Scaling the gradient by sqrt(p(c|x)) gives the square
-  // the weight p(c|x), so one pass for each class sums the expectation.
+  // d log p(c|x)/d logits = onehot(c) - p; the sign is lost in the square. Scaling the gradient by sqrt(p(c|x)) gives
+  // the square the weight p(c|x), so one pass for each class sums the expectation.
   void AddExact(const at::Tensor& logits, const nn::Tape& tape) {
     squares_->SetWeights(std::vector<float>(logits.size(0), 1.0F / static_cast<float>(total_)));
     const at::Tensor probabilities = at::softmax(logits, 1);
@@ -173,18 +175,23 @@ class Engine {
   int64_t batches_ = 0;
 };
 
-absl::Status CheckArguments(const nn::Model& model, const std::string& task, size_t examples, const ImportanceOptions& options) {
+absl::Status CheckArguments(const nn::Model& model, const std::string& task, size_t examples,
+                            const ImportanceOptions& options) {
   auto head = model.heads().find(task);
   if (head == model.heads().end()) {
-    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "TASK_NOT_LEARNED",
-                            absl::StrCat("task ", task, " has no head in this version: train it before it is consolidated"));
+    return StatusWithReason(
+        absl::StatusCode::kFailedPrecondition, "TASK_NOT_LEARNED",
+        absl::StrCat("task ", task, " has no head in this version: train it before it is consolidated"));
   }
   if (examples == 0) return InvalidField("samples", "the task has no training texts to take the importance on");
   if (head->second.kind == HeadKind::kMaskedLanguageModel) {
-    return InvalidField("task", "importance of a masked language model is not offered: consolidate a classification or a tagging task");
+    return InvalidField(
+        "task", "importance of a masked language model is not offered: consolidate a classification or a tagging task");
   }
   if (options.kind == ImportanceKind::kExact && head->second.kind == HeadKind::kTokenClassification) {
-    return InvalidField("fisher", "exact needs one pass for each word and tag of a sentence; use sampled or empirical for a tagging task");
+    return InvalidField(
+        "fisher",
+        "exact needs one pass for each word and tag of a sentence; use sampled or empirical for a tagging task");
   }
   if (options.batch_size < 1) return InvalidField("batch_size", "must be at least 1");
   return absl::OkStatus();
@@ -196,20 +203,23 @@ absl::StatusOr<ImportanceKind> ParseImportanceKind(const std::string& name) {
   for (const auto& [kind, known] : kKindNames) {
     if (name == known) return kind;
   }
-  return InvalidField("fisher", absl::StrCat("unknown kind \"", name, "\"; the kinds are exact, sampled, empirical, batched"));
+  return InvalidField("fisher",
+                      absl::StrCat("unknown kind \"", name, "\"; the kinds are exact, sampled, empirical, batched"));
 }
 
 std::string ImportanceKindName(ImportanceKind kind) { return kKindNames[static_cast<int>(kind)].second; }
 
-absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task, std::span<const TrainingExample> examples,
+absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
+                                             std::span<const TrainingExample> examples,
                                              const ImportanceOptions& options, const ImportanceProgress& progress) {
   ENGRAM_RETURN_IF_ERROR(CheckArguments(model, task, examples.size(), options));
   std::vector<int64_t> order = ChooseExamples(static_cast<int64_t>(examples.size()), options);
   const int64_t total = static_cast<int64_t>(order.size());
   const bool fixed_batches = options.kind == ImportanceKind::kBatched;
   if (!fixed_batches) {  // like lengths together: the mean does not care about the order, the packed kernels do
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return examples[a].sequence.ids.size() < examples[b].sequence.ids.size(); });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return examples[a].sequence.ids.size() < examples[b].sequence.ids.size();
+    });
   }
   Engine engine(model, task, options, total);
   for (int64_t begin = 0; begin < total;) {
@@ -219,7 +229,8 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
     while (begin < total) {
       const TrainingExample& next = examples[order[begin]];
       const int64_t length = static_cast<int64_t>(next.sequence.ids.size());
-      const bool full = fixed_batches ? static_cast<int64_t>(batch.size()) == options.batch_size : tokens + length > options.batch_tokens;
+      const bool full = fixed_batches ? static_cast<int64_t>(batch.size()) == options.batch_size
+                                      : tokens + length > options.batch_tokens;
       if (full && !batch.empty()) break;
       batch.push_back(&next);
       text_ids.push_back(order[begin++]);
@@ -231,8 +242,9 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
   Importance importance{engine.Finish(), 0, total};
   importance.trace = importance.fisher.sum(at::kDouble).item<double>();
   if (!std::isfinite(importance.trace)) {
-    return StatusWithReason(absl::StatusCode::kAborted, "IMPORTANCE_NOT_FINITE",
-                            "the importance holds NaN or Inf: the model's weights or activations overflow on this data");
+    return StatusWithReason(
+        absl::StatusCode::kAborted, "IMPORTANCE_NOT_FINITE",
+        "the importance holds NaN or Inf: the model's weights or activations overflow on this data");
   }
   return importance;
 }

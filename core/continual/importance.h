@@ -5,11 +5,12 @@
 //   exact      F = 1/N sum_x sum_c p(c|x) (d log p(c|x) / d theta)^2      C backward passes over one forward pass
 //   sampled    F = 1/N sum_x (d log p(y|x) / d theta)^2, y ~ p(.|x)        unbiased, one backward pass
 //   empirical  the same with y = the true label                            one backward pass; vanishes at a perfect fit
-//   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B): the seed's
+//   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B):
+//   the seed's
 //                                                                          formula, kept as a control
-// The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words (continual_learning
-// B.1), with tags sampled for each word; `exact` is refused there (it would take one pass for each word and tag).
-// Always without dropout, without any penalty, at the weights as they are; squares are summed in fp32.
+// The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words
+// (continual_learning B.1), with tags sampled for each word; `exact` is refused there (it would take one pass for each
+// word and tag). Always without dropout, without any penalty, at the weights as they are; squares are summed in fp32.
 
 #include <cstdint>
 #include <functional>
@@ -47,10 +48,12 @@ struct Importance {
 // Called after each batch with (texts done, texts in all); a false answer cancels.
 using ImportanceProgress = std::function<bool(int64_t, int64_t)>;
 
-// `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` uses its gradient
-// buffer. Errors: INVALID_ARGUMENT (no examples, exact on token classification), CANCELLED, ABORTED if an entry is not finite.
+// `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` uses
+// its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact on token classification), CANCELLED, ABORTED if an
+// entry is not finite.
 absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
-                                             std::span<const train::TrainingExample> examples, const ImportanceOptions& options,
+                                             std::span<const train::TrainingExample> examples,
+                                             const ImportanceOptions& options,
                                              const ImportanceProgress& progress = nullptr);
 
 }  // namespace engram::continual

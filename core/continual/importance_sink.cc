@@ -10,8 +10,8 @@ namespace engram::continual {
 
 using nn::SlotId;
 
-ImportanceSink::ImportanceSink(const nn::ParameterBuffer& parameters, at::Tensor importance, std::vector<SlotId> shared_slots,
-                               bool absolute)
+ImportanceSink::ImportanceSink(const nn::ParameterBuffer& parameters, at::Tensor importance,
+                               std::vector<SlotId> shared_slots, bool absolute)
     : parameters_(parameters),
       importance_(std::move(importance)),
       shared_slots_(std::move(shared_slots)),
@@ -48,7 +48,8 @@ void ImportanceSink::Linear(SlotId weight, SlotId bias, int count, const at::Ten
 void ImportanceSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
                                const nn::RowOwners& rows) {
   if (!Covered(gamma)) return;
-  nn::ops::SquaredLayerNormGradient(g, normalized, rows.host_cu_rows, weights_, absolute_, View(gamma, 1), View(beta, 1));
+  nn::ops::SquaredLayerNormGradient(g, normalized, rows.host_cu_rows, weights_, absolute_, View(gamma, 1),
+                                    View(beta, 1));
 }
 
 void ImportanceSink::Embedding(SlotId table, const at::Tensor& index, const at::Tensor& g, const nn::RowOwners& rows) {

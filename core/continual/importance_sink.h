@@ -1,8 +1,8 @@
 #pragma once
 
-// The gradient sink that forms squared (or absolute) per-sequence gradients instead of summed ones. One backward pass over a packed
-// batch of n sequences adds  weight[i] * (gradient of sequence i)^2  for every i to a flat fp32 tensor, exactly as n passes over one
-// sequence each would (continual_learning B.1; formulas in docs/ewc.md).
+// The gradient sink that forms squared (or absolute) per-sequence gradients instead of summed ones. One backward pass
+// over a packed batch of n sequences adds  weight[i] * (gradient of sequence i)^2  for every i to a flat fp32 tensor,
+// exactly as n passes over one sequence each would (continual_learning B.1; formulas in docs/ewc.md).
 
 #include <span>
 #include <vector>
@@ -16,10 +16,11 @@ namespace engram::continual {
 // Not thread-safe. The buffer and the tensor must outlive the sink.
 class ImportanceSink final : public nn::GradientSink {
  public:
-  // `importance` fp32 [covered]: importance of the first `covered` elements of the parameter buffer (the encoder); gradients of
-  // slots behind them (heads) are dropped. `shared_slots`: slots that one sequence uses more than once (tied embeddings): their uses
-  // are summed per sequence before they are squared, in EndBatch.
-  ImportanceSink(const nn::ParameterBuffer& parameters, at::Tensor importance, std::vector<nn::SlotId> shared_slots, bool absolute);
+  // `importance` fp32 [covered]: importance of the first `covered` elements of the parameter buffer (the encoder);
+  // gradients of slots behind them (heads) are dropped. `shared_slots`: slots that one sequence uses more than once
+  // (tied embeddings): their uses are summed per sequence before they are squared, in EndBatch.
+  ImportanceSink(const nn::ParameterBuffer& parameters, at::Tensor importance, std::vector<nn::SlotId> shared_slots,
+                 bool absolute);
 
   // One weight for each sequence of the batch that follows; to be set before Backward.
   void SetWeights(std::vector<float> weights) { weights_ = std::move(weights); }

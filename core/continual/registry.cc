@@ -38,7 +38,8 @@ class PenaltyStrategy final : public train::Strategy {
   std::vector<train::QuadraticPenalty> Penalties() override { return penalties_; }
   train::StrategyCost cost() const override {
     int64_t bytes = 0;
-    for (const train::QuadraticPenalty& penalty : penalties_) bytes += penalty.importance.nbytes() + penalty.anchor.nbytes();
+    for (const train::QuadraticPenalty& penalty : penalties_)
+      bytes += penalty.importance.nbytes() + penalty.anchor.nbytes();
     return {bytes, 0};
   }
 
@@ -50,7 +51,8 @@ class PenaltyStrategy final : public train::Strategy {
 
 }  // namespace
 
-StrategyRegistration::StrategyRegistration(const std::string& name, const std::string& summary, StrategyFactory factory) {
+StrategyRegistration::StrategyRegistration(const std::string& name, const std::string& summary,
+                                           StrategyFactory factory) {
   Registry()[name] = {summary, std::move(factory)};
 }
 
@@ -64,13 +66,16 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string&
                                                               std::vector<Consolidation> consolidations) {
   auto found = Registry().find(name);
   if (found == Registry().end()) {
-    const std::string known = absl::StrJoin(Registry(), ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
+    const std::string known =
+        absl::StrJoin(Registry(), ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
     return InvalidField("strategy", absl::StrCat("unknown strategy \"", name, "\"; the strategies are ", known));
   }
   if (!(options.lambda >= 0 && options.lambda <= 1e9)) {
-    return InvalidField("lambda", absl::StrCat("is ", options.lambda, "; it must lie in [0, 1e9] Bayes units (about 1000 is usual)"));
+    return InvalidField(
+        "lambda", absl::StrCat("is ", options.lambda, "; it must lie in [0, 1e9] Bayes units (about 1000 is usual)"));
   }
-  if (!(options.gamma > 0 && options.gamma <= 1)) return InvalidField("gamma", absl::StrCat("is ", options.gamma, "; it must lie in (0, 1]"));
+  if (!(options.gamma > 0 && options.gamma <= 1))
+    return InvalidField("gamma", absl::StrCat("is ", options.gamma, "; it must lie in (0, 1]"));
   return found->second.factory(options, std::move(consolidations));
 }
 
@@ -78,7 +83,8 @@ std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, Bu
   return std::make_unique<PenaltyStrategy>(name, std::move(build));
 }
 
-train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength, train::PenaltyMode mode) {
+train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
+                                    train::PenaltyMode mode) {
   train::QuadraticPenalty penalty;
   penalty.name = consolidation.task;
   penalty.end = importance.numel();
@@ -91,8 +97,10 @@ train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tens
 
 absl::Status NeedConsolidations(const std::vector<Consolidation>& consolidations, const std::string& strategy) {
   if (!consolidations.empty()) return absl::OkStatus();
-  return StatusWithReason(absl::StatusCode::kFailedPrecondition, "NOT_CONSOLIDATED",
-                          absl::StrCat("strategy ", strategy, " protects consolidated tasks and this version has none: consolidate a task first, or use naive"));
+  return StatusWithReason(
+      absl::StatusCode::kFailedPrecondition, "NOT_CONSOLIDATED",
+      absl::StrCat("strategy ", strategy,
+                   " protects consolidated tasks and this version has none: consolidate a task first, or use naive"));
 }
 
 double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b) {

@@ -22,7 +22,8 @@ struct StrategyOptions {
   train::PenaltyMode mode = train::PenaltyMode::kAuto;
 };
 
-using StrategyFactory = std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(const StrategyOptions&, std::vector<Consolidation>)>;
+using StrategyFactory =
+    std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(const StrategyOptions&, std::vector<Consolidation>)>;
 
 class StrategyRegistration {
  public:
@@ -32,18 +33,19 @@ class StrategyRegistration {
 // Name -> one line on what it does, for help texts and errors.
 std::map<std::string, std::string> KnownStrategies();
 
-// INVALID_ARGUMENT for an unknown name (the known ones are listed), lambda that is negative, NaN or above 1e9, gamma outside (0, 1];
-// FAILED_PRECONDITION if the strategy stands on consolidations and there are none.
+// INVALID_ARGUMENT for an unknown name (the known ones are listed), lambda that is negative, NaN or above 1e9, gamma
+// outside (0, 1]; FAILED_PRECONDITION if the strategy stands on consolidations and there are none.
 absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
                                                               std::vector<Consolidation> consolidations);
 
-// A strategy that is nothing but quadratics over the encoder; `build` makes them when the task and its size are known, and leaves
-// name, begin and end to this class. Shared by all penalty strategies.
+// A strategy that is nothing but quadratics over the encoder; `build` makes them when the task and its size are known,
+// and leaves name, begin and end to this class. Shared by all penalty strategies.
 using BuildPenalties = std::function<std::vector<train::QuadraticPenalty>(const train::TaskContext&)>;
 std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build);
 
 // One quadratic of `importance` around the anchor of `consolidation`.
-train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength, train::PenaltyMode mode);
+train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
+                                    train::PenaltyMode mode);
 
 // FAILED_PRECONDITION naming the remedy if `consolidations` is empty.
 absl::Status NeedConsolidations(const std::vector<Consolidation>& consolidations, const std::string& strategy);

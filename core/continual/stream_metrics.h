@@ -1,8 +1,9 @@
 #pragma once
 
-// Metrics of a stream of tasks, from its accuracy matrix R: R[i][j] is the accuracy on task j after learning task i (NaN: not measured).
-// ACC, BWT: Lopez-Paz & Ranzato, "Gradient episodic memory for continual learning", NIPS 2017. Forgetting: Chaudhry et al., "Riemannian
-// walk for incremental learning", ECCV 2018 (the best earlier accuracy minus the last one).
+// Metrics of a stream of tasks, from its accuracy matrix R: R[i][j] is the accuracy on task j after learning task i
+// (NaN: not measured). ACC, BWT: Lopez-Paz & Ranzato, "Gradient episodic memory for continual learning", NIPS 2017.
+// Forgetting: Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018 (the best earlier accuracy minus
+// the last one).
 
 #include <vector>
 

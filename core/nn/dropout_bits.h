@@ -1,8 +1,8 @@
 #pragma once
 
-// The one definition of which elements dropout drops, shared by the reference and the CPU kernels. Element e of a site draws 16 bits:
-// lane e % 8 of Philox block e / 8, whose counter is {e / 8 low, step, site << 16 | e / 8 high, purpose} and whose key is the seed.
-// The element is dropped if the bits are below round(p * 65536).
+// The one definition of which elements dropout drops, shared by the reference and the CPU kernels. Element e of a site
+// draws 16 bits: lane e % 8 of Philox block e / 8, whose counter is {e / 8 low, step, site << 16 | e / 8 high, purpose}
+// and whose key is the seed. The element is dropped if the bits are below round(p * 65536).
 
 #include <array>
 #include <cmath>
@@ -25,7 +25,8 @@ struct DropoutBits {
   std::array<float, 8> Block(uint64_t block) const {
     const std::array<uint32_t, 4> bits =
         Philox({static_cast<uint32_t>(block), step, site << 16 | static_cast<uint32_t>(block >> 32),
-                static_cast<uint32_t>(RandomPurpose::kDropout)}, seed);
+                static_cast<uint32_t>(RandomPurpose::kDropout)},
+               seed);
     std::array<float, 8> mask;
     for (int i = 0; i < 4; ++i) {
       mask[2 * i] = (bits[i] & 0xFFFFu) < threshold ? 0.0F : scale;

@@ -13,9 +13,9 @@ namespace {
 struct LayerNames {
   const char *query, *key, *value, *attention_output, *attention_norm, *intermediate, *output, *output_norm;
 };
-constexpr LayerNames kBertNames = {"attention.self.query", "attention.self.key",       "attention.self.value",
-                                   "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense",
-                                   "output.dense",         "output.LayerNorm"};
+constexpr LayerNames kBertNames = {
+    "attention.self.query",       "attention.self.key", "attention.self.value", "attention.output.dense",
+    "attention.output.LayerNorm", "intermediate.dense", "output.dense",         "output.LayerNorm"};
 constexpr LayerNames kDistilBertNames = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
                                          "sa_layer_norm",   "ffn.lin1",        "ffn.lin2",        "output_layer_norm"};
 
@@ -84,10 +84,12 @@ absl::StatusOr<Encoder> Encoder::Create(const EncoderConfig& config, ParameterBu
 }
 
 // DistilBERT has no dropout between the attention's output projection and the residual sum.
-double Encoder::AttentionOutputDropout() const { return config_.family == Family::kDistilBert ? 0.0 : config_.hidden_dropout; }
+double Encoder::AttentionOutputDropout() const {
+  return config_.family == Family::kDistilBert ? 0.0 : config_.hidden_dropout;
+}
 
-at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch, const std::optional<TrainingMode>& mode,
-                                 LayerTape* tape) const {
+at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
+                                 const std::optional<TrainingMode>& mode, LayerTape* tape) const {
   const Layer& layer = layers_[index];
   const ParameterBuffer& p = *parameters_;
   const bool keep = tape != nullptr;
@@ -95,34 +97,39 @@ at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const Packed
   const at::Tensor qkv = ops::Linear(x, p.ComputeStacked(layer.qkv_weight, 3), p.ComputeStacked(layer.qkv_bias, 3));
   const ops::AttentionResult attention =
       ops::Attention(qkv, batch, config_.heads, DropoutAt(mode, config_.attention_dropout, site), keep);
-  const at::Tensor projected = ops::Linear(attention.out, p.Compute(layer.attention_output.weight), p.Compute(layer.attention_output.bias));
-  const ops::LayerNormResult attended =
-      ops::AddLayerNorm(projected, x, DropoutAt(mode, AttentionOutputDropout(), site + 1), p.Compute(layer.attention_norm.gamma),
-                        p.Compute(layer.attention_norm.beta), config_.layer_norm_eps, keep);
+  const at::Tensor projected =
+      ops::Linear(attention.out, p.Compute(layer.attention_output.weight), p.Compute(layer.attention_output.bias));
+  const ops::LayerNormResult attended = ops::AddLayerNorm(
+      projected, x, DropoutAt(mode, AttentionOutputDropout(), site + 1), p.Compute(layer.attention_norm.gamma),
+      p.Compute(layer.attention_norm.beta), config_.layer_norm_eps, keep);
   at::Tensor pre;
-  const at::Tensor activated = ops::LinearActivation(attended.y, p.Compute(layer.intermediate.weight), p.Compute(layer.intermediate.bias),
-                                                     config_.activation, keep ? &pre : nullptr);
+  const at::Tensor activated =
+      ops::LinearActivation(attended.y, p.Compute(layer.intermediate.weight), p.Compute(layer.intermediate.bias),
+                            config_.activation, keep ? &pre : nullptr);
   const at::Tensor out = ops::Linear(activated, p.Compute(layer.output.weight), p.Compute(layer.output.bias));
-  const ops::LayerNormResult result =
-      ops::AddLayerNorm(out, attended.y, DropoutAt(mode, config_.hidden_dropout, site + 2), p.Compute(layer.output_norm.gamma),
-                        p.Compute(layer.output_norm.beta), config_.layer_norm_eps, keep);
+  const ops::LayerNormResult result = ops::AddLayerNorm(
+      out, attended.y, DropoutAt(mode, config_.hidden_dropout, site + 2), p.Compute(layer.output_norm.gamma),
+      p.Compute(layer.output_norm.beta), config_.layer_norm_eps, keep);
   if (keep) *tape = {x, qkv, attention, attended, pre, activated, result};
   return result.y;
 }
 
 at::Tensor Encoder::Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const {
   const ParameterBuffer& p = *parameters_;
-  const at::Tensor sum = ops::EmbeddingSum(batch, p.Compute(word_), type_ >= 0 ? p.Compute(type_) : at::Tensor(), p.Compute(position_),
-                                           config_.first_position);
-  const ops::LayerNormResult norm = ops::AddLayerNorm(sum, at::Tensor(), {}, p.Compute(embedding_norm_.gamma),
-                                                      p.Compute(embedding_norm_.beta), config_.layer_norm_eps, tape != nullptr);
+  const at::Tensor sum = ops::EmbeddingSum(batch, p.Compute(word_), type_ >= 0 ? p.Compute(type_) : at::Tensor(),
+                                           p.Compute(position_), config_.first_position);
+  const ops::LayerNormResult norm =
+      ops::AddLayerNorm(sum, at::Tensor(), {}, p.Compute(embedding_norm_.gamma), p.Compute(embedding_norm_.beta),
+                        config_.layer_norm_eps, tape != nullptr);
   if (tape != nullptr) *tape = {mode, batch, norm, std::vector<LayerTape>(layers_.size())};
   at::Tensor hidden = ops::ApplyDropout(norm.y, DropoutAt(mode, config_.hidden_dropout, 0));
-  for (size_t l = 0; l < layers_.size(); ++l) hidden = LayerForward(l, hidden, batch, mode, tape != nullptr ? &tape->layers[l] : nullptr);
+  for (size_t l = 0; l < layers_.size(); ++l)
+    hidden = LayerForward(l, hidden, batch, mode, tape != nullptr ? &tape->layers[l] : nullptr);
   return hidden;
 }
 
-at::Tensor Encoder::LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape, GradientSink& sink) const {
+at::Tensor Encoder::LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape,
+                                  GradientSink& sink) const {
   const Layer& layer = layers_[index];
   const LayerTape& kept = tape.layers[index];
   const ParameterBuffer& p = *parameters_;
@@ -131,18 +138,22 @@ at::Tensor Encoder::LayerBackward(size_t index, const at::Tensor& gradient, cons
 
   sink.LayerNorm(layer.output_norm.gamma, layer.output_norm.beta, kept.output_norm.normalized, gradient, rows);
   const auto after_output = ops::AddLayerNormGradient(gradient, kept.output_norm.normalized, kept.output_norm.rstd,
-                                                      p.Compute(layer.output_norm.gamma), DropoutAt(tape.mode, config_.hidden_dropout, site + 2));
+                                                      p.Compute(layer.output_norm.gamma),
+                                                      DropoutAt(tape.mode, config_.hidden_dropout, site + 2));
   sink.Linear(layer.output.weight, layer.output.bias, 1, kept.activated, after_output.x, rows);
   const at::Tensor grad_activated = ops::LinearInputGradient(after_output.x, p.Compute(layer.output.weight));
   const at::Tensor grad_pre = ops::ActivationGradient(grad_activated, kept.pre_activation, config_.activation);
   sink.Linear(layer.intermediate.weight, layer.intermediate.bias, 1, kept.attention_norm.y, grad_pre, rows);
-  const at::Tensor grad_attended = ops::LinearInputGradient(grad_pre, p.Compute(layer.intermediate.weight)).add_(after_output.residual);
+  const at::Tensor grad_attended =
+      ops::LinearInputGradient(grad_pre, p.Compute(layer.intermediate.weight)).add_(after_output.residual);
 
-  sink.LayerNorm(layer.attention_norm.gamma, layer.attention_norm.beta, kept.attention_norm.normalized, grad_attended, rows);
-  const auto after_attention =
-      ops::AddLayerNormGradient(grad_attended, kept.attention_norm.normalized, kept.attention_norm.rstd,
-                                p.Compute(layer.attention_norm.gamma), DropoutAt(tape.mode, AttentionOutputDropout(), site + 1));
-  sink.Linear(layer.attention_output.weight, layer.attention_output.bias, 1, kept.attention.out, after_attention.x, rows);
+  sink.LayerNorm(layer.attention_norm.gamma, layer.attention_norm.beta, kept.attention_norm.normalized, grad_attended,
+                 rows);
+  const auto after_attention = ops::AddLayerNormGradient(
+      grad_attended, kept.attention_norm.normalized, kept.attention_norm.rstd, p.Compute(layer.attention_norm.gamma),
+      DropoutAt(tape.mode, AttentionOutputDropout(), site + 1));
+  sink.Linear(layer.attention_output.weight, layer.attention_output.bias, 1, kept.attention.out, after_attention.x,
+              rows);
   const at::Tensor grad_out = ops::LinearInputGradient(after_attention.x, p.Compute(layer.attention_output.weight));
   const at::Tensor grad_qkv = ops::AttentionGradient(grad_out, kept.qkv, kept.attention, tape.batch, config_.heads,
                                                      DropoutAt(tape.mode, config_.attention_dropout, site));
@@ -156,9 +167,11 @@ void Encoder::Backward(at::Tensor gradient, const TapeState& tape, GradientSink&
   gradient = ops::ApplyDropout(gradient, DropoutAt(tape.mode, config_.hidden_dropout, 0));
   sink.LayerNorm(embedding_norm_.gamma, embedding_norm_.beta, tape.embedding_norm.normalized, gradient, rows);
   const at::Tensor sum = ops::AddLayerNormGradient(gradient, tape.embedding_norm.normalized, tape.embedding_norm.rstd,
-                                                   parameters_->Compute(embedding_norm_.gamma), {}).residual;
+                                                   parameters_->Compute(embedding_norm_.gamma), {})
+                             .residual;
   sink.Embedding(word_, tape.batch.ids, sum, rows);
-  const at::Tensor positions = config_.first_position == 0 ? tape.batch.positions : tape.batch.positions + config_.first_position;
+  const at::Tensor positions =
+      config_.first_position == 0 ? tape.batch.positions : tape.batch.positions + config_.first_position;
   sink.Embedding(position_, positions, sum, rows);
   if (type_ >= 0) sink.Embedding(type_, tape.batch.type_ids, sum, rows);
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// The encoder of the BERT family on packed rows: embeddings, then post-LayerNorm transformer layers. Written once for BERT, RoBERTa and
-// DistilBERT, which differ in names, position offset, token types and one dropout.
+// The encoder of the BERT family on packed rows: embeddings, then post-LayerNorm transformer layers. Written once for
+// BERT, RoBERTa and DistilBERT, which differ in names, position offset, token types and one dropout.
 
 #include <optional>
 #include <vector>
@@ -59,8 +59,8 @@ class Encoder {
   };
 
   Encoder(const EncoderConfig& config, ParameterBuffer* parameters) : config_(config), parameters_(parameters) {}
-  at::Tensor LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch, const std::optional<TrainingMode>& mode,
-                          LayerTape* tape) const;
+  at::Tensor LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
+                          const std::optional<TrainingMode>& mode, LayerTape* tape) const;
   at::Tensor LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape, GradientSink& sink) const;
   double AttentionOutputDropout() const;
 

@@ -4,12 +4,14 @@
 
 namespace engram::nn {
 
-void AccumulateSink::Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g, const RowOwners&) {
+void AccumulateSink::Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
+                            const RowOwners&) {
   ops::LinearWeightGradient(g, a, parameters_->GradientStacked(weight, count),
                             bias >= 0 ? parameters_->GradientStacked(bias, count) : at::Tensor());
 }
 
-void AccumulateSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g, const RowOwners&) {
+void AccumulateSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
+                               const RowOwners&) {
   ops::LayerNormWeightGradient(g, normalized, parameters_->Gradient(gamma), parameters_->Gradient(beta));
 }
 

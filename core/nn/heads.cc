@@ -32,8 +32,9 @@ MaskedLmNames NamesOfMaskedLm(Family family) {
 
 }  // namespace
 
-absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
-                                            const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed) {
+absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadConfig& head,
+                                            const EncoderConfig& config, const Encoder& encoder,
+                                            ParameterBuffer* parameters, uint64_t seed) {
   HeadChain chain(parameters, config);
   const std::string prefix = absl::StrCat("heads.", task, ".");
   const int64_t d = config.hidden_size;
@@ -49,7 +50,8 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
     slots.bias = add(name + ".bias", {out}, false);
     return slots;
   };
-  if (head.kind != HeadKind::kMaskedLanguageModel && head.labels < 1) return InvalidField("labels", "a head needs at least one label");
+  if (head.kind != HeadKind::kMaskedLanguageModel && head.labels < 1)
+    return InvalidField("labels", "a head needs at least one label");
   chain.dropout_before_output_ = config.classifier_dropout;
   if (head.kind == HeadKind::kMaskedLanguageModel) {
     const MaskedLmNames names = NamesOfMaskedLm(config.family);
@@ -73,7 +75,8 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
     switch (config.family) {
       case Family::kBert:
         if (encoder.pooler().weight < 0) {
-          return absl::FailedPreconditionError("the standard BERT head needs the encoder's pooler, which this model does not have");
+          return absl::FailedPreconditionError(
+              "the standard BERT head needs the encoder's pooler, which this model does not have");
         }
         chain.dense_ = encoder.pooler();
         chain.output_ = add_linear("classifier", head.labels);
@@ -155,16 +158,18 @@ at::Tensor HeadChain::Forward(const at::Tensor& hidden, const PackedBatch& batch
     *tape = TapeState{mode, batch, rows, {}, {}, {}, {}, {}, {}, hidden.size(1)};
     SetRowOwners(batch, rows, *tape);
   }
-  at::Tensor x = ops::ApplyDropout(SelectRows(hidden, batch, rows), DropoutAt(mode, dropout_before_dense_, kHeadDropoutSite));
+  at::Tensor x =
+      ops::ApplyDropout(SelectRows(hidden, batch, rows), DropoutAt(mode, dropout_before_dense_, kHeadDropoutSite));
   if (dense_.weight >= 0) {
     at::Tensor pre;
-    const at::Tensor dense = ops::LinearActivation(x, p.Compute(dense_.weight), p.Compute(dense_.bias), activation_, tape != nullptr ? &pre : nullptr);
+    const at::Tensor dense = ops::LinearActivation(x, p.Compute(dense_.weight), p.Compute(dense_.bias), activation_,
+                                                   tape != nullptr ? &pre : nullptr);
     if (tape != nullptr) tape->dense_input = x, tape->pre_activation = pre;
     x = dense;
   }
   if (norm_.gamma >= 0) {
-    const ops::LayerNormResult norm = ops::AddLayerNorm(x, at::Tensor(), {}, p.Compute(norm_.gamma), p.Compute(norm_.beta),
-                                                        config_.layer_norm_eps, tape != nullptr);
+    const ops::LayerNormResult norm = ops::AddLayerNorm(x, at::Tensor(), {}, p.Compute(norm_.gamma),
+                                                        p.Compute(norm_.beta), config_.layer_norm_eps, tape != nullptr);
     if (tape != nullptr) tape->norm = norm;
     x = norm.y;
   }
@@ -187,7 +192,8 @@ at::Tensor HeadChain::Backward(const at::Tensor& grad_logits, const TapeState& t
                                           DropoutAt(tape.mode, dropout_before_output_, kHeadDropoutSite + 1));
   if (norm_.gamma >= 0) {
     sink.LayerNorm(norm_.gamma, norm_.beta, tape.norm.normalized, gradient, rows);
-    gradient = ops::AddLayerNormGradient(gradient, tape.norm.normalized, tape.norm.rstd, p.Compute(norm_.gamma), {}).residual;
+    gradient =
+        ops::AddLayerNormGradient(gradient, tape.norm.normalized, tape.norm.rstd, p.Compute(norm_.gamma), {}).residual;
   }
   if (dense_.weight >= 0) {
     gradient = ops::ActivationGradient(gradient, tape.pre_activation, activation_);

@@ -5,12 +5,11 @@
 //   rows of hidden -> dropout -> dense + activation -> LayerNorm -> dropout -> output layer -> logits
 //   (first token, mean, all tokens, or chosen tokens)
 //
-//   BERT sequence:        first, -, pooler + tanh, -, dropout, classifier          (transformers' BertForSequenceClassification)
-//   RoBERTa sequence:     first, dropout, dense + tanh, -, dropout, out_proj
-//   DistilBERT sequence:  first, -, pre_classifier + ReLU, -, dropout, classifier
-//   mean-pooled:          mean, -, -, -, dropout, classifier
-//   token classification: all, -, -, -, dropout, classifier
-//   masked LM:            chosen, -, dense + activation, LayerNorm, -, tied to the word embeddings, with a bias of its own
+//   BERT sequence:        first, -, pooler + tanh, -, dropout, classifier          (transformers'
+//   BertForSequenceClassification) RoBERTa sequence:     first, dropout, dense + tanh, -, dropout, out_proj DistilBERT
+//   sequence:  first, -, pre_classifier + ReLU, -, dropout, classifier mean-pooled:          mean, -, -, -, dropout,
+//   classifier token classification: all, -, -, -, dropout, classifier masked LM:            chosen, -, dense +
+//   activation, LayerNorm, -, tied to the word embeddings, with a bias of its own
 
 #include <optional>
 #include <string>
@@ -34,13 +33,13 @@ class HeadChain {
     int64_t hidden_width = 0;
   };
 
-  // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0, initializer_range), biases 0,
-  // LayerNorm 1 and 0.
+  // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0,
+  // initializer_range), biases 0, LayerNorm 1 and 0.
   static absl::StatusOr<HeadChain> Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
                                           const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed);
 
-  at::Tensor Forward(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows, const std::optional<TrainingMode>& mode,
-                     TapeState* tape) const;
+  at::Tensor Forward(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows,
+                     const std::optional<TrainingMode>& mode, TapeState* tape) const;
   // Returns the gradient of the hidden states, [T, d].
   at::Tensor Backward(const at::Tensor& grad_logits, const TapeState& tape, GradientSink& sink) const;
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// Initial weights, as transformers draws them: matrices N(0, range), vectors whose name ends in "bias" 0, LayerNorm gains 1.
+// Initial weights, as transformers draws them: matrices N(0, range), vectors whose name ends in "bias" 0, LayerNorm
+// gains 1.
 
 #include <cstdint>
 #include <vector>

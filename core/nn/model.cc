@@ -28,7 +28,8 @@ absl::Status CheckConfig(const EncoderConfig& config) {
   ENGRAM_RETURN_IF_ERROR(positive("intermediate_size", config.intermediate_size));
   ENGRAM_RETURN_IF_ERROR(positive("max_position_embeddings", config.max_length()));
   if (config.hidden_size % config.heads != 0) {
-    return InvalidField("num_attention_heads", absl::StrCat(config.heads, " does not divide hidden_size ", config.hidden_size));
+    return InvalidField("num_attention_heads",
+                        absl::StrCat(config.heads, " does not divide hidden_size ", config.hidden_size));
   }
   return absl::OkStatus();
 }
@@ -42,7 +43,9 @@ class ModelImpl final : public Model {
   ParameterBuffer& parameters() override { return *parameters_; }
   const ParameterBuffer& parameters() const override { return *parameters_; }
 
-  void InitializeEncoder(uint64_t seed) override { InitializeSlots(encoder_.slots(), config_.initializer_range, seed, *parameters_); }
+  void InitializeEncoder(uint64_t seed) override {
+    InitializeSlots(encoder_.slots(), config_.initializer_range, seed, *parameters_);
+  }
 
   absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) override {
     if (heads_.contains(task)) return absl::AlreadyExistsError(absl::StrCat("task ", task, " has a head already"));
@@ -78,7 +81,8 @@ class ModelImpl final : public Model {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Create(const EncoderConfig& config, at::Device device, Precision precision) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Create(const EncoderConfig& config, at::Device device,
+                                                     Precision precision) {
   ENGRAM_RETURN_IF_ERROR(CheckConfig(config));
   auto parameters = std::make_unique<ParameterBuffer>(device, precision);
   ENGRAM_ASSIGN_OR_RETURN(Encoder encoder, Encoder::Create(config, parameters.get()));

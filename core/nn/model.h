@@ -42,8 +42,9 @@ struct EncoderConfig {
 };
 
 enum class HeadKind { kSequenceClassification, kTokenClassification, kMaskedLanguageModel };
-// kStandard: what transformers' ...ForSequenceClassification of the family does (BERT: pooler with tanh on [CLS]; RoBERTa: dense,
-// tanh, out_proj on <s>; DistilBERT: pre_classifier, ReLU on [CLS]). kMean: mean over the sequence's tokens, then one linear layer.
+// kStandard: what transformers' ...ForSequenceClassification of the family does (BERT: pooler with tanh on [CLS];
+// RoBERTa: dense, tanh, out_proj on <s>; DistilBERT: pre_classifier, ReLU on [CLS]). kMean: mean over the sequence's
+// tokens, then one linear layer.
 enum class Pooling { kStandard, kMean };
 
 struct HeadConfig {
@@ -63,7 +64,8 @@ struct Tape;  // what one forward pass keeps for its backward pass (model_intern
 class Model {
  public:
   // An encoder with weights at 0 (load them, or Initialize). INVALID_ARGUMENT for numbers that do not fit together.
-  static absl::StatusOr<std::unique_ptr<Model>> Create(const EncoderConfig& config, at::Device device, Precision precision);
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const EncoderConfig& config, at::Device device,
+                                                       Precision precision);
   virtual ~Model() = default;
 
   virtual const EncoderConfig& config() const = 0;
@@ -72,8 +74,8 @@ class Model {
 
   // Draws all encoder weights: N(0, initializer_range), biases 0, LayerNorm 1 and 0.
   virtual void InitializeEncoder(uint64_t seed) = 0;
-  // Adds the head of a task; its slots follow in the buffer under "heads.<task>.<standard name>". Draws its weights like transformers
-  // does. ALREADY_EXISTS if the task has one.
+  // Adds the head of a task; its slots follow in the buffer under "heads.<task>.<standard name>". Draws its weights
+  // like transformers does. ALREADY_EXISTS if the task has one.
   virtual absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
   virtual const std::map<std::string, HeadConfig>& heads() const = 0;
   // The slots of the encoder (what importance and penalties cover) and of one head.
@@ -84,12 +86,12 @@ class Model {
 
   // hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).
   virtual at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
-  // Logits fp32 of one task's head: sequence classification [n, C], token classification [T, C], masked LM [R, V] for the rows
-  // `rows` (int64 [R] indices into the T tokens, ascending; undefined: all).
-  virtual at::Tensor Head(const std::string& task, const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows,
-                          const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
-  // The backward pass of the forward pass that filled `tape` (Encode then Head): grad_logits fp32, shaped as the logits. Ends with
-  // sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class).
+  // Logits fp32 of one task's head: sequence classification [n, C], token classification [T, C], masked LM [R, V] for
+  // the rows `rows` (int64 [R] indices into the T tokens, ascending; undefined: all).
+  virtual at::Tensor Head(const std::string& task, const at::Tensor& hidden, const PackedBatch& batch,
+                          const at::Tensor& rows, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
+  // The backward pass of the forward pass that filled `tape` (Encode then Head): grad_logits fp32, shaped as the
+  // logits. Ends with sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class).
   virtual void Backward(const at::Tensor& grad_logits, const Tape& tape, GradientSink& sink) const = 0;
 };
 

@@ -59,7 +59,8 @@ CanonicalTensors Canonical(const SafetensorsFile& file, Family family) {
   for (const auto& [name, entry] : file.tensors()) {
     const std::string modern = ModernName(name);
     const std::string bare = modern.starts_with(prefix) ? modern.substr(prefix.size()) : modern;
-    if (bare == "embeddings.position_ids" || bare == "embeddings.token_type_ids") continue;  // buffers that are computed
+    if (bare == "embeddings.position_ids" || bare == "embeddings.token_type_ids")
+      continue;  // buffers that are computed
     tensors[bare] = &entry;
   }
   return tensors;
@@ -78,10 +79,12 @@ absl::Status CopyInto(const TensorEntry& entry, const std::string& name, at::Ten
       type = at::kBFloat16;
       break;
     default:
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has dtype ", checkpoint::DtypeName(entry.dtype), "; F32, F16 and BF16 are read"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has dtype ", checkpoint::DtypeName(entry.dtype),
+                                                     "; F32, F16 and BF16 are read"));
   }
   // The map is read-only; from_blob wants a mutable pointer but copy_ only reads.
-  target.copy_(at::from_blob(const_cast<std::byte*>(entry.bytes.data()), target.sizes(), at::TensorOptions().dtype(type)));
+  target.copy_(
+      at::from_blob(const_cast<std::byte*>(entry.bytes.data()), target.sizes(), at::TensorOptions().dtype(type)));
   return absl::OkStatus();
 }
 
@@ -97,10 +100,12 @@ struct Mismatch {
   absl::Status ToStatus() const {
     if (missing.empty() && misshapen.empty() && unexpected.empty()) return absl::OkStatus();
     std::string text = "the tensors do not fit config.json;";
-    for (const auto& [what, names] : {std::pair{"missing", &missing}, {"of another shape", &misshapen}, {"unexpected", &unexpected}}) {
+    for (const auto& [what, names] :
+         {std::pair{"missing", &missing}, {"of another shape", &misshapen}, {"unexpected", &unexpected}}) {
       if (names->empty()) continue;
       const size_t shown = std::min<size_t>(names->size(), 20);
-      absl::StrAppend(&text, " ", what, " (", names->size(), "): ", absl::StrJoin(names->begin(), names->begin() + shown, ", "),
+      absl::StrAppend(&text, " ", what, " (", names->size(),
+                      "): ", absl::StrJoin(names->begin(), names->begin() + shown, ", "),
                       shown < names->size() ? ", ...;" : ";");
     }
     return InvalidField("model.safetensors", text);
@@ -109,8 +114,8 @@ struct Mismatch {
 
 // Copies `slots` out of `tensors` under `name_of(slot name)`; names that were used are added to `used`.
 template <typename NameOf>
-absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tensors, const NameOf& name_of, ParameterBuffer& parameters,
-                  std::set<std::string>& used, Mismatch& mismatch) {
+absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tensors, const NameOf& name_of,
+                  ParameterBuffer& parameters, std::set<std::string>& used, Mismatch& mismatch) {
   for (const SlotId slot : slots) {
     const ParameterSlice& slice = parameters.slice(slot);
     const std::string name = name_of(slice.name);
@@ -121,7 +126,8 @@ absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tens
     }
     used.insert(name);
     if (!SameShape(*found->second, slice.shape)) {
-      mismatch.misshapen.push_back(absl::StrCat(name, " [", absl::StrJoin(found->second->shape, ", "), "] instead of [", absl::StrJoin(slice.shape, ", "), "]"));
+      mismatch.misshapen.push_back(absl::StrCat(name, " [", absl::StrJoin(found->second->shape, ", "), "] instead of [",
+                                                absl::StrJoin(slice.shape, ", "), "]"));
       continue;
     }
     ENGRAM_RETURN_IF_ERROR(CopyInto(*found->second, name, parameters.Weight(slot)));
@@ -132,7 +138,8 @@ absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tens
 std::string HeadPrefix(const std::string& task) { return absl::StrCat("heads.", task, "."); }
 
 std::span<const std::byte> Bytes(const at::Tensor& flat, const ParameterSlice& slice) {
-  return {reinterpret_cast<const std::byte*>(flat.const_data_ptr<float>() + slice.offset), static_cast<size_t>(slice.size) * sizeof(float)};
+  return {reinterpret_cast<const std::byte*>(flat.const_data_ptr<float>() + slice.offset),
+          static_cast<size_t>(slice.size) * sizeof(float)};
 }
 
 checkpoint::TensorToWrite ToWrite(const std::string& name, const at::Tensor& flat, const ParameterSlice& slice) {
@@ -186,15 +193,18 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   }
   std::set<std::string> used;
   Mismatch mismatch;
-  ENGRAM_RETURN_IF_ERROR(Fill(encoder_slots, tensors, [](const std::string& name) { return name; }, parameters, used, mismatch));
+  ENGRAM_RETURN_IF_ERROR(Fill(
+      encoder_slots, tensors, [](const std::string& name) { return name; }, parameters, used, mismatch));
   if (options.head) {
     const std::string prefix = HeadPrefix(options.head->task);
-    ENGRAM_RETURN_IF_ERROR(Fill(loaded.model->HeadSlots(options.head->task), tensors,
-                                [&](const std::string& name) { return name.substr(prefix.size()); }, parameters, used, mismatch));
+    ENGRAM_RETURN_IF_ERROR(Fill(
+        loaded.model->HeadSlots(options.head->task), tensors,
+        [&](const std::string& name) { return name.substr(prefix.size()); }, parameters, used, mismatch));
   }
   for (const auto& [name, entry] : tensors) {
     if (used.contains(name)) continue;
-    const bool tied_copy = name.ends_with("decoder.weight") || name.ends_with("decoder.bias") || name == "vocab_projector.weight";
+    const bool tied_copy =
+        name.ends_with("decoder.weight") || name.ends_with("decoder.bias") || name == "vocab_projector.weight";
     if (name.starts_with("pooler.") || tied_copy) continue;
     (IsHeadTensor(name) ? loaded.unused : mismatch.unexpected).push_back(name);
   }
@@ -222,10 +232,13 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
     }
   }
   const bool has_classes = standard && head->second.kind != HeadKind::kMaskedLanguageModel;
-  ENGRAM_ASSIGN_OR_RETURN(const std::string config,
-                          checkpoint::RenderModelConfig(config_text, standard ? Architecture(family, head->second.kind) : BareArchitecture(family),
-                                                        has_classes ? labels : std::vector<std::string>()));
-  ENGRAM_RETURN_IF_ERROR(checkpoint::WriteSafetensors(directory + "/model.safetensors", std::move(tensors), {{"format", "pt"}}));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const std::string config,
+      checkpoint::RenderModelConfig(config_text,
+                                    standard ? Architecture(family, head->second.kind) : BareArchitecture(family),
+                                    has_classes ? labels : std::vector<std::string>()));
+  ENGRAM_RETURN_IF_ERROR(
+      checkpoint::WriteSafetensors(directory + "/model.safetensors", std::move(tensors), {{"format", "pt"}}));
   return WriteFileAtomic(directory + "/config.json", config);
 }
 
@@ -250,7 +263,9 @@ absl::Status LoadHeads(const std::string& path, const std::string& except_task, 
   Mismatch mismatch;
   for (const auto& [task, head] : model.heads()) {
     if (task == except_task) continue;
-    ENGRAM_RETURN_IF_ERROR(Fill(model.HeadSlots(task), tensors, [](const std::string& name) { return name; }, model.parameters(), used, mismatch));
+    ENGRAM_RETURN_IF_ERROR(Fill(
+        model.HeadSlots(task), tensors, [](const std::string& name) { return name; }, model.parameters(), used,
+        mismatch));
   }
   for (const auto& [name, entry] : tensors) {
     if (!used.contains(name)) mismatch.unexpected.push_back(name);

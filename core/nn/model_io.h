@@ -1,7 +1,7 @@
 #pragma once
 
-// Models on disk, in Hugging Face layout: config.json and model.safetensors. Everything else of a version directory (tokenizer files,
-// engram.json) is copied or written by the caller.
+// Models on disk, in Hugging Face layout: config.json and model.safetensors. Everything else of a version directory
+// (tokenizer files, engram.json) is copied or written by the caller.
 
 #include <memory>
 #include <optional>
@@ -26,31 +26,34 @@ struct FileHead {
 struct LoadedModel {
   std::unique_ptr<Model> model;
   checkpoint::ModelConfig config;
-  std::string config_text;                // the file as it was read, for SaveModel
-  bool initialized_pooler = false;        // a pooler was asked for and the file has none: its weights were drawn
-  std::vector<std::string> unused;        // tensors of a head that the caller did not ask for
+  std::string config_text;          // the file as it was read, for SaveModel
+  bool initialized_pooler = false;  // a pooler was asked for and the file has none: its weights were drawn
+  std::vector<std::string> unused;  // tensors of a head that the caller did not ask for
 };
 
 struct LoadOptions {
   at::Device device = at::kCPU;
   Precision precision = Precision::kFloat32;
   std::optional<FileHead> head;  // load this head from model.safetensors under transformers' standard names
-  bool need_pooler = false;      // draw a pooler (seed 0) if the file has none: the standard BERT sequence head stands on it
-  std::optional<double> dropout;  // replaces the hidden, attention and classifier dropout of config.json; the file stays as it is
+  bool need_pooler =
+      false;  // draw a pooler (seed 0) if the file has none: the standard BERT sequence head stands on it
+  std::optional<double>
+      dropout;  // replaces the hidden, attention and classifier dropout of config.json; the file stays as it is
 };
 
-// Reads a directory. Encoder tensors may carry the family's prefix ("bert.") and the old names gamma and beta; F32, F16 and BF16 are
-// accepted. INVALID_ARGUMENT lists every missing and every wrongly shaped tensor; tensors that belong to no encoder and no known head
-// are an error too.
+// Reads a directory. Encoder tensors may carry the family's prefix ("bert.") and the old names gamma and beta; F32, F16
+// and BF16 are accepted. INVALID_ARGUMENT lists every missing and every wrongly shaped tensor; tensors that belong to
+// no encoder and no known head are an error too.
 absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOptions& options);
 
-// Writes config.json and model.safetensors: the encoder, and the head of `default_task` under transformers' standard names, so that
-// AutoModelFor... loads it with equal logits. Empty `default_task`, or one with a mean-pooled head (which transformers' classes do not
-// compute): the bare encoder. `labels`: names of the default head's classes.
+// Writes config.json and model.safetensors: the encoder, and the head of `default_task` under transformers' standard
+// names, so that AutoModelFor... loads it with equal logits. Empty `default_task`, or one with a mean-pooled head
+// (which transformers' classes do not compute): the bare encoder. `labels`: names of the default head's classes.
 absl::Status SaveModel(const Model& model, const std::string& config_text, const std::string& default_task,
                        const std::vector<std::string>& labels, const std::string& directory);
 
-// heads.safetensors: all heads but `default_task`'s, under their names in the buffer ("heads.<task>.<standard name>"). No such head: no file.
+// heads.safetensors: all heads but `default_task`'s, under their names in the buffer ("heads.<task>.<standard name>").
+// No such head: no file.
 absl::Status SaveHeads(const Model& model, const std::string& except_task, const std::string& path);
 // Fills heads that were added to the model. Missing, unexpected or wrongly shaped tensors are errors that name them.
 absl::Status LoadHeads(const std::string& path, const std::string& except_task, Model& model);

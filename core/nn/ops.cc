@@ -28,7 +28,8 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b)
 
 at::Tensor LinearInputGradient(const at::Tensor& g, const at::Tensor& w) { return at::mm(g, w); }
 
-void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad_w, const at::Tensor& grad_b) {
+void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad_w,
+                          const at::Tensor& grad_b) {
   if (grad_w.defined()) {
     if (g.scalar_type() == at::kFloat) {
       grad_w.addmm_(g.t(), x);
@@ -39,7 +40,8 @@ void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Te
   if (grad_b.defined()) grad_b.add_(g.sum(0, /*keepdim=*/false, at::kFloat));
 }
 
-at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act, at::Tensor* pre) {
+at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act,
+                            at::Tensor* pre) {
   at::Tensor linear = Linear(x, w, b);
   if (pre != nullptr) *pre = linear;
   return reference::Activate(linear, act);
@@ -49,14 +51,15 @@ at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activa
   return reference::ActivationGradient(g, pre, act);
 }
 
-LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout, const at::Tensor& gamma,
-                             const at::Tensor& beta, double eps, bool keep) {
+LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout,
+                             const at::Tensor& gamma, const at::Tensor& beta, double eps, bool keep) {
   return OnCpu(x) ? kernels::AddLayerNorm(x, residual, dropout, gamma, beta, eps, keep)
                   : reference::AddLayerNorm(x, residual, dropout, gamma, beta, eps, keep);
 }
 
-AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& rstd,
-                                                const at::Tensor& gamma, const Dropout& dropout) {
+AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized,
+                                                const at::Tensor& rstd, const at::Tensor& gamma,
+                                                const Dropout& dropout) {
   return OnCpu(g) ? kernels::AddLayerNormGradient(g, normalized, rstd, gamma, dropout)
                   : reference::AddLayerNormGradient(g, normalized, rstd, gamma, dropout);
 }
@@ -68,18 +71,20 @@ void LayerNormWeightGradient(const at::Tensor& g, const at::Tensor& normalized, 
 
 at::Tensor ApplyDropout(const at::Tensor& x, const Dropout& dropout) { return reference::ApplyDropout(x, dropout); }
 
-AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout, bool keep) {
-  return OnCpu(qkv) ? kernels::Attention(qkv, batch, heads, dropout, keep) : reference::Attention(qkv, batch, heads, dropout, keep);
+AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
+                          bool keep) {
+  return OnCpu(qkv) ? kernels::Attention(qkv, batch, heads, dropout, keep)
+                    : reference::Attention(qkv, batch, heads, dropout, keep);
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& forward, const PackedBatch& batch,
-                             int64_t heads, const Dropout& dropout) {
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& forward,
+                             const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
   return OnCpu(qkv) ? kernels::AttentionGradient(g, qkv, forward, batch, heads, dropout)
                     : reference::AttentionGradient(g, qkv, forward, batch, heads, dropout);
 }
 
-at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type, const at::Tensor& position,
-                        int64_t first_position) {
+at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,
+                        const at::Tensor& position, int64_t first_position) {
   return reference::EmbeddingSum(batch, word, type, position, first_position);
 }
 
@@ -101,7 +106,9 @@ at::Tensor HostFloats(const std::vector<float>& values, at::Device device) {
 
 // The sequence that each row belongs to, int64 [T].
 at::Tensor SequenceOfRow(const PackedBatch& batch) {
-  const at::Tensor lengths = (batch.cu_seqlens.narrow(0, 1, batch.sequences()) - batch.cu_seqlens.narrow(0, 0, batch.sequences())).to(at::kLong);
+  const at::Tensor lengths =
+      (batch.cu_seqlens.narrow(0, 1, batch.sequences()) - batch.cu_seqlens.narrow(0, 0, batch.sequences()))
+          .to(at::kLong);
   return at::repeat_interleave(at::arange(batch.sequences(), lengths.options()), lengths);
 }
 
@@ -162,8 +169,9 @@ void AddPower(const at::Tensor& total, const at::Tensor& gradient, float weight,
 
 }  // namespace
 
-void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows, std::span<const float> weight,
-                           bool absolute, const at::Tensor& square_w, const at::Tensor& square_b) {
+void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
+                           std::span<const float> weight, bool absolute, const at::Tensor& square_w,
+                           const at::Tensor& square_b) {
   at::Tensor scratch = square_w.defined() ? at::empty_like(square_w) : at::Tensor();
   for (size_t n = 0; n < weight.size(); ++n) {
     const int64_t rows = cu_rows[n + 1] - cu_rows[n];
@@ -203,10 +211,12 @@ void SquaredEmbeddingGradient(const at::Tensor& g, const at::Tensor& index, std:
     std::vector<int32_t> unique(id + first, id + first + rows);
     std::sort(unique.begin(), unique.end());
     unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
-    at::Tensor place = at::empty({rows}, at::kLong), table_rows = at::empty({static_cast<int64_t>(unique.size())}, at::kLong);
+    at::Tensor place = at::empty({rows}, at::kLong),
+               table_rows = at::empty({static_cast<int64_t>(unique.size())}, at::kLong);
     std::copy(unique.begin(), unique.end(), table_rows.mutable_data_ptr<int64_t>());
     for (int64_t t = 0; t < rows; ++t) {
-      place.mutable_data_ptr<int64_t>()[t] = std::lower_bound(unique.begin(), unique.end(), id[first + t]) - unique.begin();
+      place.mutable_data_ptr<int64_t>()[t] =
+          std::lower_bound(unique.begin(), unique.end(), id[first + t]) - unique.begin();
     }
     at::Tensor sums = at::zeros({static_cast<int64_t>(unique.size()), g.size(1)}, g.options().dtype(at::kFloat));
     sums.index_add_(0, place.to(g.device()), g.narrow(0, first, rows).to(at::kFloat));

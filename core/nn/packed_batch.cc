@@ -12,7 +12,8 @@ absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at:
   int64_t total = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& sequence = *sequences[i];
-    if (sequence.ids.empty()) return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " of the batch has no tokens"));
+    if (sequence.ids.empty())
+      return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " of the batch has no tokens"));
     if (!sequence.type_ids.empty() && sequence.type_ids.size() != sequence.ids.size()) {
       return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " has ", sequence.ids.size(), " ids but ",
                                                      sequence.type_ids.size(), " type ids"));
@@ -24,7 +25,8 @@ absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at:
   }
   PackedBatch batch;
   const auto options = at::TensorOptions().dtype(at::kInt);
-  at::Tensor ids = at::empty({total}, options), types = at::empty({total}, options), positions = at::empty({total}, options);
+  at::Tensor ids = at::empty({total}, options), types = at::empty({total}, options),
+             positions = at::empty({total}, options);
   int32_t* id = ids.mutable_data_ptr<int32_t>();
   int32_t* type = types.mutable_data_ptr<int32_t>();
   int32_t* position = positions.mutable_data_ptr<int32_t>();

@@ -24,10 +24,10 @@ struct Sequence {
 // How position ids are made (per family): position of the i-th token is first + i.
 // BERT and DistilBERT: first = 0. RoBERTa: first = pad_token_id + 1.
 struct PackedBatch {
-  at::Tensor ids;                    // int32 [T], on `device`
-  at::Tensor type_ids;               // int32 [T]
-  at::Tensor positions;              // int32 [T], index within the sequence, from 0 (the encoder adds its family's offset)
-  at::Tensor cu_seqlens;             // int32 [n+1], on `device`
+  at::Tensor ids;         // int32 [T], on `device`
+  at::Tensor type_ids;    // int32 [T]
+  at::Tensor positions;   // int32 [T], index within the sequence, from 0 (the encoder adds its family's offset)
+  at::Tensor cu_seqlens;  // int32 [n+1], on `device`
   std::vector<int32_t> host_cu_seqlens;  // the same on the host
   int32_t max_seqlen = 0;
 
@@ -36,7 +36,8 @@ struct PackedBatch {
   int32_t length(int64_t i) const { return host_cu_seqlens[i + 1] - host_cu_seqlens[i]; }
 };
 
-// INVALID_ARGUMENT if a sequence is empty, if type_ids and ids differ in length, or if the batch passes 2^31 - 1 tokens.
+// INVALID_ARGUMENT if a sequence is empty, if type_ids and ids differ in length, or if the batch passes 2^31 - 1
+// tokens.
 absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at::Device device);
 absl::StatusOr<PackedBatch> Pack(std::span<const Sequence> sequences, at::Device device);
 

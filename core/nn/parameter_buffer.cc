@@ -82,8 +82,12 @@ void ParameterBuffer::RefreshCompute() {
 at::Tensor ParameterBuffer::Weight(SlotId slot) const { return View(weights_, slices_[slot], 1); }
 at::Tensor ParameterBuffer::Gradient(SlotId slot) const { return View(gradients_, slices_[slot], 1); }
 at::Tensor ParameterBuffer::Compute(SlotId slot) const { return View(compute_, slices_[slot], 1); }
-at::Tensor ParameterBuffer::ComputeStacked(SlotId first, int count) const { return View(compute_, slices_[first], count); }
-at::Tensor ParameterBuffer::GradientStacked(SlotId first, int count) const { return View(gradients_, slices_[first], count); }
+at::Tensor ParameterBuffer::ComputeStacked(SlotId first, int count) const {
+  return View(compute_, slices_[first], count);
+}
+at::Tensor ParameterBuffer::GradientStacked(SlotId first, int count) const {
+  return View(gradients_, slices_[first], count);
+}
 
 SlotId ParameterBuffer::Find(std::string_view name) const {
   for (size_t i = 0; i < slices_.size(); ++i) {

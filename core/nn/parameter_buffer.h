@@ -1,10 +1,11 @@
 #pragma once
 
-// All parameters of a model in one contiguous fp32 tensor, all their gradients in another, and a table of named slices. Every
-// pass over parameters (AdamW, clipping, EWC's penalty, A-GEM's projection, a checkpoint) is one loop over flat memory.
+// All parameters of a model in one contiguous fp32 tensor, all their gradients in another, and a table of named slices.
+// Every pass over parameters (AdamW, clipping, EWC's penalty, A-GEM's projection, a checkpoint) is one loop over flat
+// memory.
 //
-// Slices lie in the order in which they were added, without gaps: slices added one after the other can be viewed as one matrix
-// (query, key and value weights [d, d] each are the fused [3d, d] weight, under their own Hugging Face names).
+// Slices lie in the order in which they were added, without gaps: slices added one after the other can be viewed as one
+// matrix (query, key and value weights [d, d] each are the fused [3d, d] weight, under their own Hugging Face names).
 // Layers keep SlotIds and ask for views when they compute; a view is invalid after Append.
 //
 // This lives in nn (DESIGN puts it in train) because layers are built on it, also where nothing trains.

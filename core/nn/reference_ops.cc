@@ -38,8 +38,8 @@ at::Tensor ApplyDropout(const at::Tensor& x, const Dropout& dropout) {
   return (x.to(at::kFloat) * DropoutMask(dropout, 0, x.numel(), x.device()).view(x.sizes())).to(x.scalar_type());
 }
 
-ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout, const at::Tensor& gamma,
-                                  const at::Tensor& beta, double eps, bool keep) {
+ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout,
+                                  const at::Tensor& gamma, const at::Tensor& beta, double eps, bool keep) {
   at::Tensor sum = x.to(at::kFloat);
   if (dropout.active()) sum = sum * DropoutMask(dropout, 0, x.numel(), x.device()).view(x.sizes());
   if (residual.defined()) sum = sum + residual.to(at::kFloat);
@@ -55,13 +55,16 @@ ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residua
   return result;
 }
 
-ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& rstd,
-                                                     const at::Tensor& gamma, const Dropout& dropout) {
+ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized,
+                                                     const at::Tensor& rstd, const at::Tensor& gamma,
+                                                     const Dropout& dropout) {
   const at::Tensor dn = g.to(at::kFloat) * gamma.to(at::kFloat), n = normalized.to(at::kFloat);
   const at::Tensor ds = (dn - dn.mean(1, true) - n * (dn * n).mean(1, true)) * rstd.unsqueeze(1);
   ops::AddLayerNormGradientResult result;
   result.residual = ds.to(g.scalar_type());
-  result.x = dropout.active() ? (ds * DropoutMask(dropout, 0, g.numel(), g.device()).view(g.sizes())).to(g.scalar_type()) : result.residual;
+  result.x = dropout.active()
+                 ? (ds * DropoutMask(dropout, 0, g.numel(), g.device()).view(g.sizes())).to(g.scalar_type())
+                 : result.residual;
   return result;
 }
 
@@ -120,7 +123,9 @@ struct SequenceQkv {
   SequenceQkv(const at::Tensor& qkv, const PackedBatch& batch, int64_t i, int64_t heads) {
     const int64_t length = batch.length(i), d = qkv.size(1) / 3;
     const at::Tensor rows = qkv.narrow(0, batch.host_cu_seqlens[i], length).to(at::kFloat);
-    const auto part = [&](int64_t which) { return rows.narrow(1, which * d, d).reshape({length, heads, d / heads}).transpose(0, 1).contiguous(); };
+    const auto part = [&](int64_t which) {
+      return rows.narrow(1, which * d, d).reshape({length, heads, d / heads}).transpose(0, 1).contiguous();
+    };
     q = part(0), k = part(1), v = part(2);
     scale = 1.0 / std::sqrt(static_cast<double>(d / heads));
   }
@@ -129,7 +134,8 @@ struct SequenceQkv {
 };
 
 // The dropout mask of one sequence's probabilities, [heads, length, length]; undefined if dropout is not active.
-at::Tensor ProbabilityMask(const PackedBatch& batch, int64_t i, int64_t heads, const Dropout& dropout, at::Device device) {
+at::Tensor ProbabilityMask(const PackedBatch& batch, int64_t i, int64_t heads, const Dropout& dropout,
+                           at::Device device) {
   if (!dropout.active()) return {};
   const int64_t length = batch.length(i);
   at::Tensor mask = at::empty({heads, length, length}, at::kFloat);
@@ -149,7 +155,8 @@ at::Tensor Rows(const at::Tensor& heads_first) {  // [heads, length, head_dim] -
 
 }  // namespace
 
-ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout, bool keep) {
+ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
+                               bool keep) {
   const int64_t tokens = qkv.size(0), d = qkv.size(1) / 3;
   ops::AttentionResult result;
   result.out = at::empty({tokens, d}, qkv.options());
@@ -165,14 +172,15 @@ ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, 
   return result;
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward, const PackedBatch& batch,
-                             int64_t heads, const Dropout& dropout) {
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+                             const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
   const int64_t d = qkv.size(1) / 3;
   for (int64_t i = 0; i < batch.sequences(); ++i) {
     const int64_t first = batch.host_cu_seqlens[i], length = batch.length(i);
     const SequenceQkv s(qkv, batch, i, heads);
-    const at::Tensor dout = g.narrow(0, first, length).to(at::kFloat).reshape({length, heads, d / heads}).transpose(0, 1);
+    const at::Tensor dout =
+        g.narrow(0, first, length).to(at::kFloat).reshape({length, heads, d / heads}).transpose(0, 1);
     const at::Tensor scores = at::matmul(s.q, s.k.transpose(1, 2)) * s.scale;
     const at::Tensor p = at::exp(scores - forward.logsumexp.narrow(1, first, length).unsqueeze(2));
     const at::Tensor mask = ProbabilityMask(batch, i, heads, dropout, qkv.device());
@@ -186,8 +194,8 @@ at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const o
   return gradient;
 }
 
-at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type, const at::Tensor& position,
-                        int64_t first_position) {
+at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,
+                        const at::Tensor& position, int64_t first_position) {
   at::Tensor sum = at::index_select(word, 0, batch.ids).to(at::kFloat);
   if (position.defined()) sum = sum + at::index_select(position, 0, batch.positions + first_position).to(at::kFloat);
   if (type.defined()) sum = sum + at::index_select(type, 0, batch.type_ids).to(at::kFloat);

@@ -10,7 +10,8 @@ namespace {
 
 absl::Status WhyDead(const BatchItem& item, absl::Time now) {
   if (item.cancelled()) return absl::CancelledError("the client went away");
-  if (item.deadline() <= now) return absl::DeadlineExceededError("the deadline passed while the text waited for the device");
+  if (item.deadline() <= now)
+    return absl::DeadlineExceededError("the deadline passed while the text waited for the device");
   return absl::OkStatus();
 }
 
@@ -24,9 +25,10 @@ absl::Status Batcher::Submit(Items items) {
   if (shut_down_) return StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down");
   // A request larger than the whole queue may enter an empty one: the caps on texts and bytes bound it.
   if (queued_tokens_ > 0 && queued_tokens_ + tokens > limits_.queued_tokens) {
-    return StatusWithReason(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
-                            absl::StrCat("the inference queue holds ", queued_tokens_, " tokens and this request adds ", tokens,
-                                         "; the limit is ", limits_.queued_tokens, ": retry later or send fewer texts"));
+    return StatusWithReason(
+        absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+        absl::StrCat("the inference queue holds ", queued_tokens_, " tokens and this request adds ", tokens,
+                     "; the limit is ", limits_.queued_tokens, ": retry later or send fewer texts"));
   }
   for (auto& item : items) {
     item->enqueued = now;
@@ -38,7 +40,8 @@ absl::Status Batcher::Submit(Items items) {
 
 void Batcher::SweepLocked(Items& dead) {
   const absl::Time now = clock_.Now();
-  auto keep = std::stable_partition(queue_.begin(), queue_.end(), [&](const auto& item) { return WhyDead(*item, now).ok(); });
+  auto keep =
+      std::stable_partition(queue_.begin(), queue_.end(), [&](const auto& item) { return WhyDead(*item, now).ok(); });
   for (auto it = keep; it != queue_.end(); ++it) {
     queued_tokens_ -= (*it)->tokens();
     dead.push_back(std::move(*it));
@@ -84,7 +87,8 @@ Batcher::Items Batcher::NextBatch() {
     }
     if (shut_down) return {};
     if (batch.empty()) continue;
-    std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a->tokens() > b->tokens(); });
+    std::stable_sort(batch.begin(), batch.end(),
+                     [](const auto& a, const auto& b) { return a->tokens() > b->tokens(); });
     return batch;
   }
 }
@@ -97,7 +101,8 @@ void Batcher::ShutDown() {
     left.swap(queue_);
     queued_tokens_ = 0;
   }
-  for (const auto& item : left) item->Fail(StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down"));
+  for (const auto& item : left)
+    item->Fail(StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down"));
 }
 
 int64_t Batcher::queued_tokens() const {

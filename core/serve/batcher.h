@@ -1,12 +1,15 @@
 #pragma once
 
-// The queue between requests and the device: whatever has arrived while the device was busy becomes the next packed batch, under a
-// token budget. There is no delay timer: an idle device takes a single text at once, a busy one fills its batches by itself.
+// The queue between requests and the device: whatever has arrived while the device was busy becomes the next packed
+// batch, under a token budget. There is no delay timer: an idle device takes a single text at once, a busy one fills
+// its batches by itself.
 //
-//   request threads: Submit(item) ──► queue (bounded in tokens) ──► device thread: NextBatch() ─► encode ─► item->Finish(...)
+//   request threads: Submit(item) ──► queue (bounded in tokens) ──► device thread: NextBatch() ─► encode ─►
+//   item->Finish(...)
 //
 // Promises:
-//   * every submitted item is finished exactly once: with its result, or with CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE (shut down);
+//   * every submitted item is finished exactly once: with its result, or with CANCELLED, DEADLINE_EXCEEDED or
+//   UNAVAILABLE (shut down);
 //   * an item that nobody waits for any more (cancelled, past its deadline) is never computed;
 //   * one batch holds items of one model only; models take turns, oldest item first, so none starves;
 //   * an item larger than the budget goes alone (the encoder's own limit was checked before).
@@ -53,12 +56,12 @@ class Batcher {
   // Fails what is still queued with UNAVAILABLE.
   ~Batcher() { ShutDown(); }
 
-  // Takes all of the items or, with RESOURCE_EXHAUSTED or UNAVAILABLE, none (ownership stays with the caller's shared pointers and
-  // Fail is not called).
+  // Takes all of the items or, with RESOURCE_EXHAUSTED or UNAVAILABLE, none (ownership stays with the caller's shared
+  // pointers and Fail is not called).
   absl::Status Submit(std::vector<std::shared_ptr<BatchItem>> items) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Blocks until there is work and returns a batch of it, longest item first (packed kernels like equal lengths together); empty
-  // after ShutDown. Items that are cancelled or late are failed on the way.
+  // Blocks until there is work and returns a batch of it, longest item first (packed kernels like equal lengths
+  // together); empty after ShutDown. Items that are cancelled or late are failed on the way.
   std::vector<std::shared_ptr<BatchItem>> NextBatch() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Wakes NextBatch for the last time; queued items fail with UNAVAILABLE. Idempotent.

@@ -13,7 +13,7 @@ constexpr size_t kMaxTypeBytes = 128;
 constexpr size_t kMaxTags = 20'001;
 
 TagProblem Problem(size_t word, std::string_view tag, std::string_view why) {
-  return {word, absl::StrCat("tag \"", tag.substr(0, kMaxTypeBytes), "\" ", why)};
+  return {word, absl::StrCat("tag \"", AbslView(tag.substr(0, kMaxTypeBytes)), "\" ", AbslView(why))};
 }
 
 // Whether the word before `i` belongs to an entity of `type`.
@@ -29,8 +29,8 @@ NormalisedTags NormaliseBio2(std::span<const std::string> tags) {
     if (tag->prefix == 'I' && !Continues(tags, i, tag->type)) {
       return {{},
               Problem(i, tags[i],
-                      absl::StrCat("does not continue an entity: B-", tag->type, " or I-", tag->type,
-                                   " must stand before it"))};
+                      absl::StrCat("does not continue an entity: B-", AbslView(tag->type), " or I-",
+                                   AbslView(tag->type), " must stand before it"))};
     }
   }
   return {{tags.begin(), tags.end()}, std::nullopt};
@@ -45,9 +45,10 @@ NormalisedTags NormaliseIob1(std::span<const std::string> tags) {
     if (tag->prefix == 'B' && !continues) {
       return {{},
               Problem(i, tags[i],
-                      absl::StrCat("does not follow an entity of its type, and IOB1 writes I-", tag->type, " there"))};
+                      absl::StrCat("does not follow an entity of its type, and IOB1 writes I-", AbslView(tag->type),
+                                   " there"))};
     }
-    result.push_back(tag->prefix == 'I' && !continues ? absl::StrCat("B-", tag->type) : tags[i]);
+    result.push_back(tag->prefix == 'I' && !continues ? absl::StrCat("B-", AbslView(tag->type)) : tags[i]);
   }
   return {std::move(result), std::nullopt};
 }
@@ -63,24 +64,27 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
     if (open && (!continuing || tag->type != type)) {
       return {{},
               Problem(i, tags[i],
-                      absl::StrCat("comes before the entity of type ", type, " has ended (E-", type, " is missing)"))};
+                      absl::StrCat("comes before the entity of type ", AbslView(type), " has ended (E-", AbslView(type),
+                                   " is missing)"))};
     }
     if (!open && continuing) {
       return {{},
-              Problem(i, tags[i], absl::StrCat("does not continue an entity: B-", tag->type, " must stand before it"))};
+              Problem(i, tags[i],
+                      absl::StrCat("does not continue an entity: B-", AbslView(tag->type), " must stand before it"))};
     }
     open = tag->prefix == 'B' || tag->prefix == 'I';
     type = tag->type;
     if (tag->prefix == 'O') {
       result.emplace_back("O");
     } else {
-      result.push_back(absl::StrCat(continuing ? "I-" : "B-", tag->type));
+      result.push_back(absl::StrCat(continuing ? "I-" : "B-", AbslView(tag->type)));
     }
   }
   if (open) {
-    return {{},
-            Problem(tags.size() - 1, tags.back(),
-                    absl::StrCat("leaves its entity open: E-", type, " or S-", type, " is missing"))};
+    return {
+        {},
+        Problem(tags.size() - 1, tags.back(),
+                absl::StrCat("leaves its entity open: E-", AbslView(type), " or S-", AbslView(type), " is missing"))};
   }
   return {std::move(result), std::nullopt};
 }
@@ -90,8 +94,8 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
 absl::Status ValidateTypeName(std::string_view type) {
   if (type.empty()) return InvalidField("labels", "an entity type must not be empty");
   if (type.size() > kMaxTypeBytes) {
-    return InvalidField("labels", absl::StrCat("the entity type \"", type.substr(0, 32), "...\" is longer than ",
-                                               kMaxTypeBytes, " bytes"));
+    return InvalidField("labels", absl::StrCat("the entity type \"", AbslView(type.substr(0, 32)),
+                                               "...\" is longer than ", kMaxTypeBytes, " bytes"));
   }
   const auto words = SplitWords(type);
   if (!words.ok()) return InvalidField("labels", "an entity type is not valid UTF-8");
@@ -99,7 +103,8 @@ absl::Status ValidateTypeName(std::string_view type) {
   int64_t covered = 0;
   for (const Word& word : *words) covered += word.end_byte - word.start_byte;
   if (covered != static_cast<int64_t>(type.size())) {
-    return InvalidField("labels", absl::StrCat("the entity type \"", type, "\" has white space or control characters"));
+    return InvalidField("labels",
+                        absl::StrCat("the entity type \"", AbslView(type), "\" has white space or control characters"));
   }
   return absl::OkStatus();
 }
@@ -118,8 +123,8 @@ absl::StatusOr<TagSet> TagSet::FromTypes(const std::vector<std::string>& types) 
   if (types.empty()) return InvalidField("labels", "a tagger needs at least one entity type");
   std::vector<std::string> tags = {"O"};
   for (const std::string& type : types) {
-    tags.push_back(absl::StrCat("B-", type));
-    tags.push_back(absl::StrCat("I-", type));
+    tags.push_back(absl::StrCat("B-", AbslView(type)));
+    tags.push_back(absl::StrCat("I-", AbslView(type)));
   }
   return FromTags(tags);
 }
@@ -132,10 +137,11 @@ absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
   for (const std::string& name : tags) {
     const auto tag = ParseTag(name);
     if (!tag.has_value() || tag->prefix == 'E' || tag->prefix == 'S') {
-      return InvalidField("labels", absl::StrCat("\"", name, "\" is not a BIO tag; tags are O, B-<type> and I-<type>"));
+      return InvalidField("labels",
+                          absl::StrCat("\"", AbslView(name), "\" is not a BIO tag; tags are O, B-<type> and I-<type>"));
     }
     if (!ids.emplace(name, static_cast<int32_t>(ids.size())).second) {
-      return InvalidField("labels", absl::StrCat("the tag \"", name, "\" is there twice"));
+      return InvalidField("labels", absl::StrCat("the tag \"", AbslView(name), "\" is there twice"));
     }
     if (tag->prefix != 'B') continue;
     ENGRAM_RETURN_IF_ERROR(ValidateTypeName(tag->type));
@@ -152,7 +158,7 @@ absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
     const SplitTag tag = *ParseTag(tags[id]);
     const auto type = types.find(tag.type);
     if (tag.prefix != 'O' && type == types.end()) {
-      return InvalidField("labels", absl::StrCat("the tag \"", tags[id], "\" has no \"B-", tag.type,
+      return InvalidField("labels", absl::StrCat("the tag \"", tags[id], "\" has no \"B-", AbslView(tag.type),
                                                  "\", so nothing could begin such an entity"));
     }
     set.prefix_.push_back(tag.prefix == 'O'   ? TagPrefix::kOutside

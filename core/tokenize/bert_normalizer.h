@@ -1,7 +1,8 @@
 #pragma once
 
-// BertNormalizer and BertPreTokenizer in one pass: original text in, words out, each character of a word with the place it came from.
-// The classes of code points are bert_tables.inc, asked of the wheel; see scripts/generate_bert_tables.py.
+// BertNormalizer and BertPreTokenizer in one pass: original text in, words out, each character of a word with the place
+// it came from. The classes of code points are bert_tables.inc, asked of the wheel; see
+// scripts/generate_bert_tables.py.
 
 #include <algorithm>
 #include <cstdint>
@@ -33,15 +34,15 @@ struct NormalizedWord {
 
 // What the tables say of one code point.
 enum CodePointFlags : uint16_t {
-  kFlagRemoved = 1,      // clean_text drops it
-  kFlagSpace = 2,        // clean_text makes it a space
-  kFlagChinese = 4,      // a word of its own
-  kFlagSplit = 8,        // ends a word
-  kFlagPunctuation = 16, // a word of its own
-  kFlagDecomposes = 32,  // NFD takes it apart
-  kFlagLower = 64,       // has a lower case
-  kFlagMark = 128,       // canonical combining class above 0
-  kFlagDropped = 256,    // strip_accents drops it
+  kFlagRemoved = 1,       // clean_text drops it
+  kFlagSpace = 2,         // clean_text makes it a space
+  kFlagChinese = 4,       // a word of its own
+  kFlagSplit = 8,         // ends a word
+  kFlagPunctuation = 16,  // a word of its own
+  kFlagDecomposes = 32,   // NFD takes it apart
+  kFlagLower = 64,        // has a lower case
+  kFlagMark = 128,        // canonical combining class above 0
+  kFlagDropped = 256,     // strip_accents drops it
 };
 uint16_t FlagsOf(int32_t code_point);
 // NFD of a code point with kFlagDecomposes (Hangul included), appended to `out`.
@@ -51,8 +52,8 @@ void AppendLower(int32_t code_point, std::vector<int32_t>& out);
 // Canonical combining class (only its order counts) of a code point with kFlagMark.
 uint8_t CombiningClass(int32_t code_point);
 
-// One pass over one text. Use: BertNormalizer(options, emit).Run(text); emit(const NormalizedWord&) is called for each word in order.
-// Not thread-safe; make one for each text.
+// One pass over one text. Use: BertNormalizer(options, emit).Run(text); emit(const NormalizedWord&) is called for each
+// word in order. Not thread-safe; make one for each text.
 template <typename Emit>
 class BertNormalizer {
  public:
@@ -65,7 +66,8 @@ class BertNormalizer {
       const size_t begin = at;
       const unsigned char byte = static_cast<unsigned char>(text[at]);
       const int32_t c = byte < 0x80 ? (++at, byte) : DecodeUtf8(text, at);
-      const Source source{{static_cast<uint32_t>(begin), static_cast<uint32_t>(at)}, {code_point_index, code_point_index + 1}};
+      const Source source{{static_cast<uint32_t>(begin), static_cast<uint32_t>(at)},
+                          {code_point_index, code_point_index + 1}};
       const uint16_t flags = FlagsOf(c);
       if (flags == 0) {  // a plain small letter or digit: most of all text
         FlushMarks();
@@ -120,15 +122,16 @@ class BertNormalizer {
   void Strip(int32_t c, const Source& source) {
     if ((FlagsOf(c) & kFlagDropped) == 0) Lower(c, source);
   }
-  // Canonical ordering. The reference hands the original places out in the new order: the k-th mark gets the place of the k-th mark of the
-  // text, and one that decomposition inserted shares the place before it.
+  // Canonical ordering. The reference hands the original places out in the new order: the k-th mark gets the place of
+  // the k-th mark of the text, and one that decomposition inserted shares the place before it.
   void FlushMarks() {
     if (marks_.empty()) return;
     places_.clear();
     for (const Mark& mark : marks_) {
       if (!mark.inserted) places_.push_back(mark.source);
     }
-    std::stable_sort(marks_.begin(), marks_.end(), [](const Mark& a, const Mark& b) { return a.combining_class < b.combining_class; });
+    std::stable_sort(marks_.begin(), marks_.end(),
+                     [](const Mark& a, const Mark& b) { return a.combining_class < b.combining_class; });
     Source place = starter_;
     size_t next = 0;
     for (const Mark& mark : marks_) {

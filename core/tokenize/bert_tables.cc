@@ -57,7 +57,8 @@ const FlagTable& Flags() {
 }
 
 template <size_t kSize>
-void AppendMapped(const CodePointMapping (&table)[kSize], const unsigned char* text, int32_t code_point, std::vector<int32_t>& out) {
+void AppendMapped(const CodePointMapping (&table)[kSize], const unsigned char* text, int32_t code_point,
+                  std::vector<int32_t>& out) {
   const auto* found = std::lower_bound(std::begin(table), std::end(table), code_point,
                                        [](const CodePointMapping& entry, int32_t c) { return entry.code_point < c; });
   const std::string_view target(reinterpret_cast<const char*>(text) + found->at, found->length);

@@ -49,19 +49,25 @@ absl::Status Shares(Truncation truncation, int64_t room, int64_t& first, int64_t
     return absl::OkStatus();
   }
   int64_t& cut = truncation == Truncation::kOnlyFirst ? first : second;
-  if (cut <= excess) return InvalidField("truncation", "the text that is to be cut is too short to give up enough tokens; use longest_first");
+  if (cut <= excess)
+    return InvalidField("truncation",
+                        "the text that is to be cut is too short to give up enough tokens; use longest_first");
   cut -= excess;
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BertTokenizer>> BertTokenizer::Create(std::vector<std::string> vocabulary, const BertTokenizerOptions& options) {
+absl::StatusOr<std::unique_ptr<BertTokenizer>> BertTokenizer::Create(std::vector<std::string> vocabulary,
+                                                                     const BertTokenizerOptions& options) {
   ENGRAM_ASSIGN_OR_RETURN(Vocabulary made, Vocabulary::Create(std::move(vocabulary), options.continuation_prefix));
   auto tokenizer = std::unique_ptr<BertTokenizer>(new BertTokenizer(std::move(made), options));
   const auto find = [&](const std::string& token) { return tokenizer->vocabulary_.Find(token); };
-  tokenizer->special_ = {find(options.cls), find(options.sep), find(options.pad), find(options.unknown), find(options.mask)};
-  for (const auto& [token, id] : {std::pair{options.unknown, tokenizer->special_.unknown}, {options.cls, tokenizer->special_.cls}, {options.sep, tokenizer->special_.sep}}) {
+  tokenizer->special_ = {find(options.cls), find(options.sep), find(options.pad), find(options.unknown),
+                         find(options.mask)};
+  for (const auto& [token, id] : {std::pair{options.unknown, tokenizer->special_.unknown},
+                                  {options.cls, tokenizer->special_.cls},
+                                  {options.sep, tokenizer->special_.sep}}) {
     if (id < 0) return InvalidField("vocabulary", absl::StrCat("lacks the special token ", token));
   }
   return tokenizer;
@@ -80,12 +86,14 @@ void BertTokenizer::AppendWord(const NormalizedWord& word, Range offset, int32_t
       known = false;
       break;
     }
-    Push(out, id, range(word.bytes, at, at + length, offset.begin), range(word.code_points, at, at + length, offset.end), word_index);
+    Push(out, id, range(word.bytes, at, at + length, offset.begin),
+         range(word.code_points, at, at + length, offset.end), word_index);
     at += length;
   }
   if (known) return;
   Resize(out, before);
-  Push(out, special_.unknown, range(word.bytes, 0, size, offset.begin), range(word.code_points, 0, size, offset.end), word_index);
+  Push(out, special_.unknown, range(word.bytes, 0, size, offset.begin), range(word.code_points, 0, size, offset.end),
+       word_index);
 }
 
 // `offset`: bytes (begin) and code points (end) before `text` in the original.
@@ -96,7 +104,8 @@ void BertTokenizer::AppendPlain(std::string_view text, Range offset, int32_t& wo
 
 absl::Status BertTokenizer::AppendText(std::string_view text, bool special_tokens_in_text, Encoding& out) const {
   if (text.size() >= size_t{1} << 31) return InvalidField("text", "is longer than 2 GiB");
-  if (const auto bad = FindInvalidUtf8(text)) return InvalidField("text", absl::StrCat("is not valid UTF-8 at byte ", *bad));
+  if (const auto bad = FindInvalidUtf8(text))
+    return InvalidField("text", absl::StrCat("is not valid UTF-8 at byte ", *bad));
   int32_t words = 0;
   size_t plain_begin = 0;
   uint32_t code_points = 0;
@@ -110,7 +119,8 @@ absl::Status BertTokenizer::AppendText(std::string_view text, bool special_token
       const int32_t id = vocabulary_.Find(*token);
       if (id < 0 || !text.substr(at).starts_with(*token)) continue;
       flush(at);
-      const uint32_t begin = static_cast<uint32_t>(at), size = static_cast<uint32_t>(token->size()), characters = static_cast<uint32_t>(CountCodePoints(*token));
+      const uint32_t begin = static_cast<uint32_t>(at), size = static_cast<uint32_t>(token->size()),
+                     characters = static_cast<uint32_t>(CountCodePoints(*token));
       Push(out, id, {begin, begin + size}, {code_points, code_points + characters}, words++);
       code_points += characters;
       plain_begin = at + token->size();
@@ -122,13 +132,18 @@ absl::Status BertTokenizer::AppendText(std::string_view text, bool special_token
   return absl::OkStatus();
 }
 
-absl::StatusOr<Encoding> BertTokenizer::Assemble(Encoding first, const Encoding* second, const EncodeOptions& options) const {
+absl::StatusOr<Encoding> BertTokenizer::Assemble(Encoding first, const Encoding* second,
+                                                 const EncodeOptions& options) const {
   const int64_t added = options.add_special_tokens ? (second != nullptr ? 3 : 2) : 0;
-  int64_t keep_first = static_cast<int64_t>(first.ids.size()), keep_second = second != nullptr ? static_cast<int64_t>(second->ids.size()) : 0;
+  int64_t keep_first = static_cast<int64_t>(first.ids.size()),
+          keep_second = second != nullptr ? static_cast<int64_t>(second->ids.size()) : 0;
   const int64_t full = keep_first + keep_second + added;
   if (options.max_length > 0) {
-    if (options.max_length < added) return InvalidField("max_length", absl::StrCat("is ", options.max_length, "; the special tokens alone need ", added));
-    ENGRAM_RETURN_IF_ERROR(Shares(options.truncation, options.max_length - added, keep_first, keep_second, second != nullptr));
+    if (options.max_length < added)
+      return InvalidField("max_length",
+                          absl::StrCat("is ", options.max_length, "; the special tokens alone need ", added));
+    ENGRAM_RETURN_IF_ERROR(
+        Shares(options.truncation, options.max_length - added, keep_first, keep_second, second != nullptr));
   }
   Encoding out;
   out.full_tokens = full;
@@ -158,18 +173,21 @@ absl::StatusOr<Encoding> BertTokenizer::Encode(std::string_view text, const Enco
   return Assemble(std::move(tokens), nullptr, options);
 }
 
-absl::StatusOr<Encoding> BertTokenizer::EncodePair(std::string_view first, std::string_view second, const EncodeOptions& options) const {
+absl::StatusOr<Encoding> BertTokenizer::EncodePair(std::string_view first, std::string_view second,
+                                                   const EncodeOptions& options) const {
   Encoding first_tokens, second_tokens;
   ENGRAM_RETURN_IF_ERROR(AppendText(first, options.special_tokens_in_text, first_tokens));
   ENGRAM_RETURN_IF_ERROR(AppendText(second, options.special_tokens_in_text, second_tokens));
   return Assemble(std::move(first_tokens), &second_tokens, options);
 }
 
-absl::StatusOr<Encoding> BertTokenizer::EncodeWords(std::span<const std::string_view> words, const EncodeOptions& options) const {
+absl::StatusOr<Encoding> BertTokenizer::EncodeWords(std::span<const std::string_view> words,
+                                                    const EncodeOptions& options) const {
   Encoding tokens;
   for (size_t i = 0; i < words.size(); ++i) {
     const size_t before = tokens.ids.size();
-    ENGRAM_RETURN_IF_ERROR(Annotate(AppendText(words[i], options.special_tokens_in_text, tokens), absl::StrCat("word ", i)));
+    ENGRAM_RETURN_IF_ERROR(
+        Annotate(AppendText(words[i], options.special_tokens_in_text, tokens), absl::StrCat("word ", i)));
     std::fill(tokens.words.begin() + static_cast<int64_t>(before), tokens.words.end(), static_cast<int32_t>(i));
   }
   return Assemble(std::move(tokens), nullptr, options);

@@ -1,7 +1,7 @@
 #pragma once
 
-// WordPiece as BERT uses it: normalize, split, greedy longest match; words of more than 100 characters, and words with a part that the
-// vocabulary does not have, are one unknown token.
+// WordPiece as BERT uses it: normalize, split, greedy longest match; words of more than 100 characters, and words with
+// a part that the vocabulary does not have, are one unknown token.
 
 #include <string>
 #include <utility>
@@ -23,18 +23,22 @@ struct BertTokenizerOptions {
 class BertTokenizer final : public Tokenizer {
  public:
   // INVALID_ARGUMENT if the vocabulary lacks the unknown, cls or sep token.
-  static absl::StatusOr<std::unique_ptr<BertTokenizer>> Create(std::vector<std::string> vocabulary, const BertTokenizerOptions& options);
+  static absl::StatusOr<std::unique_ptr<BertTokenizer>> Create(std::vector<std::string> vocabulary,
+                                                               const BertTokenizerOptions& options);
 
   absl::StatusOr<Encoding> Encode(std::string_view text, const EncodeOptions& options) const override;
-  absl::StatusOr<Encoding> EncodePair(std::string_view first, std::string_view second, const EncodeOptions& options) const override;
-  absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words, const EncodeOptions& options) const override;
+  absl::StatusOr<Encoding> EncodePair(std::string_view first, std::string_view second,
+                                      const EncodeOptions& options) const override;
+  absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words,
+                                       const EncodeOptions& options) const override;
   const SpecialIds& special_ids() const override { return special_; }
   int32_t vocabulary_size() const override { return vocabulary_.size(); }
   std::string_view IdToToken(int32_t id) const override { return vocabulary_.Token(id); }
   int32_t TokenToId(std::string_view token) const override { return vocabulary_.Find(token); }
 
  private:
-  BertTokenizer(Vocabulary vocabulary, BertTokenizerOptions options) : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {}
+  BertTokenizer(Vocabulary vocabulary, BertTokenizerOptions options)
+      : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {}
 
   // The tokens of one text without special ones, appended.
   absl::Status AppendText(std::string_view text, bool special_tokens_in_text, Encoding& out) const;

@@ -36,19 +36,22 @@ absl::Status RequireType(const Json& json, const char* key, const char* type) {
 }
 
 // strip_accents null follows lowercase, as in the reference.
-absl::Status ReadNormalizer(const Json& json, const char* lowercase_key, const char* chinese_key, BertNormalizerOptions& options) {
+absl::Status ReadNormalizer(const Json& json, const char* lowercase_key, const char* chinese_key,
+                            BertNormalizerOptions& options) {
   ENGRAM_RETURN_IF_ERROR(Flag(json, lowercase_key, true, options.lowercase));
   ENGRAM_RETURN_IF_ERROR(Flag(json, chinese_key, true, options.chinese_chars));
   return Flag(json, "strip_accents", options.lowercase, options.strip_accents);
 }
 
 absl::StatusOr<std::vector<std::string>> ReadVocabulary(const Json& vocabulary) {
-  if (!vocabulary.is_object() || vocabulary.empty() || vocabulary.size() > kMaxTokens) return InvalidField("tokenizer.json: model.vocab", "must map tokens to ids");
+  if (!vocabulary.is_object() || vocabulary.empty() || vocabulary.size() > kMaxTokens)
+    return InvalidField("tokenizer.json: model.vocab", "must map tokens to ids");
   std::vector<std::string> tokens(vocabulary.size());
   std::vector<bool> seen(vocabulary.size());
   for (const auto& [token, id] : vocabulary.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= tokens.size() || seen[id.get<uint64_t>()]) {
-      return InvalidField("tokenizer.json: model.vocab", absl::StrCat("the id of \"", token, "\" is repeated or leaves a hole"));
+      return InvalidField("tokenizer.json: model.vocab",
+                          absl::StrCat("the id of \"", token, "\" is repeated or leaves a hole"));
     }
     seen[id.get<uint64_t>()] = true;
     tokens[id.get<uint64_t>()] = token;
@@ -73,7 +76,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> FromTokenizerJson(const std::string& 
     const uint64_t id = added.value("id", uint64_t{0});
     const std::string content = added.value("content", std::string());
     if (id >= tokens.size() || tokens[id] != content || !added.value("special", false)) {
-      return InvalidField("tokenizer.json: added_tokens", absl::StrCat("\"", content, "\" is not a special token of the vocabulary"));
+      return InvalidField("tokenizer.json: added_tokens",
+                          absl::StrCat("\"", content, "\" is not a special token of the vocabulary"));
     }
   }
   return BertTokenizer::Create(std::move(tokens), options);

@@ -1,8 +1,8 @@
 #pragma once
 
 // Text to token ids, with offsets into the original text. Equal to huggingface/tokenizers on every input that is tested
-// (tests/parity/test_tokenizer.py), with one deliberate difference: text that spells a special token ("[SEP]") is plain text unless the
-// caller asks otherwise.
+// (tests/parity/test_tokenizer.py), with one deliberate difference: text that spells a special token ("[SEP]") is plain
+// text unless the caller asks otherwise.
 
 #include <cstdint>
 #include <memory>
@@ -24,10 +24,11 @@ struct Range {
 // One tokenized text or pair; all vectors have one entry a token.
 struct Encoding {
   std::vector<int32_t> ids, type_ids;
-  std::vector<Range> bytes, code_points;     // {0, 0} for special tokens; of a pair's second text: into that text
-  std::vector<uint8_t> special;              // 1: added by the template ([CLS], [SEP])
-  std::vector<int32_t> words;                // index of the word (of the given words, or of the pieces between spaces and punctuation); -1: special
-  int64_t full_tokens = 0;                   // what the untruncated encoding would have, special tokens included
+  std::vector<Range> bytes, code_points;  // {0, 0} for special tokens; of a pair's second text: into that text
+  std::vector<uint8_t> special;           // 1: added by the template ([CLS], [SEP])
+  std::vector<int32_t>
+      words;  // index of the word (of the given words, or of the pieces between spaces and punctuation); -1: special
+  int64_t full_tokens = 0;  // what the untruncated encoding would have, special tokens included
   bool truncated() const { return full_tokens > static_cast<int64_t>(ids.size()); }
 };
 
@@ -38,8 +39,8 @@ struct EncodeOptions {
   int64_t max_length = 0;  // in tokens, special ones included; 0: no limit
   // kNone with a text over max_length: nothing is cut; the caller sees full_tokens.
   Truncation truncation = Truncation::kNone;
-  // True: "[SEP]" in the text becomes the special token, as huggingface/tokenizers does by default. An injection into the model's input
-  // where texts come from outside.
+  // True: "[SEP]" in the text becomes the special token, as huggingface/tokenizers does by default. An injection into
+  // the model's input where texts come from outside.
   bool special_tokens_in_text = false;
 };
 
@@ -51,12 +52,14 @@ struct SpecialIds {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // INVALID_ARGUMENT naming the byte for text that is not UTF-8, and for options that cannot be met (a max_length without room for the
-  // special tokens; only_first on a first text too short to give the tokens up).
+  // INVALID_ARGUMENT naming the byte for text that is not UTF-8, and for options that cannot be met (a max_length
+  // without room for the special tokens; only_first on a first text too short to give the tokens up).
   virtual absl::StatusOr<Encoding> Encode(std::string_view text, const EncodeOptions& options) const = 0;
-  virtual absl::StatusOr<Encoding> EncodePair(std::string_view first, std::string_view second, const EncodeOptions& options) const = 0;
+  virtual absl::StatusOr<Encoding> EncodePair(std::string_view first, std::string_view second,
+                                              const EncodeOptions& options) const = 0;
   // Words that are split already (named entities): `words` of the result index them, offsets are within each word.
-  virtual absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words, const EncodeOptions& options) const = 0;
+  virtual absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words,
+                                               const EncodeOptions& options) const = 0;
 
   virtual const SpecialIds& special_ids() const = 0;
   virtual int32_t vocabulary_size() const = 0;
@@ -66,8 +69,8 @@ class Tokenizer {
   virtual int32_t TokenToId(std::string_view token) const = 0;
 };
 
-// Reads tokenizer.json (WordPiece with BertNormalizer and BertPreTokenizer), or vocab.txt with tokenizer_config.json. Anything else, and
-// files that contradict each other, is an error that names the key.
+// Reads tokenizer.json (WordPiece with BertNormalizer and BertPreTokenizer), or vocab.txt with tokenizer_config.json.
+// Anything else, and files that contradict each other, is an error that names the key.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
 
 // The files of a directory that make its tokenizer, to be copied into a version.

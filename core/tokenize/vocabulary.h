@@ -1,7 +1,7 @@
 #pragma once
 
-// The WordPiece vocabulary as one trie over bytes for whole words and one for continuations ("##..."), in one hash table: a step is one
-// probe, so the greedy longest match costs one probe a byte.
+// The WordPiece vocabulary as one trie over bytes for whole words and one for continuations ("##..."), in one hash
+// table: a step is one probe, so the greedy longest match costs one probe a byte.
 
 #include <cstdint>
 #include <string>
@@ -19,8 +19,8 @@ class Vocabulary {
   // tokens[id]. INVALID_ARGUMENT for a token that occurs twice.
   static absl::StatusOr<Vocabulary> Create(std::vector<std::string> tokens, std::string_view continuation_prefix);
 
-  // The longest token that is a prefix of `text` (a word's rest; `continuation`: not its beginning). Returns its id and sets `length` in
-  // bytes; -1 if there is none.
+  // The longest token that is a prefix of `text` (a word's rest; `continuation`: not its beginning). Returns its id and
+  // sets `length` in bytes; -1 if there is none.
   int32_t LongestPrefix(std::string_view text, bool continuation, size_t& length) const {
     uint32_t node = continuation ? kContinuationRoot : kWordRoot;
     int32_t best = -1;
@@ -36,7 +36,9 @@ class Vocabulary {
   }
 
   int32_t Find(std::string_view token) const;
-  std::string_view Token(int32_t id) const { return id >= 0 && id < size() ? std::string_view(tokens_[id]) : std::string_view(); }
+  std::string_view Token(int32_t id) const {
+    return id >= 0 && id < size() ? std::string_view(tokens_[id]) : std::string_view();
+  }
   int32_t size() const { return static_cast<int32_t>(tokens_.size()); }
 
  private:

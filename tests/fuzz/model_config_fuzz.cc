@@ -10,7 +10,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   const auto config = engram::checkpoint::ParseModelConfig(text);
   if (config.ok()) {
-    if (config->hidden_size < 1 || config->hidden_size > engram::checkpoint::kMaxWidth || config->hidden_size % config->heads != 0) abort();
+    if (config->hidden_size < 1 || config->hidden_size > engram::checkpoint::kMaxWidth ||
+        config->hidden_size % config->heads != 0)
+      abort();
     if (!engram::checkpoint::RenderModelConfig(text, "BertModel", config->labels).ok()) abort();
   }
   (void)engram::checkpoint::ParsePoolingConfig(text);

@@ -12,7 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   size_t total = 0;
   for (const auto& [name, tensor] : file->tensors()) {
     total += tensor.bytes.size();
-    if (!tensor.bytes.empty() && (tensor.bytes.data() < bytes.data() || tensor.bytes.data() + tensor.bytes.size() > bytes.data() + size)) abort();
+    if (!tensor.bytes.empty() &&
+        (tensor.bytes.data() < bytes.data() || tensor.bytes.data() + tensor.bytes.size() > bytes.data() + size))
+      abort();
   }
   if (total > size) abort();
   return 0;

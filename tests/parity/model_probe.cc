@@ -1,10 +1,13 @@
-// Runs one model on one batch and writes what it computed, for tests/parity/test_model.py and test_importance.py to compare with autograd.
+// Runs one model on one batch and writes what it computed, for tests/parity/test_model.py and test_importance.py to
+// compare with autograd.
 //
 //   parity_model SPEC.json OUT.safetensors
-//   SPEC: {"directory", "precision": "fp32|bf16", "head": {"kind": "sequence|token|mlm", "labels", "pooling": "standard|mean"} or null,
+//   SPEC: {"directory", "precision": "fp32|bf16", "head": {"kind": "sequence|token|mlm", "labels", "pooling":
+//   "standard|mean"} or null,
 //          "sequences": [{"ids", "type_ids"}], "targets": [...], "rows": [...] (mlm), "save": directory or "",
 //          "importance": "exact|empirical|sampled_labels" or "", "steps": n, "lr": x}
-// OUT: "hidden", "logits", "loss", "gradient.<name>", after `steps` AdamW steps "weight.<name>"; with importance "fisher.<name>".
+// OUT: "hidden", "logits", "loss", "gradient.<name>", after `steps` AdamW steps "weight.<name>"; with importance
+// "fisher.<name>".
 
 #include <fstream>
 #include <iostream>
@@ -29,12 +32,17 @@ namespace {
 
 class Results {
  public:
-  void Add(const std::string& name, const at::Tensor& tensor) { kept_.emplace_back(name, tensor.to(at::kFloat).contiguous()); }
+  void Add(const std::string& name, const at::Tensor& tensor) {
+    kept_.emplace_back(name, tensor.to(at::kFloat).contiguous());
+  }
   absl::Status Write(const std::string& path) const {
     std::vector<checkpoint::TensorToWrite> tensors;
     for (const auto& [name, tensor] : kept_) {
-      tensors.push_back({name, checkpoint::Dtype::kF32, {tensor.sizes().begin(), tensor.sizes().end()},
-                         {static_cast<const std::byte*>(tensor.const_data_ptr()), static_cast<size_t>(tensor.nbytes())}});
+      tensors.push_back(
+          {name,
+           checkpoint::Dtype::kF32,
+           {tensor.sizes().begin(), tensor.sizes().end()},
+           {static_cast<const std::byte*>(tensor.const_data_ptr()), static_cast<size_t>(tensor.nbytes())}});
     }
     return checkpoint::WriteSafetensors(path, std::move(tensors), {});
   }
@@ -56,8 +64,9 @@ std::vector<nn::SlotId> TiedSlots(const nn::HeadConfig& head, const nn::Model& m
   return {model.parameters().Find("embeddings.word_embeddings.weight")};
 }
 
-void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std::string& kind, const nn::PackedBatch& batch,
-                   const at::Tensor& logits, const at::Tensor& targets, const nn::Tape& tape, Results& results) {
+void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std::string& kind,
+                   const nn::PackedBatch& batch, const at::Tensor& logits, const at::Tensor& targets,
+                   const nn::Tape& tape, Results& results) {
   at::Tensor fisher = at::zeros({continual::EncoderElements(model)}, at::kFloat);
   continual::ImportanceSink sink(model.parameters(), fisher, TiedSlots(head, model), /*absolute=*/false);
   sink.SetWeights(std::vector<float>(batch.sequences(), 1.0F / static_cast<float>(batch.sequences())));
@@ -75,19 +84,20 @@ void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std
 }
 
 // AdamW on one batch, linear schedule with 4 steps of warm-up, clipping at 1.
-absl::Status TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& targets, int steps, double lr) {
+absl::Status TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& targets, int steps,
+                        double lr) {
   std::vector<nn::SlotId> slots = model.EncoderSlots();
   for (const nn::SlotId slot : model.HeadSlots("task")) slots.push_back(slot);
-  train::AdamW optimizer(model.parameters(), slots, {});
+  train::AdamW optimizer(&model.parameters(), slots, {});
   nn::AccumulateSink sink(&model.parameters());
   for (int step = 0; step < steps; ++step) {
     model.parameters().ZeroGradients();
     const auto tape = nn::Model::NewTape();
-    const at::Tensor logits =
-        model.Head("task", model.Encode(batch, std::nullopt, tape.get()), batch, at::Tensor(), std::nullopt, tape.get());
+    const at::Tensor logits = model.Head("task", model.Encode(batch, std::nullopt, tape.get()), batch, at::Tensor(),
+                                         std::nullopt, tape.get());
     const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
     model.Backward(nn::ops::CrossEntropy(logits, targets, at::Tensor()).grad / counted, *tape, sink);
-    const double clip = std::min(1.0, 1.0 / (optimizer.GradientNorm() + 1e-6));
+    const double clip = train::ClipScale(train::GradientNorm(model.parameters(), optimizer.ranges()), 1.0);
     optimizer.Step(lr * train::ScheduleFactor(train::ScheduleKind::kLinear, step, 4, steps), clip, {});
   }
   return absl::OkStatus();
@@ -110,7 +120,8 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   ENGRAM_ASSIGN_OR_RETURN(nn::LoadedModel loaded, nn::LoadModel(spec.at("directory"), options));
   nn::Model& model = *loaded.model;
   std::vector<nn::Sequence> sequences;
-  for (const auto& s : spec.at("sequences")) sequences.push_back({s.at("ids"), s.value("type_ids", std::vector<int32_t>())});
+  for (const auto& s : spec.at("sequences"))
+    sequences.push_back({s.at("ids"), s.value("type_ids", std::vector<int32_t>())});
   ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch, nn::Pack(sequences, at::kCPU));
   Results results;
   const auto tape = nn::Model::NewTape();
@@ -135,14 +146,16 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
     }
   }
   if (const int steps = spec.value("steps", 0); steps > 0) {
-    ENGRAM_RETURN_IF_ERROR(TrainSteps(model, batch, at::tensor(spec.at("targets").get<std::vector<int64_t>>()), steps, spec.at("lr")));
+    ENGRAM_RETURN_IF_ERROR(
+        TrainSteps(model, batch, at::tensor(spec.at("targets").get<std::vector<int64_t>>()), steps, spec.at("lr")));
     AddSlices(model, model.parameters().weights(), "weight.", results);
   }
   if (const std::string save = spec.value("save", ""); !save.empty()) {
     std::vector<std::string> labels;
     for (int64_t i = 0; i < head.labels; ++i) labels.push_back("label-" + std::to_string(i));
     ENGRAM_RETURN_IF_ERROR(nn::SaveModel(model, loaded.config_text, has_head ? "task" : "", labels, save));
-    ENGRAM_RETURN_IF_ERROR(nn::SaveHeads(model, head.pooling == nn::Pooling::kStandard ? "task" : "", save + "/heads.safetensors"));
+    ENGRAM_RETURN_IF_ERROR(
+        nn::SaveHeads(model, head.pooling == nn::Pooling::kStandard ? "task" : "", save + "/heads.safetensors"));
   }
   return results.Write(out);
 }

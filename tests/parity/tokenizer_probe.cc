@@ -1,8 +1,9 @@
 // Tokenizes many texts for tests/parity/test_tokenizer.py.
 //
 //   parity_tokenizer DIRECTORY MODE OPTIONS.json IN OUT
-//   MODE: single | pair | words.  IN: per item a uint32 count of strings, each uint32 length and bytes (single: 1, pair: 2, words: any).
-//   OUT: int32s; per item the number of tokens, then ids, type ids, special mask, word indices, code point begins and ends; -1 for an error.
+//   MODE: single | pair | words.  IN: per item a uint32 count of strings, each uint32 length and bytes (single: 1,
+//   pair: 2, words: any). OUT: int32s; per item the number of tokens, then ids, type ids, special mask, word indices,
+//   code point begins and ends; -1 for an error.
 // Byte offsets are checked here: they must be those of the code point offsets.
 
 #include <cstring>

@@ -13,15 +13,17 @@
 namespace engram::nn::kernels {
 
 const KernelTable& Kernels() {
-  static const KernelTable& table = [] {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-      return std::cref(kAvx512Kernels);
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return std::cref(kAvx2Kernels);
-    return std::cref(kBaselineKernels);
-  }().get();
+  static const KernelTable& table =
+      [] {
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+          return std::cref(kAvx512Kernels);
+        }
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return std::cref(kAvx2Kernels);
+        return std::cref(kBaselineKernels);
+      }()
+          .get();
   return table;
 }
 
@@ -37,8 +39,8 @@ constexpr int64_t kRowGrain = 32;
 
 }  // namespace
 
-ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const ops::Dropout& dropout, const at::Tensor& gamma,
-                                  const at::Tensor& beta, double eps, bool keep) {
+ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const ops::Dropout& dropout,
+                                  const at::Tensor& gamma, const at::Tensor& beta, double eps, bool keep) {
   const int64_t rows = x.size(0), width = x.size(1), row_bytes = width * x.element_size();
   ops::LayerNormResult result;
   result.y = at::empty_like(x);
@@ -51,19 +53,21 @@ ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residua
     std::vector<float> mask(dropout.active() ? width : 0);
     for (int64_t t = begin; t < end; ++t) {
       if (dropout.active()) bits.Fill(static_cast<uint64_t>(t * width), width, mask.data());
-      Kernels().layer_norm_row({width, static_cast<float>(eps), Bytes(x) + t * row_bytes,
-                                residual.defined() ? Bytes(residual) + t * row_bytes : nullptr, dropout.active() ? mask.data() : nullptr,
-                                Bytes(gamma), Bytes(beta), MutableBytes(result.y) + t * row_bytes,
-                                keep ? MutableBytes(result.normalized) + t * row_bytes : nullptr,
-                                keep ? result.rstd.mutable_data_ptr<float>() + t : nullptr},
-                               IsBf16(x));
+      Kernels().layer_norm_row(
+          {width, static_cast<float>(eps), Bytes(x) + t * row_bytes,
+           residual.defined() ? Bytes(residual) + t * row_bytes : nullptr, dropout.active() ? mask.data() : nullptr,
+           Bytes(gamma), Bytes(beta), MutableBytes(result.y) + t * row_bytes,
+           keep ? MutableBytes(result.normalized) + t * row_bytes : nullptr,
+           keep ? result.rstd.mutable_data_ptr<float>() + t : nullptr},
+          IsBf16(x));
     }
   });
   return result;
 }
 
-ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& rstd,
-                                                     const at::Tensor& gamma, const ops::Dropout& dropout) {
+ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized,
+                                                     const at::Tensor& rstd, const at::Tensor& gamma,
+                                                     const ops::Dropout& dropout) {
   const int64_t rows = g.size(0), width = g.size(1), row_bytes = width * g.element_size();
   ops::AddLayerNormGradientResult result;
   result.residual = at::empty_like(g);
@@ -73,10 +77,11 @@ ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const 
     std::vector<float> mask(dropout.active() ? width : 0);
     for (int64_t t = begin; t < end; ++t) {
       if (dropout.active()) bits.Fill(static_cast<uint64_t>(t * width), width, mask.data());
-      Kernels().layer_norm_gradient_row({width, Bytes(g) + t * row_bytes, Bytes(normalized) + t * row_bytes,
-                                         rstd.const_data_ptr<float>()[t], Bytes(gamma), dropout.active() ? mask.data() : nullptr,
-                                         MutableBytes(result.residual) + t * row_bytes, MutableBytes(result.x) + t * row_bytes},
-                                        IsBf16(g));
+      Kernels().layer_norm_gradient_row(
+          {width, Bytes(g) + t * row_bytes, Bytes(normalized) + t * row_bytes, rstd.const_data_ptr<float>()[t],
+           Bytes(gamma), dropout.active() ? mask.data() : nullptr, MutableBytes(result.residual) + t * row_bytes,
+           MutableBytes(result.x) + t * row_bytes},
+          IsBf16(g));
     }
   });
   return result;
@@ -93,13 +98,15 @@ struct MaskContext {
 
 void FillMask(const void* opaque, int64_t row, float* mask) {
   const auto& context = *static_cast<const MaskContext*>(opaque);
-  context.bits.Fill(AttentionDropoutRow(context.batch, context.first_row + row, context.head, context.heads), context.length, mask);
+  context.bits.Fill(AttentionDropoutRow(context.batch, context.first_row + row, context.head, context.heads),
+                    context.length, mask);
 }
 
-// Runs `task(arguments)` for each head of each sequence, with the parts of AttentionArguments that forward and backward share.
+// Runs `task(arguments)` for each head of each sequence, with the parts of AttentionArguments that forward and backward
+// share.
 template <typename Task>
-void ForEachHead(const at::Tensor& qkv, const at::Tensor& logsumexp, const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout,
-                 const Task& task) {
+void ForEachHead(const at::Tensor& qkv, const at::Tensor& logsumexp, const PackedBatch& batch, int64_t heads,
+                 const ops::Dropout& dropout, const Task& task) {
   const int64_t d = qkv.size(1) / 3, head_dim = d / heads, element = qkv.element_size();
   const DropoutBits bits(dropout);
   at::parallel_for(0, batch.sequences() * heads, 1, [&](int64_t begin, int64_t end) {
@@ -127,7 +134,8 @@ void ForEachHead(const at::Tensor& qkv, const at::Tensor& logsumexp, const Packe
 
 }  // namespace
 
-ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout, bool keep) {
+ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads,
+                               const ops::Dropout& dropout, bool keep) {
   ops::AttentionResult result;
   result.out = at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options());
   if (keep) result.logsumexp = at::empty({heads, qkv.size(0)}, at::kFloat);
@@ -138,8 +146,8 @@ ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, 
   return result;
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward, const PackedBatch& batch,
-                             int64_t heads, const ops::Dropout& dropout) {
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+                             const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
   const int64_t part = qkv.size(1) / 3 * qkv.element_size();
   ForEachHead(qkv, forward.logsumexp, batch, heads, dropout, [&](AttentionArguments& a, int64_t out_offset) {

@@ -1,8 +1,8 @@
 #pragma once
 
-// The loops of the CPU kernels as plain functions over raw memory, one table for each instruction set. isa_kernels.cc is compiled once a
-// set with ENGRAM_ISA naming the table; it uses no standard library, so that no inline function compiled for a newer processor can be
-// picked by the linker for an older one.
+// The loops of the CPU kernels as plain functions over raw memory, one table for each instruction set. isa_kernels.cc
+// is compiled once a set with ENGRAM_ISA naming the table; it uses no standard library, so that no inline function
+// compiled for a newer processor can be picked by the linker for an older one.
 
 #include <cstdint>
 
@@ -12,14 +12,14 @@ namespace engram::nn::kernels {
 struct LayerNormArguments {
   int64_t width;
   float eps;
-  const void* x;           // [rows, width]
-  const void* residual;    // or null
-  const float* mask;       // dropout mask of this row, or null
+  const void* x;         // [rows, width]
+  const void* residual;  // or null
+  const float* mask;     // dropout mask of this row, or null
   const void* gamma;
   const void* beta;
   void* y;
-  void* normalized;        // or null
-  float* rstd;             // of this row; or null
+  void* normalized;  // or null
+  float* rstd;       // of this row; or null
 };
 
 struct LayerNormGradientArguments {
@@ -38,14 +38,14 @@ struct AttentionArguments {
   int64_t length, head_dim, stride, out_stride;
   float scale;
   const void *q, *k, *v;
-  void* out;              // forward
-  float* logsumexp;       // [length]; forward: written unless null; backward: read
-  const void* g;          // backward: gradient of out
+  void* out;                       // forward
+  float* logsumexp;                // [length]; forward: written unless null; backward: read
+  const void* g;                   // backward: gradient of out
   void *grad_q, *grad_k, *grad_v;  // backward, rows `stride` apart
   // Fills mask[0, length) for one query row; null without dropout.
   void (*fill_mask)(const void* context, int64_t row, float* mask);
   const void* context;
-  float* scratch;         // AttentionScratch(length, head_dim) floats
+  float* scratch;  // AttentionScratch(length, head_dim) floats
 };
 
 struct KernelTable {

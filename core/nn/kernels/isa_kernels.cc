@@ -17,8 +17,8 @@ inline void Store(Half* p, int64_t i, float value) {
   p[i] = static_cast<Half>((bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FC0u : rounded);
 }
 
-// exp by x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor polynomial of degree 7 (remainder below 1e-8 relative). x <= 0 here: arguments
-// are differences to a maximum; below -87 the result is 0.
+// exp by x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor polynomial of degree 7 (remainder below 1e-8 relative). x <= 0
+// here: arguments are differences to a maximum; below -87 the result is 0.
 inline float Exp(float x) {
   const float clamped = x < -87.0F ? -87.0F : (x > 88.0F ? 88.0F : x);
   const float n = __builtin_rintf(clamped * 1.44269504088896341F);
@@ -38,7 +38,8 @@ inline float Exp(float x) {
 
 constexpr int kLanes = 16;
 
-// sum_i term(i) in kLanes interleaved partial sums: vectorises without leave to reorder, and the order is the same on every processor.
+// sum_i term(i) in kLanes interleaved partial sums: vectorises without leave to reorder, and the order is the same on
+// every processor.
 template <typename Term>
 inline float Sum(int64_t count, const Term& term) {
   float lanes[kLanes] = {};
@@ -144,7 +145,8 @@ void CopyRows(const T* rows, int64_t stride, int64_t length, int64_t head_dim, f
 }
 
 // products[r][j] = sum_c left[r][c] * transposed[c][j], for kRows rows of `left`, four vectors of j at a time.
-inline void RowsTimesTransposed(const float* left, int64_t head_dim, const float* transposed, int64_t padded, float* products) {
+inline void RowsTimesTransposed(const float* left, int64_t head_dim, const float* transposed, int64_t padded,
+                                float* products) {
   for (int64_t j = 0; j < padded; j += kLanes) {
     float sums[kRows][kLanes] = {};
     for (int64_t c = 0; c < head_dim; ++c) {
@@ -162,7 +164,8 @@ inline void RowsTimesTransposed(const float* left, int64_t head_dim, const float
 
 // sums[r][c] = sum_j weights[r][j] * rows[j][c] for kRows rows of weights.
 template <int kDim>
-inline void WeightedRows(const float* weights, int64_t padded, const float* rows, int64_t length, int64_t head_dim, float* sums) {
+inline void WeightedRows(const float* weights, int64_t padded, const float* rows, int64_t length, int64_t head_dim,
+                         float* sums) {
   constexpr int kBlock = kDim > 0 ? kDim : 16;
   for (int64_t begin = 0; begin < head_dim; begin += kBlock) {
     const int64_t width = kDim > 0 ? kDim : (head_dim - begin < kBlock ? head_dim - begin : kBlock);
@@ -182,7 +185,8 @@ inline void WeightedRows(const float* weights, int64_t padded, const float* rows
 
 // rows[j][c] += sum_r weights[r][j] * left[r][c].
 template <int kDim>
-inline void AddOuter(const float* weights, int64_t padded, const float* left, int64_t length, int64_t dim, float* rows) {
+inline void AddOuter(const float* weights, int64_t padded, const float* left, int64_t length, int64_t dim,
+                     float* rows) {
   const int64_t head_dim = kDim > 0 ? kDim : dim;
   for (int64_t j = 0; j < length; ++j) {
     float* row = rows + j * head_dim;
@@ -196,7 +200,8 @@ inline void AddOuter(const float* weights, int64_t padded, const float* left, in
 
 // kRows rows of a matrix from row t on, fp32, zeros past the end.
 template <typename T>
-inline void LoadBlock(const T* rows, int64_t stride, int64_t t, int64_t length, int64_t head_dim, float factor, float* block) {
+inline void LoadBlock(const T* rows, int64_t stride, int64_t t, int64_t length, int64_t head_dim, float factor,
+                      float* block) {
   for (int r = 0; r < kRows; ++r) {
     for (int64_t c = 0; c < head_dim; ++c) {
       block[r * head_dim + c] = t + r < length ? Load(rows + (t + r) * stride, c) * factor : 0.0F;
@@ -248,8 +253,8 @@ void StoreRows(const float* rows, int64_t length, int64_t dim, int64_t stride, v
   }
 }
 
-// Per block of kRows query rows: P from the kept logsumexp, dV += (P*mask)^T dO, dP = dO V^T * mask, dS = P (dP - sum_j P dP),
-// dQ = scale dS K, dK += scale dS^T Q.
+// Per block of kRows query rows: P from the kept logsumexp, dV += (P*mask)^T dO, dP = dO V^T * mask, dS = P (dP - sum_j
+// P dP), dQ = scale dS K, dK += scale dS^T Q.
 template <typename T, int kDim>
 void AttentionBackward(const AttentionArguments& a) {
   const int64_t length = a.length, dim = kDim > 0 ? kDim : a.head_dim, padded = (length + 15) / 16 * 16;
@@ -314,14 +319,22 @@ void LayerNormGradientRowAny(const LayerNormGradientArguments& a, bool bf16) {
 
 template <typename T>
 void AttentionForwardOf(const AttentionArguments& a) {
-  a.head_dim == 32 ? AttentionForward<T, 32>(a) : a.head_dim == 64 ? AttentionForward<T, 64>(a) : AttentionForward<T, 0>(a);
+  a.head_dim == 32   ? AttentionForward<T, 32>(a)
+  : a.head_dim == 64 ? AttentionForward<T, 64>(a)
+                     : AttentionForward<T, 0>(a);
 }
 template <typename T>
 void AttentionBackwardOf(const AttentionArguments& a) {
-  a.head_dim == 32 ? AttentionBackward<T, 32>(a) : a.head_dim == 64 ? AttentionBackward<T, 64>(a) : AttentionBackward<T, 0>(a);
+  a.head_dim == 32   ? AttentionBackward<T, 32>(a)
+  : a.head_dim == 64 ? AttentionBackward<T, 64>(a)
+                     : AttentionBackward<T, 0>(a);
 }
-void AttentionAny(const AttentionArguments& a, bool bf16) { bf16 ? AttentionForwardOf<Half>(a) : AttentionForwardOf<float>(a); }
-void AttentionGradientAny(const AttentionArguments& a, bool bf16) { bf16 ? AttentionBackwardOf<Half>(a) : AttentionBackwardOf<float>(a); }
+void AttentionAny(const AttentionArguments& a, bool bf16) {
+  bf16 ? AttentionForwardOf<Half>(a) : AttentionForwardOf<float>(a);
+}
+void AttentionGradientAny(const AttentionArguments& a, bool bf16) {
+  bf16 ? AttentionBackwardOf<Half>(a) : AttentionBackwardOf<float>(a);
+}
 
 }  // namespace
 

@@ -30,7 +30,8 @@ TEST(Status, FieldAndReasonSurviveAnnotation) {
   EXPECT_EQ(field.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusField(field), "lambda");
   EXPECT_THAT(std::string(field.message()), HasSubstr("StartTask: lambda: is NaN"));
-  EXPECT_EQ(StatusReason(StatusWithReason(absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", "no such model")), "MODEL_NOT_FOUND");
+  EXPECT_EQ(StatusReason(StatusWithReason(absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", "no such model")),
+            "MODEL_NOT_FOUND");
   EXPECT_EQ(StatusReason(absl::CancelledError("")), "CANCELLED");
   EXPECT_TRUE(Annotate(absl::OkStatus(), "x").ok());
 }
@@ -38,13 +39,15 @@ TEST(Status, FieldAndReasonSurviveAnnotation) {
 // Known answers published with Random123 (kat_vectors, philox4x32 10).
 TEST(Random, PhiloxKnownAnswers) {
   EXPECT_THAT(Philox({0, 0, 0, 0}, 0), ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
-  EXPECT_THAT(Philox({~0u, ~0u, ~0u, ~0u}, ~uint64_t{0}), ElementsAre(0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
+  EXPECT_THAT(Philox({~0u, ~0u, ~0u, ~0u}, ~uint64_t{0}),
+              ElementsAre(0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
   EXPECT_THAT(Philox({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, 0x299f31d0a4093822u),
               ElementsAre(0xd16cfe09u, 0x94fdcceb, 0x5001e420u, 0x24126ea1u));
 }
 
 TEST(Random, StreamsDifferByPurposeAndStepAndRepeat) {
-  RandomStream a(1, RandomPurpose::kShuffle, 0), same(1, RandomPurpose::kShuffle, 0), other(1, RandomPurpose::kDropout, 0), later(1, RandomPurpose::kShuffle, 1);
+  RandomStream a(1, RandomPurpose::kShuffle, 0), same(1, RandomPurpose::kShuffle, 0),
+      other(1, RandomPurpose::kDropout, 0), later(1, RandomPurpose::kShuffle, 1);
   const uint64_t first = a.NextUint64();
   EXPECT_EQ(first, same.NextUint64());
   EXPECT_NE(first, other.NextUint64());
@@ -114,7 +117,8 @@ TEST(Files, GunzipReadsMembersAndRefusesDamageAndBombs) {
   EXPECT_THAT(once.substr(0, 9), "{\"text\": ");
   EXPECT_EQ(*MaybeGunzip(data + data, size_t{1} << 24), once + once);
   EXPECT_EQ(*MaybeGunzip("plain", 100), "plain");
-  EXPECT_EQ(MaybeGunzip(data.substr(0, data.size() / 2), size_t{1} << 24).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MaybeGunzip(data.substr(0, data.size() / 2), size_t{1} << 24).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(MaybeGunzip(data, 1000).status().code(), absl::StatusCode::kResourceExhausted);
 }
 

@@ -89,7 +89,7 @@ TEST_F(TensorNames, CanonicalNamesStripPrefixesAndModernizeLayerNorm) {
 TEST_F(TensorNames, MatchesEveryFamilyWithAndWithoutPrefix) {
   for (const ModelFamily family : {ModelFamily::kBert, ModelFamily::kRoberta, ModelFamily::kDistilBert}) {
     const std::vector<ExpectedTensor> expected = EncoderTensors(Tiny(family));
-    for (const std::string prefix : {std::string(), std::string(FamilyPrefix(family))}) {
+    for (const std::string& prefix : {std::string(), std::string(FamilyPrefix(family))}) {
       const SafetensorsFile file = File(Of(expected, prefix));
       const auto match = MatchTensors(family, expected, file);
       ASSERT_TRUE(match.ok()) << match.status();

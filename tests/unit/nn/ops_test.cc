@@ -1,4 +1,5 @@
-// The CPU kernels against the plain ATen reference, with and without dropout, in both precisions, and on one and two threads.
+// The CPU kernels against the plain ATen reference, with and without dropout, in both precisions, and on one and two
+// threads.
 
 #include "core/nn/ops.h"
 
@@ -11,6 +12,7 @@
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "core/nn/kernels/cpu_kernels.h"
+#include "core/nn/parameter_buffer.h"
 #include "core/nn/reference_ops.h"
 #include "gtest/gtest.h"
 
@@ -30,7 +32,8 @@ PackedBatch MakeBatch(const std::vector<int>& lengths = {5, 1, 19, 33, 2}) {
 }
 
 double Distance(const at::Tensor& a, const at::Tensor& b) {
-  return ((a.to(at::kDouble) - b.to(at::kDouble)).abs().max() / b.to(at::kDouble).abs().max().clamp_min(1e-30)).item<double>();
+  return ((a.to(at::kDouble) - b.to(at::kDouble)).abs().max() / b.to(at::kDouble).abs().max().clamp_min(1e-30))
+      .item<double>();
 }
 
 struct Case {
@@ -49,7 +52,8 @@ class KernelTest : public ::testing::TestWithParam<Case> {
 
 TEST_P(KernelTest, AddLayerNormForwardAndBackward) {
   const int64_t rows = 23, width = 3 * GetParam().head_dim + 1;  // no multiple of the vector width
-  const at::Tensor x = Random({rows, width}), residual = Random({rows, width}), gamma = Random({width}), beta = Random({width}), g = Random({rows, width});
+  const at::Tensor x = Random({rows, width}), residual = Random({rows, width}), gamma = Random({width}),
+                   beta = Random({width}), g = Random({rows, width});
   const auto ours = kernels::AddLayerNorm(x, residual, dropout(), gamma, beta, 1e-12, true);
   const auto theirs = reference::AddLayerNorm(x, residual, dropout(), gamma, beta, 1e-12, true);
   EXPECT_LE(Distance(ours.y, theirs.y), tolerance());
@@ -58,7 +62,8 @@ TEST_P(KernelTest, AddLayerNormForwardAndBackward) {
   const auto their_gradient = reference::AddLayerNormGradient(g, theirs.normalized, theirs.rstd, gamma, dropout());
   EXPECT_LE(Distance(our_gradient.residual, their_gradient.residual), tolerance());
   EXPECT_LE(Distance(our_gradient.x, their_gradient.x), tolerance());
-  EXPECT_TRUE(at::equal(kernels::AddLayerNorm(x, residual, dropout(), gamma, beta, 1e-12, false).y, ours.y)) << "keeping changes no bit";
+  EXPECT_TRUE(at::equal(kernels::AddLayerNorm(x, residual, dropout(), gamma, beta, 1e-12, false).y, ours.y))
+      << "keeping changes no bit";
 }
 
 TEST_P(KernelTest, AttentionForwardAndBackward) {
@@ -93,9 +98,10 @@ TEST_P(KernelTest, ResultsDoNotDependOnThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest,
-                         ::testing::Values(Case{at::kFloat, 0, 32}, Case{at::kFloat, 0.1, 32}, Case{at::kFloat, 0.5, 64}, Case{at::kFloat, 0.1, 12},
-                                           Case{at::kFloat, 0, 80}, Case{at::kBFloat16, 0, 32}, Case{at::kBFloat16, 0.1, 64},
-                                           Case{at::kBFloat16, 0.1, 20}));
+                         ::testing::Values(Case{at::kFloat, 0, 32}, Case{at::kFloat, 0.1, 32},
+                                           Case{at::kFloat, 0.5, 64}, Case{at::kFloat, 0.1, 12},
+                                           Case{at::kFloat, 0, 80}, Case{at::kBFloat16, 0, 32},
+                                           Case{at::kBFloat16, 0.1, 64}, Case{at::kBFloat16, 0.1, 20}));
 
 // Attention's gradient by central differences in fp64 of the definition, written out for one head.
 TEST(Attention, GradientMatchesFiniteDifferences) {
@@ -103,11 +109,15 @@ TEST(Attention, GradientMatchesFiniteDifferences) {
   const int64_t d = 5;
   const ops::Dropout dropout{0.25, 9, 1, 2};
   const at::Tensor qkv = at::randn({batch.tokens(), 3 * d}), g = at::randn({batch.tokens(), d});
-  // sum of g * attention(qkv); the mask is taken from the reference's definition of dropout bits by differencing outputs of one-hot values.
+  // sum of g * attention(qkv); the mask is taken from the reference's definition of dropout bits by differencing
+  // outputs of one-hot values.
   const auto loss = [&](const at::Tensor& at_qkv) {
-    return (reference::Attention(at_qkv, batch, 1, dropout, false).out.to(at::kDouble) * g.to(at::kDouble)).sum().item<double>();
+    return (reference::Attention(at_qkv, batch, 1, dropout, false).out.to(at::kDouble) * g.to(at::kDouble))
+        .sum()
+        .item<double>();
   };
-  const at::Tensor gradient = ops::AttentionGradient(g, qkv, ops::Attention(qkv, batch, 1, dropout, true), batch, 1, dropout);
+  const at::Tensor gradient =
+      ops::AttentionGradient(g, qkv, ops::Attention(qkv, batch, 1, dropout, true), batch, 1, dropout);
   for (int64_t i = 0; i < qkv.numel(); ++i) {
     const double step = 1e-2;
     at::Tensor up = qkv.clone(), down = qkv.clone();
@@ -152,7 +162,8 @@ TEST(SquaredGradients, EqualALoopOverSequences) {
   const std::vector<float> weight = {0.5F, 2.0F, 1.0F};
   at::Tensor square_w = at::zeros({out, in}), square_b = at::zeros({out}), table = at::zeros({11, out});
   ops::SquaredLinearGradient(g, x, batch.host_cu_seqlens, weight, false, square_w, square_b);
-  ops::SquaredEmbeddingGradient(g, at::tensor({1, 1, 2, 1, 5, 1, 5, 5}, at::kInt), batch.host_cu_seqlens, weight, false, table);
+  ops::SquaredEmbeddingGradient(g, at::tensor({1, 1, 2, 1, 5, 1, 5, 5}, at::kInt), batch.host_cu_seqlens, weight, false,
+                                table);
   for (int64_t o = 0; o < out; ++o) {
     double bias = 0, repeated = 0;
     for (int n = 0; n < 3; ++n) {
@@ -170,7 +181,8 @@ TEST(SquaredGradients, EqualALoopOverSequences) {
       double expected = 0;
       for (int n = 0; n < 3; ++n) {
         double s = 0;
-        for (int t = batch.host_cu_seqlens[n]; t < batch.host_cu_seqlens[n + 1]; ++t) s += g[t][o].item<double>() * x[t][i].item<double>();
+        for (int t = batch.host_cu_seqlens[n]; t < batch.host_cu_seqlens[n + 1]; ++t)
+          s += g[t][o].item<double>() * x[t][i].item<double>();
         expected += weight[n] * s * s;
       }
       EXPECT_NEAR(square_w[o][i].item<double>(), expected, 1e-5);
