@@ -1,0 +1,160 @@
+#pragma once
+
+// What the server knows and must not lose: jobs, models with their versions and labels, data sets, idempotency keys.
+// One SQLite file; every method is one transaction, durable when it returns. Thread-safe.
+//
+// Messages of the API are kept as bytes that only the server reads: this layer knows no protocol.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "core/base/clock.h"
+#include "core/base/status.h"
+#include "core/jobs/database.h"
+
+namespace engram::jobs {
+
+// In the database as numbers: append only.
+enum class JobState { kQueued = 1, kRunning = 2, kPaused = 3, kSucceeded = 4, kFailed = 5, kCancelled = 6 };
+inline bool HasEnded(JobState state) { return state >= JobState::kSucceeded; }
+
+struct JobRecord {
+  std::string id;  // 26 characters, sorts by creation
+  JobState state = JobState::kQueued;
+  std::string model;
+  int64_t base_version = 0;           // the version it starts from: not deleted while the job is unfinished
+  int64_t version = 0;                // the number reserved for the version it makes; 0: makes none
+  std::string label;                  // to be set to that version; may be empty
+  std::vector<std::string> datasets;  // not deleted while the job is unfinished
+  int64_t priority = 0;
+  absl::Time created = absl::InfinitePast(), started = absl::InfinitePast(), ended = absl::InfinitePast();
+  int64_t attempts = 0;       // runs begun
+  std::string description;    // bytes: the API's view as it was accepted
+  std::string specification;  // bytes: what the worker gets
+  std::string outcome;        // bytes: result or error
+};
+
+struct VersionRecord {
+  std::string model;
+  int64_t number = 0;
+  int64_t parent = 0;  // 0: imported
+  std::string job;     // id; empty: imported
+  absl::Time created = absl::InfinitePast();
+  int64_t size_bytes = 0;
+  std::string metrics;  // bytes
+};
+
+struct ModelRecord {
+  std::string name;
+  absl::Time created = absl::InfinitePast();
+  std::map<std::string, int64_t> labels;
+  int64_t latest = 0;    // highest published number; 0: none yet
+  int64_t versions = 0;  // how many are there
+};
+
+struct DatasetRecord {
+  std::string name;
+  int64_t kind = 0;
+  int64_t training_rows = 0, test_rows = 0;
+  std::vector<std::string> labels;
+  std::string digest;
+  absl::Time created = absl::InfinitePast();
+  int64_t size_bytes = 0;
+};
+
+// An idempotency key: the same id with the same method and request gives the same resource.
+struct RequestKey {
+  std::string id;  // empty: none
+  std::string method;
+  std::string digest;  // of the request without its id
+};
+
+class Store {
+ public:
+  // Creates or opens the file. FAILED_PRECONDITION if a newer Engram wrote it.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, const Clock& clock);
+
+  // The resource that an earlier call with this key made; nullopt if there was none (or the key is empty).
+  // ALREADY_EXISTS with reason REQUEST_ID_REUSED if the id was used for another call.
+  absl::StatusOr<std::optional<std::string>> FindRequest(const RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // ---- jobs. AddJob fills id, created and, if `makes_version`, the reserved number. RESOURCE_EXHAUSTED with reason
+  // QUEUE_FULL if `queue_limit` jobs are unfinished. The key is stored in the same transaction; a race on one key gives
+  // ALREADY_EXISTS.
+  absl::StatusOr<JobRecord> AddJob(JobRecord job, bool makes_version, const RequestKey& key, int64_t queue_limit)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<JobRecord> GetJob(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Newest first; `before`: only ids below it (empty: all). `model` and `state` filter.
+  absl::StatusOr<std::vector<JobRecord>> ListJobs(std::string_view before, int64_t limit, std::string_view model,
+                                                  std::optional<JobState> state) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<JobRecord>> UnfinishedJobs() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SetJobState(std::string_view id, JobState state) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A run begins: state running, one more attempt, started if it is the first.
+  absl::Status BeginRun(std::string_view id, std::string_view specification) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The job ends in `state`. With a version: it becomes visible, and the job's label points to it, in the same
+  // transaction.
+  absl::Status EndJob(std::string_view id, JobState state, std::string_view outcome,
+                      const std::optional<VersionRecord>& version) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // ---- models
+  // The number of the next version of a model, which is created if it is new; never given out again.
+  absl::StatusOr<int64_t> ReserveVersion(std::string_view model) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status AddVersion(const VersionRecord& version, std::string_view label, const RequestKey& key)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // NOT_FOUND with reason MODEL_NOT_FOUND / VERSION_NOT_FOUND. Models without a version are not found.
+  absl::StatusOr<ModelRecord> GetModel(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<ModelRecord>> ListModels(std::string_view after, int64_t limit)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<VersionRecord> GetVersion(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Newest first, numbers below `before` (0: all).
+  absl::StatusOr<std::vector<VersionRecord>> ListVersions(std::string_view model, int64_t before, int64_t limit)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // What "3", "stable" or "" (the label "stable", else the newest) means.
+  absl::StatusOr<int64_t> ResolveVersion(std::string_view model, std::string_view text) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SetLabel(std::string_view model, std::string_view label, int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
+  // FAILED_PRECONDITION if the label never pointed elsewhere (to a version that is still there).
+  absl::StatusOr<int64_t> RollbackLabel(std::string_view model, std::string_view label) ABSL_LOCKS_EXCLUDED(mutex_);
+  // FAILED_PRECONDITION while a label points to it or an unfinished job starts from it.
+  absl::Status DeleteVersion(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // ---- data sets
+  absl::Status AddDataset(const DatasetRecord& dataset) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<DatasetRecord> GetDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<DatasetRecord>> ListDatasets(std::string_view after, int64_t limit)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // FAILED_PRECONDITION while an unfinished job needs it.
+  absl::Status DeleteDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  Store(std::unique_ptr<Database> database, const Clock& clock) : clock_(clock), database_(std::move(database)) {}
+  int64_t NowMicros() const { return absl::ToUnixMicros(clock_.Now()); }
+  absl::Status Migrate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status AddRequest(const RequestKey& key, std::string_view resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<int64_t> ReserveLocked(std::string_view model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status InsertVersion(const VersionRecord& version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PointLabel(std::string_view model, std::string_view label, int64_t version)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<ModelRecord> ModelLocked(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status FindVersion(std::string_view model, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<JobRecord> JobLocked(std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string NewJobId() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Clock& clock_;
+  absl::Mutex mutex_;
+  const std::unique_ptr<Database> database_ ABSL_PT_GUARDED_BY(mutex_);
+  std::string last_id_ ABSL_GUARDED_BY(mutex_);
+};
+
+// "datasets" and labels are stored as JSON lists in one column.
+std::string JoinList(const std::vector<std::string>& items);
+std::vector<std::string> SplitList(std::string_view text);
+
+}  // namespace engram::jobs

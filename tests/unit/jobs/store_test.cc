@@ -1,0 +1,157 @@
+#include "core/jobs/store.h"
+
+#include <cstdlib>
+
+#include "core/base/files.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::jobs {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+class StoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "/engram-store-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    Reopen();
+  }
+  void TearDown() override { ASSERT_TRUE(RemoveTree(directory_).ok()); }
+  // As after a kill: nothing is said to the old one but the end of its connection.
+  void Reopen() {
+    store_.reset();
+    auto store = Store::Open(directory_ + "/engram.db", clock_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  int64_t Publish(const std::string& model, const std::string& label) {
+    VersionRecord version;
+    version.model = model;
+    version.number = *store_->ReserveVersion(model);
+    EXPECT_TRUE(store_->AddVersion(version, label, {}).ok());
+    return version.number;
+  }
+  JobRecord Add(int64_t priority = 0, const RequestKey& key = {}) {
+    JobRecord job;
+    job.model = "news";
+    job.priority = priority;
+    job.description = std::string("bytes\0with zero", 15);
+    job.datasets = {"emotion"};
+    auto added = store_->AddJob(job, true, key, 100);
+    EXPECT_TRUE(added.ok()) << added.status();
+    return *added;
+  }
+
+  FakeClock clock_;
+  std::string directory_;
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(StoreTest, JobsSurviveAndKeepTheirOrderWithinAMillisecond) {
+  const JobRecord first = Add(), second = Add();
+  EXPECT_LT(first.id, second.id);
+  EXPECT_EQ(first.version, 1);
+  EXPECT_EQ(second.version, 2);
+  Reopen();
+  const JobRecord third = Add();
+  EXPECT_LT(second.id, third.id);
+  const auto jobs = store_->ListJobs("", 10, "", std::nullopt);
+  ASSERT_TRUE(jobs.ok());
+  ASSERT_EQ(jobs->size(), 3);
+  EXPECT_EQ((*jobs)[0].id, third.id);
+  EXPECT_EQ((*jobs)[2].description, std::string("bytes\0with zero", 15));
+  EXPECT_EQ((*store_->ListJobs(second.id, 10, "", std::nullopt))[0].id, first.id);
+}
+
+TEST_F(StoreTest, ARequestIdGivesTheSameResourceAndNoOther) {
+  const RequestKey key{"r1", "StartTask", "digest"};
+  EXPECT_EQ(*store_->FindRequest(key), std::nullopt);
+  const JobRecord job = Add(0, key);
+  EXPECT_EQ(*store_->FindRequest(key), job.id);
+  EXPECT_EQ(StatusReason(store_->FindRequest({"r1", "StartTask", "other"}).status()), "REQUEST_ID_REUSED");
+  JobRecord again;
+  again.model = "news";
+  EXPECT_EQ(store_->AddJob(again, true, key, 100).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(store_->UnfinishedJobs()->size(), 1);  // the refused one left nothing behind
+}
+
+TEST_F(StoreTest, TheQueueHasALimit) {
+  Add();
+  JobRecord job;
+  job.model = "news";
+  EXPECT_EQ(StatusReason(store_->AddJob(job, true, {}, 1).status()), "QUEUE_FULL");
+}
+
+TEST_F(StoreTest, AJobEndsOnceAndPublishesWithItsLabel) {
+  JobRecord job;
+  job.model = "news";
+  job.label = "canary";
+  job = *store_->AddJob(job, true, {}, 10);
+  EXPECT_EQ(StatusReason(store_->GetModel("news").status()), "MODEL_NOT_FOUND");  // no version yet
+  VersionRecord version;
+  version.model = "news";
+  version.number = job.version;
+  version.job = job.id;
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kSucceeded, "result", version).ok());
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "late", std::nullopt).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->state, JobState::kSucceeded);
+  EXPECT_EQ(store_->GetJob(job.id)->outcome, "result");
+  EXPECT_THAT(store_->GetModel("news")->labels, ElementsAre(Pair("canary", job.version)));
+  EXPECT_TRUE(store_->UnfinishedJobs()->empty());
+}
+
+TEST_F(StoreTest, VersionsResolveByNumberLabelAndDefault) {
+  const int64_t one = Publish("news", ""), two = Publish("news", "stable"), three = Publish("news", "");
+  EXPECT_EQ(*store_->ResolveVersion("news", "1"), one);
+  EXPECT_EQ(*store_->ResolveVersion("news", "stable"), two);
+  EXPECT_EQ(*store_->ResolveVersion("news", ""), two);
+  EXPECT_EQ(store_->GetModel("news")->latest, three);
+  EXPECT_EQ(StatusReason(store_->ResolveVersion("news", "9").status()), "VERSION_NOT_FOUND");
+  EXPECT_EQ(StatusReason(store_->ResolveVersion("news", "canary").status()), "VERSION_NOT_FOUND");
+  EXPECT_EQ(StatusReason(store_->ResolveVersion("olds", "").status()), "MODEL_NOT_FOUND");
+}
+
+TEST_F(StoreTest, LabelsRollBackStepByStep) {
+  const int64_t one = Publish("news", "stable"), two = Publish("news", "stable"), three = Publish("news", "stable");
+  EXPECT_EQ(*store_->RollbackLabel("news", "stable"), two);
+  EXPECT_EQ(*store_->RollbackLabel("news", "stable"), one);
+  EXPECT_EQ(store_->RollbackLabel("news", "stable").status().code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(store_->SetLabel("news", "stable", three).ok());
+  EXPECT_EQ(*store_->RollbackLabel("news", "stable"), one);
+}
+
+TEST_F(StoreTest, WhatIsInUseIsNotDeleted) {
+  const int64_t labelled = Publish("news", "stable"), free = Publish("news", "");
+  EXPECT_EQ(StatusReason(store_->DeleteVersion("news", labelled)), "VERSION_IN_USE");
+  JobRecord job;
+  job.model = "news";
+  job.base_version = free;
+  job.datasets = {"emotion"};
+  job = *store_->AddJob(job, true, {}, 10);
+  EXPECT_EQ(StatusReason(store_->DeleteVersion("news", free)), "VERSION_IN_USE");
+  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
+  EXPECT_EQ(StatusReason(store_->DeleteDataset("emotion")), "DATASET_IN_USE");
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kCancelled, "", std::nullopt).ok());
+  EXPECT_TRUE(store_->DeleteVersion("news", free).ok());
+  EXPECT_TRUE(store_->DeleteDataset("emotion").ok());
+  EXPECT_EQ(StatusReason(store_->GetDataset("emotion").status()), "DATASET_NOT_FOUND");
+  // A deleted number is not given out again.
+  EXPECT_GT(Publish("news", ""), job.version);
+}
+
+TEST_F(StoreTest, DataSetsSurvive) {
+  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 20, 5, {"joy", "fear, \"quoted\""}, "abc", {}, 10}).ok());
+  EXPECT_EQ(store_->AddDataset({"emotion", 1, 1, 1, {}, "x", {}, 1}).code(), absl::StatusCode::kAlreadyExists);
+  Reopen();
+  const auto found = store_->GetDataset("emotion");
+  ASSERT_TRUE(found.ok());
+  EXPECT_THAT(found->labels, ElementsAre("joy", "fear, \"quoted\""));
+  EXPECT_EQ(found->created, clock_.Now());
+}
+
+}  // namespace
+}  // namespace engram::jobs
