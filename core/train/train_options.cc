@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/nn/device.h"
 
 namespace engram::train {
 namespace {
@@ -96,16 +97,6 @@ absl::Status UnknownOption(std::string_view key) {
   return InvalidField(key, absl::StrCat("is no training option; the options are ", absl::StrJoin(known, ", ")));
 }
 
-bool CpuMultipliesBFloat16() {
-#if defined(__x86_64__)
-  // Every x86 processor with AMX's bf16 tiles has AVX512-BF16 too.
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 absl::Status ValidateTrainOptions(const TrainOptions& options) {
@@ -178,7 +169,7 @@ std::map<std::string, std::string> TrainOptionsToMap(const TrainOptions& options
 
 nn::Precision ResolvePrecision(PrecisionChoice choice, at::Device device) {
   if (choice == PrecisionChoice::kAuto) {
-    choice = device.is_cuda() || CpuMultipliesBFloat16() ? PrecisionChoice::kBFloat16 : PrecisionChoice::kFloat32;
+    choice = nn::MultipliesBFloat16(device) ? PrecisionChoice::kBFloat16 : PrecisionChoice::kFloat32;
   }
   return choice == PrecisionChoice::kBFloat16 ? nn::Precision::kBFloat16 : nn::Precision::kFloat32;
 }

@@ -1,0 +1,39 @@
+#pragma once
+
+// Devices by name, what they can do, and the one place where libtorch's exceptions become statuses.
+
+#include <exception>
+#include <new>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "c10/core/Device.h"
+#include "c10/util/Exception.h"
+#include "core/base/status.h"
+
+namespace engram::nn {
+
+// "cpu" or "cuda:N". INVALID_ARGUMENT (field "device") for anything else, FAILED_PRECONDITION for a CUDA device that
+// libtorch does not see (or when its CUDA library is not installed).
+absl::StatusOr<at::Device> ParseDevice(std::string_view name);
+
+// Whether the hardware multiplies bf16 natively: CUDA, and CPUs with AVX512-BF16 (all that have AMX have it too).
+bool MultipliesBFloat16(at::Device device);
+
+// The status for an exception that left libtorch. Its text goes to the log, never to a client. RESOURCE_EXHAUSTED for
+// memory that ran out, UNAVAILABLE for a device that failed, INTERNAL for the rest.
+absl::Status StatusOfTorchException(const std::exception& exception);
+
+// Runs `work` (which returns a Status or a StatusOr) and turns what it throws into a status. Everything that calls
+// libtorch on behalf of a user goes through this: no exception of libtorch passes it.
+template <typename Work>
+std::invoke_result_t<Work> GuardTorch(Work&& work) {
+  try {
+    return work();
+  } catch (const std::exception& exception) {
+    return StatusOfTorchException(exception);
+  }
+}
+
+}  // namespace engram::nn

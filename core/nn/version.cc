@@ -1,0 +1,135 @@
+#include "core/nn/version.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/version_directory.h"
+
+namespace engram::nn {
+namespace {
+
+constexpr const char* kPoolingFile = "1_Pooling/config.json";
+
+const checkpoint::ManifestTask* FindTask(const checkpoint::VersionManifest& manifest, const std::string& name) {
+  const auto found =
+      std::find_if(manifest.tasks.begin(), manifest.tasks.end(), [&](const auto& task) { return task.name == name; });
+  return found == manifest.tasks.end() ? nullptr : &*found;
+}
+
+// The task whose head the standard names of model.safetensors can hold: the last one learned that transformers has a
+// class for.
+std::string DefaultTask(const checkpoint::VersionManifest& manifest) {
+  for (auto task = manifest.tasks.rbegin(); task != manifest.tasks.rend(); ++task) {
+    if (task->pooling == "standard") return task->name;
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<HeadKind> ParseHeadKind(const std::string& kind) {
+  if (kind == "sequence_classification") return HeadKind::kSequenceClassification;
+  if (kind == "token_classification") return HeadKind::kTokenClassification;
+  if (kind == "masked_language_model") return HeadKind::kMaskedLanguageModel;
+  return InvalidField("kind", absl::StrCat("unknown kind of task \"", kind, "\""));
+}
+
+std::string HeadKindName(HeadKind kind) {
+  switch (kind) {
+    case HeadKind::kSequenceClassification:
+      return "sequence_classification";
+    case HeadKind::kTokenClassification:
+      return "token_classification";
+    case HeadKind::kMaskedLanguageModel:
+      return "masked_language_model";
+  }
+  return "";
+}
+
+HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task) {
+  HeadConfig head;
+  head.kind = ParseHeadKind(task.kind).value_or(HeadKind::kSequenceClassification);  // CheckManifest knows the kinds
+  head.labels = static_cast<int64_t>(task.labels.size());
+  head.pooling = task.pooling == "mean" ? Pooling::kMean : Pooling::kStandard;
+  return head;
+}
+
+bool NeedsPooler(Family family, const HeadConfig& head) {
+  return family == Family::kBert && head.kind == HeadKind::kSequenceClassification &&
+         head.pooling == Pooling::kStandard;
+}
+
+std::vector<std::string> CompanionFiles(const std::string& directory) {
+  std::vector<std::string> files;
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json",
+        "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", kPoolingFile}) {
+    if (PathExists(absl::StrCat(directory, "/", name))) files.emplace_back(name);
+  }
+  return files;
+}
+
+absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionOptions& options) {
+  Version version;
+  ENGRAM_ASSIGN_OR_RETURN(version.manifest, checkpoint::ReadManifest(directory));
+  if (options.verify) ENGRAM_RETURN_IF_ERROR(checkpoint::VerifyFiles(directory, version.manifest));
+  LoadOptions load;
+  load.device = options.device;
+  load.precision = options.precision;
+  load.dropout = options.dropout;
+  ENGRAM_ASSIGN_OR_RETURN(const std::string config_text,
+                          ReadFile(absl::StrCat(directory, "/", checkpoint::kConfigFile), size_t{1} << 24));
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, checkpoint::ParseModelConfig(config_text));
+  load.need_pooler = options.need_pooler;
+  for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
+    load.need_pooler = load.need_pooler || NeedsPooler(static_cast<Family>(config.family), ToHeadConfig(task));
+  }
+  const checkpoint::ManifestTask* standard = FindTask(version.manifest, version.manifest.default_task);
+  if (standard != nullptr) load.head = FileHead{standard->name, ToHeadConfig(*standard)};
+  ENGRAM_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(directory, load));
+  bool others = false;
+  for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
+    if (task.name == version.manifest.default_task) continue;
+    ENGRAM_RETURN_IF_ERROR(loaded.model->AddHead(task.name, ToHeadConfig(task), /*seed=*/0));
+    others = true;
+  }
+  if (others) {
+    ENGRAM_RETURN_IF_ERROR(
+        LoadHeads(absl::StrCat(directory, "/", checkpoint::kHeadsFile), version.manifest.default_task, *loaded.model));
+  }
+  loaded.model->parameters().RefreshCompute();
+  version.model = std::move(loaded.model);
+  version.config = std::move(loaded.config);
+  version.config_text = std::move(loaded.config_text);
+  return version;
+}
+
+absl::Status SaveVersion(const Model& model, const std::string& config_text, const std::string& source,
+                         bool keep_consolidations, checkpoint::VersionManifest& manifest,
+                         const std::string& directory) {
+  manifest.default_task = DefaultTask(manifest);
+  for (checkpoint::ManifestTask& task : manifest.tasks) {
+    const bool standard = task.name == manifest.default_task;
+    task.head_file = standard ? checkpoint::kModelFile : checkpoint::kHeadsFile;
+    task.head_prefix = standard ? "" : absl::StrCat("heads.", task.name, ".");
+  }
+  const checkpoint::ManifestTask* standard = FindTask(manifest, manifest.default_task);
+  ENGRAM_RETURN_IF_ERROR(SaveModel(model, config_text, manifest.default_task,
+                                   standard == nullptr ? std::vector<std::string>() : standard->labels, directory));
+  ENGRAM_RETURN_IF_ERROR(SaveHeads(model, manifest.default_task, absl::StrCat(directory, "/", checkpoint::kHeadsFile)));
+  std::vector<std::string> copied = CompanionFiles(source);
+  if (keep_consolidations && PathExists(absl::StrCat(source, "/", checkpoint::kContinualFile))) {
+    copied.emplace_back(checkpoint::kContinualFile);
+  }
+  for (const std::string& file : copied) {
+    const std::string target = absl::StrCat(directory, "/", file);
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(target).parent_path().string()));
+    ENGRAM_RETURN_IF_ERROR(CopyFile(absl::StrCat(source, "/", file), target));
+  }
+  return checkpoint::WriteManifest(directory, manifest);
+}
+
+}  // namespace engram::nn
