@@ -1,0 +1,82 @@
+#include "core/serve/engine.h"
+
+#include <set>
+#include <utility>
+
+#include "ATen/Parallel.h"
+#include "c10/core/InferenceMode.h"
+#include "core/nn/device.h"
+#include "core/nn/packed_batch.h"
+
+namespace engram::serve {
+namespace {
+
+// Logits of the whole batch, on the CPU, for every head that any item asks for.
+absl::StatusOr<std::map<std::string, at::Tensor>> Forward(const ServedVersion& version,
+                                                          const std::vector<const nn::Sequence*>& sequences,
+                                                          const std::set<std::string>& heads, nn::PackedBatch& packed) {
+  const nn::Model& model = *version.version.model;
+  ENGRAM_ASSIGN_OR_RETURN(packed, nn::Pack(sequences, model.parameters().device()));
+  const at::Tensor hidden = model.Encode(packed, std::nullopt, nullptr);
+  std::map<std::string, at::Tensor> logits;
+  for (const std::string& head : heads) {
+    logits[head] = model.Head(head, hidden, packed, at::Tensor(), std::nullopt, nullptr).cpu();
+  }
+  return logits;
+}
+
+}  // namespace
+
+Engine::Engine(const Clock& clock, BatcherLimits limits, int threads)
+    : clock_(clock), batcher_(clock, limits), thread_([this, threads] { Run(threads); }) {}
+
+Engine::~Engine() {
+  batcher_.ShutDown();
+  thread_.join();
+}
+
+void Engine::Run(int threads) {
+  const c10::InferenceMode inference;
+  if (threads > 0) at::set_num_threads(threads);
+  for (auto batch = batcher_.NextBatch(); !batch.empty(); batch = batcher_.NextBatch()) Compute(batch);
+}
+
+void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
+  const absl::Time start = clock_.Now();
+  std::vector<const nn::Sequence*> sequences;
+  std::set<std::string> heads;
+  for (const auto& item : batch) {
+    const auto& sequence = static_cast<const SequenceItem&>(*item);
+    sequences.push_back(&sequence.sequence());
+    heads.insert(sequence.heads().begin(), sequence.heads().end());
+  }
+  const ServedVersion& version = static_cast<const SequenceItem&>(*batch.front()).version();
+  nn::PackedBatch packed;
+  const auto logits = nn::GuardTorch([&] { return Forward(version, sequences, heads, packed); });
+  const absl::Duration compute = clock_.Now() - start;
+  ++counters_.batches;
+  counters_.sequences += static_cast<int64_t>(batch.size());
+  counters_.tokens += packed.tokens();
+  counters_.microseconds += absl::ToInt64Microseconds(compute);
+  for (size_t i = 0; i < batch.size(); ++i) {
+    auto& item = static_cast<SequenceItem&>(*batch[i]);
+    if (!logits.ok()) {
+      item.Fail(logits.status());
+      continue;
+    }
+    SequenceResult result;
+    result.queue_seconds = absl::ToDoubleSeconds(start - item.enqueued);
+    result.compute_seconds = absl::ToDoubleSeconds(compute);
+    for (const std::string& head : item.heads()) {
+      const at::Tensor& all = logits->at(head);
+      const auto row = static_cast<int64_t>(i);
+      const bool per_text = all.size(0) == packed.sequences() &&
+                            version.version.model->heads().at(head).kind == nn::HeadKind::kSequenceClassification;
+      result.logits[head] =
+          per_text ? all.select(0, row) : all.narrow(0, packed.host_cu_seqlens[i], packed.length(row));
+    }
+    item.Finish(std::move(result));
+  }
+}
+
+}  // namespace engram::serve

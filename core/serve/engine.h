@@ -1,0 +1,94 @@
+#pragma once
+
+// The device's side of inference: one thread that takes batches from the Batcher, encodes them and hands each item its
+// logits.
+//
+//   Engine engine(clock, limits, threads);
+//   engine.batcher().Submit({std::make_shared<SequenceItem>(version, sequence, heads, deadline, done)});
+//
+// Thread-safe.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "core/serve/batcher.h"
+#include "core/serve/served_version.h"
+
+namespace engram::serve {
+
+struct SequenceResult {
+  // Task -> logits fp32 on the CPU: [C] for sequence classification, [length, C] for token classification.
+  std::map<std::string, at::Tensor> logits;
+  double queue_seconds = 0;    // from Submit to the batch
+  double compute_seconds = 0;  // of the whole batch
+};
+
+// One sequence and the heads that are asked for it.
+class SequenceItem final : public BatchItem {
+ public:
+  // Called once, from the engine's thread or from the one that shuts it down; must return soon.
+  using Done = std::function<void(absl::StatusOr<SequenceResult>)>;
+
+  SequenceItem(std::shared_ptr<const ServedVersion> version, nn::Sequence sequence, std::vector<std::string> heads,
+               absl::Time deadline, std::shared_ptr<const std::atomic<bool>> cancelled, Done done)
+      : version_(std::move(version)),
+        sequence_(std::move(sequence)),
+        heads_(std::move(heads)),
+        deadline_(deadline),
+        cancelled_(std::move(cancelled)),
+        done_(std::move(done)) {}
+
+  int64_t tokens() const override { return static_cast<int64_t>(sequence_.ids.size()); }
+  const void* batch_key() const override { return version_.get(); }
+  absl::Time deadline() const override { return deadline_; }
+  bool cancelled() const override { return cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed); }
+  void Fail(const absl::Status& status) override { done_(status); }
+  void Finish(SequenceResult result) { done_(std::move(result)); }
+
+  const ServedVersion& version() const { return *version_; }
+  const nn::Sequence& sequence() const { return sequence_; }
+  const std::vector<std::string>& heads() const { return heads_; }
+
+ private:
+  const std::shared_ptr<const ServedVersion> version_;
+  const nn::Sequence sequence_;
+  const std::vector<std::string> heads_;
+  const absl::Time deadline_;
+  const std::shared_ptr<const std::atomic<bool>> cancelled_;
+  const Done done_;
+};
+
+struct EngineCounters {
+  std::atomic<int64_t> batches{0}, sequences{0}, tokens{0}, microseconds{0};
+};
+
+class Engine {
+ public:
+  // `threads`: what one batch computes with; 0: libtorch's default.
+  Engine(const Clock& clock, BatcherLimits limits, int threads);
+  // Fails what is queued with UNAVAILABLE and waits for the batch in progress.
+  ~Engine();
+
+  // Only SequenceItems may be submitted.
+  Batcher& batcher() { return batcher_; }
+  const EngineCounters& counters() const { return counters_; }
+  void ShutDown() { batcher_.ShutDown(); }
+
+ private:
+  void Run(int threads);
+  void Compute(const std::vector<std::shared_ptr<BatchItem>>& batch);
+
+  const Clock& clock_;
+  Batcher batcher_;
+  EngineCounters counters_;
+  std::thread thread_;
+};
+
+}  // namespace engram::serve

@@ -1,0 +1,59 @@
+#include "core/serve/model_set.h"
+
+namespace engram::serve {
+
+bool ModelSet::Arrived(const Key& key) const {
+  const auto found = entries_.find(key);
+  return found == entries_.end() || !found->second.loading;
+}
+
+absl::StatusOr<ModelSet::Pointer> ModelSet::Get(const std::string& model, int64_t number) {
+  const Key key(model, number);
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto arrived = [this, &key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return Arrived(key); };
+    mutex_.Await(absl::Condition(&arrived));
+    const auto found = entries_.find(key);
+    if (found != entries_.end()) {
+      found->second.used = ++uses_;
+      return found->second.version;
+    }
+    entries_[key] = {};
+  }
+  absl::StatusOr<Pointer> loaded = loader_(model, number);
+  absl::MutexLock lock(&mutex_);
+  if (!loaded.ok()) {
+    entries_.erase(key);
+    return loaded.status();
+  }
+  entries_[key] = {false, *loaded, ++uses_};
+  Evict();
+  return loaded;
+}
+
+void ModelSet::Evict() {
+  while (static_cast<int64_t>(entries_.size()) > capacity_) {
+    auto oldest = entries_.end();
+    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+      if (entry->second.loading) continue;
+      if (oldest == entries_.end() || entry->second.used < oldest->second.used) oldest = entry;
+    }
+    if (oldest == entries_.end()) return;
+    entries_.erase(oldest);
+  }
+}
+
+void ModelSet::Drop(const std::string& model, int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = entries_.find({model, number});
+  if (found != entries_.end() && !found->second.loading) entries_.erase(found);
+}
+
+int64_t ModelSet::loaded() const {
+  absl::MutexLock lock(&mutex_);
+  int64_t count = 0;
+  for (const auto& [key, entry] : entries_) count += entry.loading ? 0 : 1;
+  return count;
+}
+
+}  // namespace engram::serve

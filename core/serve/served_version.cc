@@ -1,0 +1,38 @@
+#include "core/serve/served_version.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/nn/device.h"
+
+namespace engram::serve {
+
+const checkpoint::ManifestTask* ServedVersion::FindTask(const std::string& task) const {
+  const auto& tasks = version.manifest.tasks;
+  const auto found = std::find_if(tasks.begin(), tasks.end(), [&](const auto& entry) { return entry.name == task; });
+  return found == tasks.end() ? nullptr : &*found;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std::string& model, int64_t number,
+                                                                       const std::string& directory, at::Device device,
+                                                                       nn::Precision precision) {
+  auto served = std::make_shared<ServedVersion>();
+  served->model = model;
+  served->number = number;
+  nn::VersionOptions options;
+  options.device = device;
+  options.precision = precision;
+  ENGRAM_ASSIGN_OR_RETURN(served->version, nn::GuardTorch([&] { return nn::LoadVersion(directory, options); }));
+  ENGRAM_ASSIGN_OR_RETURN(served->tokenizer, tokenize::LoadTokenizer(directory));
+  if (served->tokenizer->vocabulary_size() > served->version.config.vocab_size) {
+    return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");
+  }
+  for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
+    if (task.kind != "token_classification") continue;
+    ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    served->tag_sets.emplace(task.name, std::move(tags));
+  }
+  return std::shared_ptr<const ServedVersion>(std::move(served));
+}
+
+}  // namespace engram::serve
