@@ -1,0 +1,167 @@
+#include "server/worker/examples.h"
+
+#include <map>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/nn/ops.h"
+#include "core/tagging/entity_scores.h"
+#include "core/tagging/viterbi.h"
+#include "core/tagging/windows.h"
+
+namespace engram::worker {
+namespace {
+
+constexpr int64_t kSpecialTokens = 2;
+
+std::map<std::string, int64_t> Numbers(const std::vector<std::string>& labels) {
+  std::map<std::string, int64_t> numbers;
+  for (size_t i = 0; i < labels.size(); ++i) numbers[labels[i]] = static_cast<int64_t>(i);
+  return numbers;
+}
+
+absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
+                        const tokenize::Tokenizer& tokenizer, Examples& out) {
+  const std::map<std::string, int64_t> numbers = Numbers(labels);
+  tokenize::EncodeOptions options;
+  options.max_length = max_length;
+  options.truncation = tokenize::Truncation::kLongestFirst;
+  for (size_t i = 0; i < dataset.texts.size(); ++i) {
+    const auto number = numbers.find(dataset.labels[i]);
+    if (number == numbers.end()) {
+      return InvalidField(absl::StrCat("rows[", i, "].label"),
+                          absl::StrCat("\"", dataset.labels[i], "\" is no label of the task"));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.Encode(dataset.texts[i], options));
+    out.cut += encoding.truncated() ? 1 : 0;
+    train::TrainingExample example;
+    example.sequence = {std::move(encoding.ids), {}};
+    example.label = number->second;
+    out.examples.push_back(std::move(example));
+  }
+  return absl::OkStatus();
+}
+
+// One window of a sentence.
+absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::WordWindow& window,
+                       const std::map<std::string, int64_t>& numbers, int64_t max_length,
+                       const tokenize::Tokenizer& tokenizer, Examples& out) {
+  std::vector<std::string_view> words(sentence.words.begin() + window.first_word,
+                                      sentence.words.begin() + window.end_word);
+  tokenize::EncodeOptions options;
+  options.max_length = max_length;
+  options.truncation = tokenize::Truncation::kLongestFirst;  // acts only on a single word longer than the window
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.EncodeWords(words, options));
+  train::TrainingExample example;
+  int32_t previous = -1;
+  bool any = false;
+  for (const int32_t word : encoding.words) {
+    const int32_t in_sentence = word + window.first_word;
+    const bool first_token = word >= 0 && word != previous;
+    const bool owned = in_sentence >= window.first_owned && in_sentence < window.end_owned;
+    previous = word;
+    if (!first_token || !owned) {
+      example.tags.push_back(nn::ops::kIgnored);
+      continue;
+    }
+    const auto number = numbers.find(sentence.tags[static_cast<size_t>(in_sentence)]);
+    if (number == numbers.end()) {
+      return InvalidField("rows", absl::StrCat("the tag \"", sentence.tags[static_cast<size_t>(in_sentence)],
+                                               "\" is no tag of the task"));
+    }
+    example.tags.push_back(number->second);
+    any = true;
+  }
+  example.sequence = {std::move(encoding.ids), {}};
+  if (any) out.examples.push_back(std::move(example));
+  return absl::OkStatus();
+}
+
+absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
+                    const tokenize::Tokenizer& tokenizer, Examples& out) {
+  const std::map<std::string, int64_t> numbers = Numbers(labels);
+  const auto budget = static_cast<int32_t>(max_length - kSpecialTokens);
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  for (const corpus::TaggedSentence& sentence : dataset.sentences) {
+    const std::vector<std::string_view> words(sentence.words.begin(), sentence.words.end());
+    ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.EncodeWords(words, bare));
+    std::vector<int32_t> counts(words.size(), 0);
+    for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
+    ENGRAM_ASSIGN_OR_RETURN(const auto windows,
+                            tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
+    for (const tagging::WordWindow& window : windows) {
+      ENGRAM_RETURN_IF_ERROR(AddWindow(sentence, window, numbers, max_length, tokenizer, out));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Plain(const corpus::Dataset& dataset, int64_t max_length, const tokenize::Tokenizer& tokenizer,
+                   Examples& out) {
+  const int64_t budget = max_length - kSpecialTokens;
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  for (const std::string& text : dataset.texts) {
+    ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.Encode(text, bare));
+    const auto count = static_cast<int64_t>(encoding.ids.size());
+    for (int64_t begin = 0; begin < count; begin += budget) {
+      train::TrainingExample example;
+      example.sequence.ids.push_back(tokenizer.special_ids().cls);
+      example.sequence.ids.insert(example.sequence.ids.end(), encoding.ids.begin() + begin,
+                                  encoding.ids.begin() + std::min(count, begin + budget));
+      example.sequence.ids.push_back(tokenizer.special_ids().sep);
+      out.examples.push_back(std::move(example));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
+                                      const std::vector<std::string>& labels, int64_t max_length,
+                                      const tokenize::Tokenizer& tokenizer) {
+  Examples out;
+  switch (kind) {
+    case nn::HeadKind::kSequenceClassification:
+      if (dataset.kind != corpus::DatasetKind::kClassification) return InvalidField("dataset", "has no labels");
+      ENGRAM_RETURN_IF_ERROR(Classified(dataset, labels, max_length, tokenizer, out));
+      break;
+    case nn::HeadKind::kTokenClassification:
+      if (dataset.kind != corpus::DatasetKind::kTagging) return InvalidField("dataset", "has no tags");
+      ENGRAM_RETURN_IF_ERROR(Tagged(dataset, labels, max_length, tokenizer, out));
+      break;
+    case nn::HeadKind::kMaskedLanguageModel:
+      if (dataset.kind == corpus::DatasetKind::kTagging)
+        return InvalidField("dataset", "holds tagged words; plain text is needed");
+      ENGRAM_RETURN_IF_ERROR(Plain(dataset, max_length, tokenizer, out));
+      break;
+  }
+  if (out.examples.empty()) return InvalidField("dataset", "has no text with a token that the tokenizer knows");
+  return out;
+}
+
+train::TokenMetric EntityF1(const tagging::TagSet& tags) {
+  return [tags](std::span<const train::TrainingExample> examples,
+                std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
+    tagging::EntityScorer scorer(tags);
+    for (size_t i = 0; i < examples.size(); ++i) {
+      std::vector<int32_t> gold;
+      std::vector<float> rows;
+      for (size_t token = 0; token < examples[i].tags.size(); ++token) {
+        if (examples[i].tags[token] == nn::ops::kIgnored) continue;
+        gold.push_back(static_cast<int32_t>(examples[i].tags[token]));
+        const float* row = logits[i].const_data_ptr<float>() + static_cast<int64_t>(token) * tags.size();
+        rows.insert(rows.end(), row, row + tags.size());
+      }
+      ENGRAM_ASSIGN_OR_RETURN(const tagging::ViterbiPath path,
+                              tagging::Viterbi(tags, tagging::LogSoftmaxRows(rows, tags.size())));
+      ENGRAM_RETURN_IF_ERROR(scorer.Add(gold, path.tags));
+    }
+    return scorer.Scores().micro.f1;
+  };
+}
+
+}  // namespace engram::worker

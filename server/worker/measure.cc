@@ -1,0 +1,108 @@
+#include "server/worker/measure.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "server/worker/examples.h"
+
+namespace engram::worker {
+namespace {
+
+std::string TaskName(const RunContext& context, const std::string& task) {
+  return absl::StrCat("models/", context.spec.model(), "/tasks/", task);
+}
+
+void AddMetric(const std::string& task, const std::string& metric, double value, int64_t count,
+               engram::v1::JobResult& result) {
+  engram::v1::Metric* entry = result.add_metrics();
+  entry->set_task(task);
+  entry->set_metric(metric);
+  entry->set_value(value);
+  entry->set_count(count);
+}
+
+void AddConfusion(const std::string& task, const checkpoint::ManifestTask& labels,
+                  const train::ClassificationMetrics& metrics, engram::v1::JobResult& result) {
+  engram::v1::Confusion* confusion = result.add_confusions();
+  confusion->set_task(task);
+  for (const std::string& label : labels.labels) confusion->add_labels(label);
+  for (const int64_t count : metrics.confusion) confusion->add_counts(count);
+}
+
+}  // namespace
+
+absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  return corpus::ParseCanonical(bytes);
+}
+
+absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& task,
+                                             const tokenize::Tokenizer& tokenizer) {
+  train::TaskSpec spec;
+  spec.name = task.name;
+  ENGRAM_ASSIGN_OR_RETURN(spec.kind, nn::ParseHeadKind(task.kind));
+  spec.labels = static_cast<int64_t>(task.labels.size());
+  if (spec.kind == nn::HeadKind::kMaskedLanguageModel) {
+    const tokenize::SpecialIds& ids = tokenizer.special_ids();
+    if (ids.mask < 0)
+      return InvalidField("kind", "the model's tokenizer has no mask token; masked language modelling needs one");
+    train::MaskingOptions masking;
+    masking.mask_token_id = ids.mask;
+    masking.vocab_size = tokenizer.vocabulary_size();
+    for (const int32_t id : {ids.cls, ids.sep, ids.pad, ids.unknown, ids.mask}) {
+      if (id >= 0) masking.special_ids.push_back(id);
+    }
+    spec.masking = masking;
+  }
+  return spec;
+}
+
+absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
+                     const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                     engram::v1::JobResult& result) {
+  ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
+                          MakeExamples(dataset, spec.kind, task.labels, model.config().max_length(), tokenizer));
+  if (examples.cut > 0) {
+    context.warnings.push_back(absl::StrCat("TEXTS_CUT: ", examples.cut, " of ", examples.examples.size(),
+                                            " texts measured for \"", task.name, "\" are longer than the model's ",
+                                            model.config().max_length(), " tokens and were cut there"));
+  }
+  train::EvaluateOptions options;
+  if (spec.kind == nn::HeadKind::kTokenClassification) {
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    options.token_metric = EntityF1(tags);
+  }
+  options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
+  ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
+  const std::string name = TaskName(context, task.name);
+  const int64_t count = dataset.size();
+  AddMetric(name, "loss", evaluation.loss, count, result);
+  if (spec.kind == nn::HeadKind::kMaskedLanguageModel) {
+    AddMetric(name, "perplexity", std::exp(evaluation.loss), count, result);
+    return absl::OkStatus();
+  }
+  if (spec.kind == nn::HeadKind::kTokenClassification) {
+    AddMetric(name, "entity_f1", evaluation.score, count, result);
+    AddMetric(name, "tag_accuracy", evaluation.metrics.accuracy, count, result);
+    return absl::OkStatus();
+  }
+  AddMetric(name, "accuracy", evaluation.metrics.accuracy, count, result);
+  AddMetric(name, "macro_f1", evaluation.metrics.macro_f1, count, result);
+  AddMetric(name, "expected_calibration_error", evaluation.metrics.expected_calibration_error, count, result);
+  AddMetric(name, "brier", evaluation.metrics.brier, count, result);
+  AddConfusion(name, task, evaluation.metrics, result);
+  return absl::OkStatus();
+}
+
+std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,
+                                 const std::string& metric) {
+  for (const engram::v1::Metric& entry : result.metrics()) {
+    if (entry.metric() == metric && entry.task().ends_with("/tasks/" + task)) return entry.value();
+  }
+  return std::nullopt;
+}
+
+}  // namespace engram::worker

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/base/status.h"
+#include "core/corpus/dataset.h"
+#include "core/nn/version.h"
+#include "core/tokenize/tokenizer.h"
+#include "server/worker/run.h"
+
+namespace engram::worker {
+
+absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path);
+
+// The task as the trainer wants it: kind, number of outputs, masking.
+absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& task,
+                                             const tokenize::Tokenizer& tokenizer);
+
+// Measures a task and appends its metrics (accuracy, macro_f1, loss, expected_calibration_error; entity_f1 for taggers;
+// loss and perplexity for masked LMs) to `result`. Texts longer than the model's window are cut, and a warning says how
+// many.
+absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
+                     const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                     engram::v1::JobResult& result);
+
+// The first number of `metric` on `task` in a result.
+std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,
+                                 const std::string& metric);
+
+}  // namespace engram::worker

@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/continual/consolidation.h"
+#include "core/continual/importance.h"
+#include "core/nn/device.h"
+#include "server/worker/examples.h"
+#include "server/worker/measure.h"
+#include "server/worker/run.h"
+
+namespace engram::worker {
+namespace {
+
+using engram::worker::v1::ConsolidateWork;
+
+void Record(const continual::Consolidation& consolidation, checkpoint::VersionManifest& manifest) {
+  checkpoint::ManifestConsolidation entry;
+  entry.task = consolidation.task;
+  entry.fisher = continual::ImportanceKindName(consolidation.kind);
+  entry.samples = consolidation.samples;
+  entry.training_examples = consolidation.training_count;
+  std::erase_if(manifest.consolidations, [&](const auto& known) { return known.task == entry.task; });
+  manifest.consolidations.push_back(std::move(entry));
+}
+
+absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Model& model,
+                                                     const checkpoint::ManifestTask& task,
+                                                     const tokenize::Tokenizer& tokenizer, double& trace) {
+  const ConsolidateWork& work = context.spec.consolidate();
+  ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
+  ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task.kind));
+  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
+                          MakeExamples(training, kind, task.labels, model.config().max_length(), tokenizer));
+  continual::ImportanceOptions options;
+  ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
+  options.samples = work.samples();
+  options.seed = work.seed();
+  ENGRAM_ASSIGN_OR_RETURN(
+      continual::Importance importance,
+      continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
+  trace = importance.trace;
+  continual::Consolidation consolidation;
+  consolidation.task = task.name;
+  consolidation.kind = options.kind;
+  consolidation.samples = importance.samples;
+  consolidation.training_count = training.size();
+  consolidation.dataset_digest = work.dataset().digest();
+  consolidation.seed = work.seed();
+  consolidation.fisher = std::move(importance.fisher);
+  consolidation.anchor = continual::EncoderWeights(model);
+  return consolidation;
+}
+
+}  // namespace
+
+RunResult RunConsolidation(RunContext& context) {
+  context.Phase("loading");
+  ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
+  nn::VersionOptions load;
+  load.device = device;
+  load.precision = nn::Precision::kFloat32;  // a Fisher is a sum of squares: fp32 from end to end
+  ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
+  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
+  const auto task = std::find_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
+                                 [&](const auto& known) { return known.name == context.spec.consolidate().task(); });
+  if (task == base.manifest.tasks.end()) return absl::NotFoundError("the version has not learned this task");
+
+  double trace = 0;
+  ENGRAM_ASSIGN_OR_RETURN(const continual::Consolidation made,
+                          Consolidate(context, *base.model, *task, *tokenizer, trace));
+  const std::string source = absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile);
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<continual::Consolidation> all,
+                          continual::LoadConsolidations(source, *base.model));
+  // Taken again, a task's consolidation replaces the earlier one: it holds for the weights as they are now.
+  std::erase_if(all, [&](const auto& known) { return known.task == made.task; });
+  all.push_back(made);
+
+  context.Phase("saving");
+  ENGRAM_RETURN_IF_ERROR(
+      continual::SaveConsolidations(absl::StrCat(context.output(), "/", checkpoint::kContinualFile), *base.model, all));
+  Record(made, base.manifest);
+  base.manifest.parent = context.spec.base_version();
+  base.manifest.version = context.spec.version();
+  base.manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
+  base.manifest.seeds["importance"] = made.seed;
+  ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(*base.model, base.config_text, context.spec.base_directory(),
+                                         /*keep_consolidations=*/false, base.manifest, context.output()));
+  engram::v1::JobResult result;
+  result.set_fisher_trace(trace);
+  result.set_fisher_samples(made.samples);
+  return result;
+}
+
+}  // namespace engram::worker

@@ -1,0 +1,198 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/continual/registry.h"
+#include "core/nn/device.h"
+#include "server/worker/examples.h"
+#include "server/worker/measure.h"
+#include "server/worker/run.h"
+
+namespace engram::worker {
+namespace {
+
+using engram::worker::v1::TrainWork;
+
+absl::StatusOr<train::TrainOptions> ReadOptions(const TrainWork& work) {
+  train::TrainOptions options;
+  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
+  ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
+  return options;
+}
+
+// Sends the trainer's progress to the server.
+class ProgressObserver final : public train::TrainObserver {
+ public:
+  explicit ProgressObserver(RunContext& context) : context_(context) {}
+
+  void OnProgress(const train::Progress& from) override {
+    engram::v1::JobProgress progress;
+    progress.set_phase("training");
+    progress.set_epoch(from.epoch);
+    progress.set_epochs(from.epochs);
+    progress.set_step(from.step);
+    progress.set_total_steps(from.total_steps);
+    progress.set_loss(from.mean_loss);
+    progress.set_penalty(from.penalty);
+    progress.set_learning_rate(from.learning_rate);
+    progress.set_gradient_norm(from.gradient_norm);
+    progress.set_tokens_per_second(from.tokens_per_second);
+    progress.set_eta_seconds(from.eta_seconds);
+    context_.Report(std::move(progress));
+  }
+  void OnWarning(std::string_view reason, std::string_view message) override {
+    context_.warnings.push_back(absl::StrCat(AbslView(reason), ": ", AbslView(message)));
+  }
+  void OnCheckpoint(int64_t step) override {
+    engram::worker::v1::RunEvent event;
+    event.set_checkpoint_step(step);
+    context_.events->Send(event);
+  }
+
+ private:
+  RunContext& context_;
+};
+
+checkpoint::ManifestTask DescribeTask(const TrainWork& work, int64_t examples) {
+  checkpoint::ManifestTask task;
+  task.name = work.task();
+  task.kind = work.kind();
+  task.labels.assign(work.labels().begin(), work.labels().end());
+  task.pooling = work.pooling();
+  task.dataset = work.dataset().name();
+  task.dataset_digest = work.dataset().digest();
+  task.training_examples = examples;
+  return task;
+}
+
+// A new task goes to the end of the stream; one that is trained again keeps its place and takes the new data set.
+void RecordTask(const checkpoint::ManifestTask& task, checkpoint::VersionManifest& manifest) {
+  for (checkpoint::ManifestTask& known : manifest.tasks) {
+    if (known.name == task.name) {
+      known = task;
+      return;
+    }
+  }
+  manifest.tasks.push_back(task);
+}
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
+                                                              const nn::Model& model) {
+  continual::StrategyOptions options;
+  options.lambda = work.lambda();
+  options.gamma = work.gamma();
+  ENGRAM_ASSIGN_OR_RETURN(options.mode, train::ParsePenaltyMode(work.penalty_mode()));
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<continual::Consolidation> consolidations,
+                          continual::LoadConsolidations(
+                              absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
+  return continual::MakeStrategy(work.strategy(), options, std::move(consolidations));
+}
+
+// The row of the stream's matrix that this training makes: only what was measured here.
+void RecordMetric(const std::string& task, const std::string& metric, std::optional<double> value,
+                  checkpoint::VersionManifest& manifest) {
+  if (!value) return;
+  auto matrix =
+      std::find_if(manifest.metrics.begin(), manifest.metrics.end(), [&](const auto& m) { return m.metric == metric; });
+  if (matrix == manifest.metrics.end()) {
+    manifest.metrics.push_back({metric, {}, {}, {}});
+    matrix = manifest.metrics.end() - 1;
+  }
+  const auto known = std::find(matrix->tasks.begin(), matrix->tasks.end(), task);
+  const auto column = static_cast<size_t>(known - matrix->tasks.begin());
+  if (known == matrix->tasks.end()) {
+    matrix->tasks.push_back(task);
+    for (auto& row : matrix->values) row.emplace_back();
+  }
+  matrix->after.push_back(task);
+  matrix->values.emplace_back(matrix->tasks.size());
+  matrix->values.back()[column] = value;
+}
+
+void DescribeVersion(const RunContext& context, const TrainWork& work, const train::TrainOptions& options,
+                     checkpoint::VersionManifest& manifest) {
+  manifest.model = context.spec.model();
+  manifest.version = context.spec.version();
+  manifest.parent = context.spec.base_version();
+  manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
+  manifest.strategy = work.strategy();
+  manifest.strategy_options = train::TrainOptionsToMap(options);
+  manifest.strategy_options["gamma"] = absl::StrCat(work.gamma());
+  manifest.strategy_options["penalty_mode"] = work.penalty_mode();
+  manifest.lambda = work.lambda();
+  manifest.seeds["training"] = options.seed;
+}
+
+}  // namespace
+
+RunResult RunTraining(RunContext& context) {
+  const TrainWork& work = context.spec.train();
+  context.Phase("loading");
+  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, ReadOptions(work));
+  ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
+  ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
+  checkpoint::ManifestTask task = DescribeTask(work, training.size());
+
+  nn::VersionOptions load;
+  load.device = device;
+  load.precision = train::ResolvePrecision(options.precision, device);
+  load.dropout = options.dropout;
+  load.need_pooler = task.pooling == "standard" && task.kind == "sequence_classification";
+  ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
+  nn::Model& model = *base.model;
+  if (!model.heads().contains(task.name)) {
+    ENGRAM_RETURN_IF_ERROR(model.AddHead(task.name, nn::ToHeadConfig(task), options.seed));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
+  ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, *tokenizer));
+  const int64_t window = model.config().max_length();
+  const int64_t max_length = std::min(options.max_length, window);
+  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
+                          MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
+  if (examples.cut > 0) {
+    context.warnings.push_back(absl::StrCat("TEXTS_CUT: ", examples.cut, " of ", examples.examples.size(),
+                                            " training texts are longer than max_length=", max_length,
+                                            " tokens and were cut there; raise max_length to train on all of them"));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy, OpenStrategy(context, work, model));
+
+  ProgressObserver observer(context);
+  train::TrainInput input;
+  input.task = spec;
+  input.training = examples.examples;
+  input.strategy = strategy.get();
+  input.checkpoint_path = context.checkpoint();
+  input.stop = context.stop;
+  input.observer = &observer;
+  input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
+  if (spec.kind == nn::HeadKind::kTokenClassification) {
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    input.token_metric = EntityF1(tags);
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
+  if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
+
+  engram::v1::JobResult result;
+  result.set_steps(trained.steps);
+  result.set_tokens(trained.tokens);
+  result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
+  DescribeVersion(context, work, options, base.manifest);
+  RecordTask(task, base.manifest);
+  if (!work.dataset().test_path().empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
+    ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test, result));
+    for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
+      RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
+    }
+  }
+  context.Phase("saving");
+  ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(model, base.config_text, context.spec.base_directory(),
+                                         /*keep_consolidations=*/true, base.manifest, context.output()));
+  return result;
+}
+
+}  // namespace engram::worker

@@ -1,0 +1,144 @@
+// engram-worker: one run of one job, in a process of its own. Started by engramd, not by hand.
+//
+// It ends with 0 once result.binpb is written (also when the run failed: the result says so), with 75 if it was asked
+// to stop and can go on later, and with anything else only if it crashed. If the server dies, so does it: descriptor 0
+// reaches its end.
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "ATen/Parallel.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/jobs/launcher.h"
+#include "core/nn/device.h"
+#include "server/worker/event_pipe.h"
+#include "server/worker/run.h"
+
+namespace engram::worker {
+namespace {
+
+constexpr int kEventDescriptor = 3;
+
+std::atomic<train::StopRequest> stop_request{train::StopRequest::kNone};
+static_assert(std::atomic<train::StopRequest>::is_always_lock_free, "it is set by a signal handler");
+
+void OnTerminate(int /*signal*/) { stop_request.store(train::StopRequest::kCheckpoint, std::memory_order_relaxed); }
+
+// Ends the process when the server is gone: nobody would ever read the result.
+void FollowLifeline() {
+  std::thread([] {
+    char byte = 0;
+    while (true) {
+      const ssize_t got = read(STDIN_FILENO, &byte, 1);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) _exit(EXIT_FAILURE);
+    }
+  }).detach();
+}
+
+RunResult Dispatch(RunContext& context) {
+  return nn::GuardTorch([&]() -> RunResult {
+    switch (context.spec.work_case()) {
+      case engram::worker::v1::RunSpec::kTrain:
+        return RunTraining(context);
+      case engram::worker::v1::RunSpec::kConsolidate:
+        return RunConsolidation(context);
+      case engram::worker::v1::RunSpec::kEvaluate:
+        return RunEvaluation(context);
+      default:
+        return absl::InternalError("the run's specification is empty");
+    }
+  });
+}
+
+engram::v1::Error ToError(const absl::Status& status) {
+  engram::v1::Error error;
+  error.set_code(static_cast<int>(status.code()));
+  error.set_reason(StatusReason(status));
+  error.set_message(std::string(status.message()));
+  error.set_field(StatusField(status));
+  return error;
+}
+
+absl::Status WriteOutcome(const RunContext& context, const engram::worker::v1::RunOutcome& outcome) {
+  return WriteFileAtomic(absl::StrCat(context.directory, "/result.binpb"), outcome.SerializeAsString());
+}
+
+// What an earlier run of this job left half done goes; its checkpoint stays.
+absl::Status PrepareOutput(const RunContext& context) {
+  ENGRAM_RETURN_IF_ERROR(RemoveTree(context.output()));
+  return context.spec.version() > 0 ? MakeDirectories(context.output()) : absl::OkStatus();
+}
+
+int Run(const std::string& directory) {
+  const absl::Time start = Clock::Real().Now();
+  EventPipe events(kEventDescriptor);
+  RunContext context;
+  context.directory = directory;
+  context.stop = &stop_request;
+  context.events = &events;
+  const absl::StatusOr<FileLock> lock = FileLock::Acquire(absl::StrCat(directory, "/lock"));
+  const absl::StatusOr<std::string> spec = ReadFile(absl::StrCat(directory, "/spec.binpb"));
+  if (!lock.ok() || !spec.ok() || !context.spec.ParseFromString(*spec)) {
+    LogError("the run directory cannot be used", {{"lock", std::string(lock.status().message())}});
+    return EXIT_FAILURE;
+  }
+  if (context.spec.threads() > 0) at::set_num_threads(context.spec.threads());
+  LogInfo("run started", {{"job", context.spec.job()}, {"device", context.spec.device()}});
+  const absl::Status prepared = PrepareOutput(context);
+  const RunResult result = prepared.ok() ? Dispatch(context) : RunResult(prepared);
+  if (context.stopping() && (absl::IsCancelled(result.status()) || (result.ok() && !*result))) {
+    LogInfo("run stopped on request", {{"job", context.spec.job()}});
+    return jobs::kExitResumable;
+  }
+  engram::worker::v1::RunOutcome outcome;
+  if (result.ok()) {
+    engram::v1::JobResult& made = *outcome.mutable_result();
+    made = **result;
+    for (const std::string& warning : context.warnings) made.add_warnings(warning);
+    made.set_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+    rusage usage{};
+    if (getrusage(RUSAGE_SELF, &usage) == 0) made.set_peak_bytes(int64_t{usage.ru_maxrss} * 1024);
+    const absl::Status synced = context.spec.version() > 0 ? SyncTree(context.output()) : absl::OkStatus();
+    if (!synced.ok()) *outcome.mutable_error() = ToError(synced);
+  } else {
+    *outcome.mutable_error() = ToError(result.status());
+  }
+  if (outcome.has_error())
+    LogError("run failed", {{"job", context.spec.job()}, {"message", outcome.error().message()}});
+  if (const absl::Status written = WriteOutcome(context, outcome); !written.ok()) {
+    LogError("the result could not be written", {{"message", std::string(written.message())}});
+    return EXIT_FAILURE;
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace engram::worker
+
+int main(int argc, char** argv) {
+  if (argc != 3 || std::string_view(argv[1]) != "--run-directory") {
+    std::fprintf(stderr, "engram-worker is started by engramd; usage: engram-worker --run-directory DIR\n");
+    return 2;
+  }
+  struct sigaction action {};
+  action.sa_handler = engram::worker::OnTerminate;
+  sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  engram::worker::FollowLifeline();
+  return engram::worker::Run(argv[2]);
+}
