@@ -84,6 +84,16 @@ absl::Status PrepareOutput(const RunContext& context) {
   return context.spec.version() > 0 ? MakeDirectories(context.output()) : absl::OkStatus();
 }
 
+// A worker of a server that was killed ends within moments (FollowLifeline); until then it holds the lock.
+absl::StatusOr<FileLock> AcquireRun(const std::string& directory) {
+  constexpr int kAttempts = 200;
+  for (int attempt = 1;; ++attempt) {
+    absl::StatusOr<FileLock> lock = FileLock::Acquire(absl::StrCat(directory, "/lock"));
+    if (lock.ok() || attempt == kAttempts) return lock;
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+}
+
 int Run(const std::string& directory) {
   const absl::Time start = Clock::Real().Now();
   EventPipe events(kEventDescriptor);
@@ -91,7 +101,7 @@ int Run(const std::string& directory) {
   context.directory = directory;
   context.stop = &stop_request;
   context.events = &events;
-  const absl::StatusOr<FileLock> lock = FileLock::Acquire(absl::StrCat(directory, "/lock"));
+  const absl::StatusOr<FileLock> lock = AcquireRun(directory);
   const absl::StatusOr<std::string> spec = ReadFile(absl::StrCat(directory, "/spec.binpb"));
   if (!lock.ok() || !spec.ok() || !context.spec.ParseFromString(*spec)) {
     LogError("the run directory cannot be used", {{"lock", std::string(lock.status().message())}});

@@ -1,0 +1,485 @@
+#include "server/job_manager.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/checkpoint/version_directory.h"
+#include "server/names.h"
+#include "server/status_mapping.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::Job;
+using engram::worker::v1::RunOutcome;
+using engram::worker::v1::RunSpec;
+using jobs::JobState;
+
+void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
+  const int64_t micros = absl::ToUnixMicros(time);
+  out->set_seconds(micros / 1'000'000);
+  out->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+}
+
+void FillDataset(const Layout& layout, engram::worker::v1::RunDataset* dataset) {
+  dataset->set_training_path(layout.training(dataset->name()));
+  if (PathExists(layout.test(dataset->name()))) dataset->set_test_path(layout.test(dataset->name()));
+}
+
+// Paths are no part of what a job is: they are filled in when it runs.
+void FillPaths(const Layout& layout, RunSpec& spec) {
+  spec.set_base_directory(layout.version(spec.model(), spec.base_version()));
+  if (spec.has_train()) FillDataset(layout, spec.mutable_train()->mutable_dataset());
+  if (spec.has_consolidate()) FillDataset(layout, spec.mutable_consolidate()->mutable_dataset());
+  if (spec.has_evaluate()) {
+    for (auto& item : *spec.mutable_evaluate()->mutable_items()) FillDataset(layout, item.mutable_dataset());
+  }
+}
+
+int64_t TreeBytes(const std::map<std::string, std::string>& files, const std::string& directory) {
+  int64_t bytes = 0;
+  for (const auto& [name, digest] : files) {
+    const auto mapped = MappedFile::Open(absl::StrCat(directory, "/", name));
+    if (mapped.ok()) bytes += static_cast<int64_t>(mapped->bytes().size());
+  }
+  return bytes;
+}
+
+std::string KindName(engram::v1::JobKind kind) {
+  switch (kind) {
+    case engram::v1::JOB_KIND_TRAIN:
+      return "train";
+    case engram::v1::JOB_KIND_CONSOLIDATE:
+      return "consolidate";
+    case engram::v1::JOB_KIND_EVALUATE:
+      return "evaluate";
+    default:
+      return "unknown";
+  }
+}
+
+std::string StateName(JobState state) {
+  constexpr const char* kNames[] = {"", "queued", "running", "paused", "succeeded", "failed", "cancelled"};
+  return kNames[static_cast<int>(state)];
+}
+
+absl::Status AlreadyEnded(const jobs::JobRecord& record) {
+  return StatusWithReason(absl::StatusCode::kFailedPrecondition, "JOB_ENDED",
+                          absl::StrCat("the job has ended (", StateName(record.state), ")"));
+}
+
+}  // namespace
+
+JobManager::JobManager(jobs::Store& store, const Layout& layout, jobs::Launcher& launcher, Metrics& metrics,
+                       const Clock& clock, JobManagerOptions options)
+    : store_(store),
+      layout_(layout),
+      launcher_(launcher),
+      metrics_(metrics),
+      clock_(clock),
+      options_(std::move(options)),
+      scheduler_(options_.devices) {}
+
+JobManager::~JobManager() { ShutDown(absl::ZeroDuration()); }
+
+// ---------------------------------------------------------------- start and end
+
+absl::Status JobManager::Start() {
+  ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout_.runs()));
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<jobs::JobRecord> unfinished, store_.UnfinishedJobs());
+  std::map<std::string, bool> alive;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const jobs::JobRecord& record : unfinished) {
+      alive[record.id] = true;
+      if (record.state == JobState::kPaused) continue;
+      ENGRAM_ASSIGN_OR_RETURN(const auto outcome, ReadOutcome(record.id));
+      if (outcome) {
+        // Its worker had finished when the server ended.
+        Conclude(record, outcome->has_result() ? JobState::kSucceeded : JobState::kFailed, *outcome);
+        alive.erase(record.id);
+        continue;
+      }
+      Requeue(record, JobState::kQueued);
+    }
+  }
+  // Directories of jobs that ended just before the server did.
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> runs, ListDirectory(layout_.runs()));
+  for (const std::string& run : runs) {
+    if (!alive.contains(run)) ENGRAM_RETURN_IF_ERROR(RemoveTree(layout_.run(run)));
+  }
+  if (!unfinished.empty()) LogInfo("jobs taken up", {{"jobs", absl::StrCat(unfinished.size())}});
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+void JobManager::ShutDown(absl::Duration patience) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
+    draining_ = true;
+    for (auto& [id, run] : running_) {
+      if (run.handle) run.handle->Stop();
+    }
+    mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::AllEnded), patience);
+    for (auto& [id, run] : running_) {
+      LogWarning("a run is killed: it wrote no checkpoint in time", {{"job", id}});
+      if (run.handle) run.handle->Kill();
+    }
+    if (thread_.joinable()) mutex_.Await(absl::Condition(this, &JobManager::AllEnded));
+    stopped_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+bool JobManager::SomethingToDo() const {
+  if (stopped_) return true;
+  for (const auto& [id, run] : running_) {
+    if (run.exit && run.handle) return true;
+  }
+  return !draining_ && scheduler_.queued() > 0 && scheduler_.free_devices() > 0;
+}
+
+void JobManager::Run() {
+  while (true) {
+    std::optional<jobs::Assignment> next;
+    std::optional<std::pair<std::string, Running>> ended;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &JobManager::SomethingToDo));
+      if (stopped_) return;
+      for (auto run = running_.begin(); run != running_.end(); ++run) {
+        if (!run->second.exit || !run->second.handle) continue;
+        ended.emplace(run->first, std::move(run->second));
+        running_.erase(run);
+        break;
+      }
+      if (!ended && !draining_) next = scheduler_.Next();
+      if (next) running_[next->job].device = next->device;
+    }
+    if (ended) EndRun(ended->first, std::move(ended->second));
+    if (next) StartRun(*next);
+  }
+}
+
+// ---------------------------------------------------------------- one run
+
+absl::Status JobManager::PrepareRun(const jobs::Assignment& assignment, const jobs::JobRecord& record) {
+  RunSpec spec;
+  if (!spec.ParseFromString(record.specification)) return absl::InternalError("the job's specification is damaged");
+  const std::string stored = record.specification;
+  FillPaths(layout_, spec);
+  spec.set_job(JobName(record.id));
+  spec.set_version(record.version);
+  spec.set_device(assignment.device);
+  spec.set_threads(options_.worker_threads);
+  const std::string directory = layout_.run(record.id);
+  ENGRAM_RETURN_IF_ERROR(MakeDirectories(directory));
+  ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/spec.binpb", spec.SerializeAsString()));
+  return store_.BeginRun(record.id, stored);
+}
+
+absl::StatusOr<std::unique_ptr<jobs::RunHandle>> JobManager::Launch(const jobs::Assignment& assignment) {
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(assignment.job));
+  ENGRAM_RETURN_IF_ERROR(PrepareRun(assignment, record));
+  const std::string id = assignment.job;
+  return launcher_.Launch(layout_.run(id), {[this, id](const std::string& message) { OnMessage(id, message); },
+                                            [this, id](jobs::RunExit exit) { OnExit(id, exit); }});
+}
+
+void JobManager::StartRun(const jobs::Assignment& assignment) {
+  absl::StatusOr<std::unique_ptr<jobs::RunHandle>> handle = Launch(assignment);
+  absl::MutexLock lock(&mutex_);
+  if (!handle.ok()) {
+    running_.erase(assignment.job);
+    scheduler_.Release(assignment.device);
+    const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(assignment.job);
+    if (record.ok()) Fail(*record, handle.status());
+    return;
+  }
+  LogInfo("run started", {{"job", assignment.job}, {"device", assignment.device}});
+  Running& run = running_[assignment.job];
+  run.handle = *std::move(handle);
+  // What was wished for while the process was being started.
+  if (run.wish == Wish::kCancel) run.handle->Kill();
+  if (run.wish == Wish::kPause || draining_) run.handle->Stop();
+  Notify(assignment.job);
+}
+
+void JobManager::OnMessage(const std::string& id, const std::string& message) {
+  engram::worker::v1::RunEvent event;
+  if (!event.ParseFromString(message)) return;
+  absl::MutexLock lock(&mutex_);
+  if (event.has_checkpoint_step()) crashes_.erase(id);
+  const auto run = running_.find(id);
+  if (run == running_.end() || !event.has_progress()) return;
+  run->second.progress = event.progress();
+  if (event.progress().phase() == "training") {
+    metrics_.SetTraining(id, event.progress().loss(), event.progress().penalty(), event.progress().tokens_per_second(),
+                         static_cast<double>(event.progress().step()));
+  }
+  Notify(id);
+}
+
+void JobManager::OnExit(const std::string& id, jobs::RunExit exit) {
+  absl::MutexLock lock(&mutex_);
+  const auto run = running_.find(id);
+  if (run != running_.end()) run->second.exit = exit;
+}
+
+absl::StatusOr<std::optional<RunOutcome>> JobManager::ReadOutcome(const std::string& id) const {
+  const std::string path = layout_.run(id) + "/result.binpb";
+  if (!PathExists(path)) return std::nullopt;
+  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  RunOutcome outcome;
+  if (!outcome.ParseFromString(bytes)) return absl::InternalError("the run's result is damaged");
+  return outcome;
+}
+
+void JobManager::EndRun(const std::string& id, Running run) {
+  run.handle.reset();
+  absl::MutexLock lock(&mutex_);
+  scheduler_.Release(run.device);
+  metrics_.RemoveTraining(id);
+  const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);
+  if (!record.ok()) {
+    LogError("a job's end could not be recorded", {{"job", id}, {"message", std::string(record.status().message())}});
+    return;
+  }
+  const absl::StatusOr<std::optional<RunOutcome>> outcome = ReadOutcome(id);
+  if (run.wish == Wish::kCancel) {
+    Conclude(*record, JobState::kCancelled, {});
+  } else if (outcome.ok() && *outcome) {
+    Conclude(*record, (*outcome)->has_result() ? JobState::kSucceeded : JobState::kFailed, **outcome);
+  } else if (draining_ || run.exit->code == jobs::kExitResumable) {
+    Requeue(*record, run.wish == Wish::kPause ? JobState::kPaused : JobState::kQueued);
+  } else {
+    HandleCrash(*record, *run.exit);
+  }
+}
+
+void JobManager::HandleCrash(const jobs::JobRecord& record, jobs::RunExit exit) {
+  metrics_.CountWorkerCrash();
+  const int64_t crashes = ++crashes_[record.id];
+  LogError("a worker crashed",
+           {{"job", record.id}, {"exit", absl::StrCat(exit.code)}, {"signal", absl::StrCat(exit.signal)}});
+  if (crashes < options_.max_crashes) {
+    Requeue(record, JobState::kQueued);
+    return;
+  }
+  const char* likely =
+      exit.signal == 9 ? "; the system may have run out of memory: try a smaller batch_size or max_length" : "";
+  Fail(record, StatusWithReason(
+                   absl::StatusCode::kInternal, "WORKER_CRASHED",
+                   absl::StrCat("the training process crashed ", crashes, " times without getting further", likely)));
+}
+
+void JobManager::Requeue(const jobs::JobRecord& record, JobState state) {
+  const absl::Status stored = store_.SetJobState(record.id, state);
+  if (!stored.ok()) LogError("a job's state could not be stored", {{"job", record.id}});
+  if (state == JobState::kQueued && !draining_) scheduler_.Add(record.id, record.priority);
+  Notify(record.id);
+}
+
+void JobManager::Fail(const jobs::JobRecord& record, const absl::Status& status) {
+  RunOutcome outcome;
+  *outcome.mutable_error() = ToError(status);
+  Conclude(record, JobState::kFailed, outcome);
+}
+
+absl::StatusOr<std::optional<jobs::VersionRecord>> JobManager::Publish(const jobs::JobRecord& record,
+                                                                       const engram::v1::JobResult& result) {
+  if (record.version == 0) return std::nullopt;
+  const std::string target = layout_.version(record.model, record.version);
+  if (!PathExists(target)) {
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(absl::StrCat(layout_.models(), "/", record.model, "/versions")));
+    ENGRAM_RETURN_IF_ERROR(checkpoint::PublishDirectory(layout_.run(record.id) + "/output", target));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, checkpoint::ReadManifest(target));
+  jobs::VersionRecord version;
+  version.model = record.model;
+  version.number = record.version;
+  version.parent = record.base_version;
+  version.job = record.id;
+  version.size_bytes = TreeBytes(manifest.files, target);
+  engram::v1::JobResult metrics;
+  *metrics.mutable_metrics() = result.metrics();
+  version.metrics = metrics.SerializeAsString();
+  return version;
+}
+
+void JobManager::Conclude(const jobs::JobRecord& record, JobState state, const RunOutcome& found) {
+  RunOutcome outcome = found;
+  std::optional<jobs::VersionRecord> version;
+  if (state == JobState::kSucceeded) {
+    absl::StatusOr<std::optional<jobs::VersionRecord>> published = Publish(record, outcome.result());
+    if (!published.ok()) {
+      LogError("a version could not be published",
+               {{"job", record.id}, {"message", std::string(published.status().message())}});
+      *outcome.mutable_error() = ToError(published.status());
+      state = JobState::kFailed;
+    } else {
+      version = *std::move(published);
+      if (version) outcome.mutable_result()->set_version(VersionName(version->model, version->number));
+    }
+  }
+  const absl::Status ended = store_.EndJob(record.id, state, outcome.SerializeAsString(), version);
+  if (!ended.ok()) {
+    // The job stays as it is in the store: the next start finds its result again.
+    LogError("a job's end could not be recorded", {{"job", record.id}, {"message", std::string(ended.message())}});
+    return;
+  }
+  crashes_.erase(record.id);
+  Job description;
+  description.ParseFromString(record.description);
+  metrics_.CountJob(KindName(description.kind()), StateName(state),
+                    absl::ToDoubleSeconds(clock_.Now() - record.created));
+  LogInfo("job ended", {{"job", record.id}, {"state", StateName(state)}});
+  if (const absl::Status removed = RemoveTree(layout_.run(record.id)); !removed.ok()) {
+    LogWarning("a run directory could not be removed", {{"job", record.id}});
+  }
+  Notify(record.id);
+}
+
+// ---------------------------------------------------------------- the API's side
+
+absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& description, const RunSpec& spec,
+                                       const jobs::RequestKey& key) {
+  record.description = description.SerializeAsString();
+  record.specification = spec.SerializeAsString();
+  const bool makes_version = !spec.has_evaluate();
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down");
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
+  if (earlier) {
+    ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord known, store_.GetJob(*earlier));
+    return ToJob(known);
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord added,
+                          store_.AddJob(std::move(record), makes_version, key, options_.queue_limit));
+  scheduler_.Add(added.id, added.priority);
+  LogInfo("job accepted", {{"job", added.id}, {"kind", KindName(description.kind())}});
+  return ToJob(added);
+}
+
+Job JobManager::ToJob(const jobs::JobRecord& record) const {
+  Job job;
+  job.ParseFromString(record.description);
+  job.set_name(JobName(record.id));
+  job.set_state(static_cast<engram::v1::JobState>(record.state));
+  job.set_priority(static_cast<int32_t>(record.priority));
+  job.set_attempts(static_cast<int32_t>(record.attempts));
+  job.set_label(record.label);
+  SetTime(record.created, job.mutable_create_time());
+  if (record.started != absl::InfinitePast()) SetTime(record.started, job.mutable_start_time());
+  if (record.ended != absl::InfinitePast()) SetTime(record.ended, job.mutable_end_time());
+  RunOutcome outcome;
+  if (!record.outcome.empty() && outcome.ParseFromString(record.outcome)) {
+    if (record.state == JobState::kSucceeded) *job.mutable_result() = outcome.result();
+    if (record.state == JobState::kFailed) *job.mutable_error() = outcome.error();
+  }
+  const auto run = running_.find(record.id);
+  if (run != running_.end()) *job.mutable_progress() = run->second.progress;
+  if (const auto position = scheduler_.Position(record.id)) job.set_queue_position(static_cast<int32_t>(*position));
+  return job;
+}
+
+absl::StatusOr<Job> JobManager::Get(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  return ToJob(record);
+}
+
+absl::StatusOr<std::vector<Job>> JobManager::List(const std::string& before, int64_t limit, const std::string& model,
+                                                  std::optional<JobState> state) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<jobs::JobRecord> records, store_.ListJobs(before, limit, model, state));
+  std::vector<Job> jobs;
+  for (const jobs::JobRecord& record : records) jobs.push_back(ToJob(record));
+  return jobs;
+}
+
+absl::StatusOr<Job> JobManager::Cancel(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  const auto run = running_.find(id);
+  if (run != running_.end()) {
+    // Nothing of the run is kept, so it is not asked but killed; EndRun does the rest.
+    run->second.wish = Wish::kCancel;
+    if (run->second.handle) run->second.handle->Kill();
+  } else if (!jobs::HasEnded(record.state)) {
+    scheduler_.Remove(id);
+    Conclude(record, JobState::kCancelled, {});
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord now, store_.GetJob(id));
+  return ToJob(now);
+}
+
+absl::StatusOr<Job> JobManager::Pause(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  if (jobs::HasEnded(record.state)) return AlreadyEnded(record);
+  const auto run = running_.find(id);
+  if (run != running_.end()) {
+    if (run->second.wish == Wish::kNone) run->second.wish = Wish::kPause;
+    if (run->second.handle) run->second.handle->Stop();
+  } else if (record.state == JobState::kQueued) {
+    scheduler_.Remove(id);
+    ENGRAM_RETURN_IF_ERROR(store_.SetJobState(id, JobState::kPaused));
+    Notify(id);
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord now, store_.GetJob(id));
+  return ToJob(now);
+}
+
+absl::StatusOr<Job> JobManager::Resume(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  if (jobs::HasEnded(record.state)) return AlreadyEnded(record);
+  if (record.state != JobState::kPaused) {
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "JOB_NOT_PAUSED",
+                            absl::StrCat("the job is ", StateName(record.state), ", not paused"));
+  }
+  ENGRAM_RETURN_IF_ERROR(store_.SetJobState(id, JobState::kQueued));
+  scheduler_.Add(id, record.priority);
+  Notify(id);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord now, store_.GetJob(id));
+  return ToJob(now);
+}
+
+absl::StatusOr<int64_t> JobManager::Watch(const std::string& id, Watcher watcher) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  watcher(ToJob(record));
+  const int64_t number = next_subscription_++;
+  subscriptions_[number] = {id, std::move(watcher)};
+  return number;
+}
+
+void JobManager::Unwatch(int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  subscriptions_.erase(number);
+}
+
+void JobManager::Notify(const std::string& id) {
+  std::optional<Job> job;
+  for (const auto& [number, subscription] : subscriptions_) {
+    if (subscription.job != id) continue;
+    if (!job) {
+      const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);
+      if (!record.ok()) return;
+      job = ToJob(*record);
+    }
+    subscription.watcher(*job);
+  }
+}
+
+std::map<std::string, int64_t> JobManager::CountStates() {
+  std::map<std::string, int64_t> counts = {{"queued", 0}, {"running", 0}, {"paused", 0}};
+  const absl::StatusOr<std::vector<jobs::JobRecord>> unfinished = store_.UnfinishedJobs();
+  if (!unfinished.ok()) return counts;
+  for (const jobs::JobRecord& record : *unfinished) ++counts[StateName(record.state)];
+  return counts;
+}
+
+}  // namespace engram::server

@@ -1,0 +1,64 @@
+#include "server/task_service.h"
+
+#include "core/base/files.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/calls.h"
+#include "server/names.h"
+
+namespace engram::server {
+namespace {
+
+// Bytes of a request without its id, the same for equal requests: maps are written in the order of their keys.
+template <typename Request>
+std::string Digest(Request request) {
+  request.clear_request_id();
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    request.SerializeToCodedStream(&coded);
+  }
+  return Sha256Hex(bytes);
+}
+
+template <typename Request>
+absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* method, const Request& request,
+                   bool validate_only, engram::v1::Job* response) {
+  ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, planner.Plan(request));
+  if (validate_only) {
+    *response = job.description;
+    return absl::OkStatus();
+  }
+  jobs::RequestKey key;
+  if (!request.request_id().empty()) key = {request.request_id(), method, Digest(request)};
+  return Reply(jobs.Submit(std::move(job.record), job.description, job.spec, key), response);
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* TaskService::StartTask(grpc::CallbackServerContext* context,
+                                                 const engram::v1::StartTaskRequest* request,
+                                                 engram::v1::Job* response) {
+  return Answer(context, metrics_, "StartTask",
+                [&] { return Queue(planner_, jobs_, "StartTask", *request, request->validate_only(), response); });
+}
+
+grpc::ServerUnaryReactor* TaskService::ConsolidateTask(grpc::CallbackServerContext* context,
+                                                       const engram::v1::ConsolidateTaskRequest* request,
+                                                       engram::v1::Job* response) {
+  return Answer(context, metrics_, "ConsolidateTask", [&] {
+    return Queue(planner_, jobs_, "ConsolidateTask", *request, request->validate_only(), response);
+  });
+}
+
+grpc::ServerUnaryReactor* TaskService::EvaluateTask(grpc::CallbackServerContext* context,
+                                                    const engram::v1::EvaluateTaskRequest* request,
+                                                    engram::v1::Job* response) {
+  return Answer(context, metrics_, "EvaluateTask",
+                [&] { return Queue(planner_, jobs_, "EvaluateTask", *request, /*validate_only=*/false, response); });
+}
+
+}  // namespace engram::server
