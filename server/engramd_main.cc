@@ -1,1 +1,79 @@
-int main() { return 0; }
+// engramd: the server. `engramd --config engramd.yaml`; docs/configuration.md has the keys. Once it takes calls it
+// prints one line of JSON on standard output with the addresses it listens on; everything else goes to the log on
+// standard error.
+
+#include <pthread.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "nlohmann/json.hpp"
+#include "server/engramd.h"
+
+namespace engram::server {
+namespace {
+
+LogLevel LevelOf(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "warning") return LogLevel::kWarning;
+  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
+}
+
+absl::StatusOr<Config> ReadConfig(const std::string& path, const std::string& data_dir) {
+  std::string text;
+  if (!path.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(text, ReadFile(path, 1 << 20));
+  }
+  if (!data_dir.empty()) text = "data_dir: " + nlohmann::json(data_dir).dump() + "\n" + text;
+  return ParseConfig(text);
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "engramd: %s\n", std::string(status.message()).c_str());
+  return EXIT_FAILURE;
+}
+
+int Main(const std::string& config_path, const std::string& data_dir) {
+  const absl::StatusOr<Config> config = ReadConfig(config_path, data_dir);
+  if (!config.ok()) return Fail(config.status());
+  SetLogLevel(LevelOf(config->log_level));
+  // Blocked here, before any thread starts, and waited for below: no handler, no race.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  const std::string worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "engram-worker").string();
+  absl::StatusOr<std::unique_ptr<Engramd>> server = Engramd::Start(*config, worker);
+  if (!server.ok()) return Fail(server.status());
+  const nlohmann::json ready = {{"grpc_address", (*server)->grpc_address()},
+                                {"admin_address", (*server)->admin_address()}};
+  std::printf("%s\n", ready.dump().c_str());
+  std::fflush(stdout);
+  LogInfo("serving", {{"grpc_address", (*server)->grpc_address()}, {"admin_address", (*server)->admin_address()}});
+  int received = 0;
+  sigwait(&signals, &received);
+  server->reset();
+  LogInfo("stopped");
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace engram::server
+
+int main(int argc, char** argv) {
+  CLI::App app("Engram's server. Prints its addresses as one line of JSON once it takes calls.", "engramd");
+  std::string config, data_dir;
+  app.add_option("--config", config, "YAML file; docs/configuration.md has the keys")->check(CLI::ExistingFile);
+  app.add_option("--data-dir", data_dir, "where all state lies (instead of data_dir in the file)");
+  CLI11_PARSE(app, argc, argv);
+  return engram::server::Main(config, data_dir);
+}

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "core/jobs/store.h"
+#include "engram/v1/dataset.grpc.pb.h"
+#include "server/config.h"
+#include "server/layout.h"
+#include "server/metrics.h"
+#include "server/work_pool.h"
+
+namespace engram::server {
+
+class DatasetService final : public engram::v1::DatasetService::CallbackService {
+ public:
+  DatasetService(jobs::Store& store, Layout layout, const Config& config, WorkPool& pool, Metrics& metrics)
+      : store_(store),
+        layout_(std::move(layout)),
+        max_bytes_(config.max_dataset_mb << 20),
+        pool_(pool),
+        metrics_(metrics) {}
+
+  grpc::ServerReadReactor<engram::v1::UploadDatasetRequest>* UploadDataset(grpc::CallbackServerContext* context,
+                                                                           engram::v1::Dataset* response) override;
+  grpc::ServerUnaryReactor* GetDataset(grpc::CallbackServerContext* context,
+                                       const engram::v1::GetDatasetRequest* request,
+                                       engram::v1::Dataset* response) override;
+  grpc::ServerUnaryReactor* ListDatasets(grpc::CallbackServerContext* context,
+                                         const engram::v1::ListDatasetsRequest* request,
+                                         engram::v1::ListDatasetsResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteDataset(grpc::CallbackServerContext* context,
+                                          const engram::v1::DeleteDatasetRequest* request,
+                                          engram::v1::DeleteDatasetResponse* response) override;
+
+ private:
+  jobs::Store& store_;
+  const Layout layout_;
+  const int64_t max_bytes_;
+  WorkPool& pool_;
+  Metrics& metrics_;
+};
+
+}  // namespace engram::server

@@ -1,0 +1,191 @@
+#include "server/engramd.h"
+
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/base/log.h"
+#include "core/nn/device.h"
+#include "core/serve/engine.h"
+#include "core/serve/model_set.h"
+#include "core/train/train_options.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "server/admin_http.h"
+#include "server/catalog.h"
+#include "server/dataset_service.h"
+#include "server/inference_service.h"
+#include "server/job_manager.h"
+#include "server/job_service.h"
+#include "server/layout.h"
+#include "server/metrics.h"
+#include "server/model_service.h"
+#include "server/task_planner.h"
+#include "server/task_service.h"
+#include "server/work_pool.h"
+
+namespace engram::server {
+namespace {
+
+constexpr int kPoolThreads = 4;
+
+struct InferenceDevice {
+  at::Device device = at::kCPU;
+  nn::Precision precision = nn::Precision::kFloat32;
+};
+
+absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
+  InferenceDevice chosen;
+  ENGRAM_ASSIGN_OR_RETURN(chosen.device, nn::ParseDevice(config.inference_device));
+  const auto choice = config.inference_precision == "fp32"   ? train::PrecisionChoice::kFloat32
+                      : config.inference_precision == "bf16" ? train::PrecisionChoice::kBFloat16
+                                                             : train::PrecisionChoice::kAuto;
+  chosen.precision = train::ResolvePrecision(choice, chosen.device);
+  return chosen;
+}
+
+}  // namespace
+
+// In the order of construction; destroyed from the last to the first.
+struct Engramd::Parts {
+  Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& device,
+        std::string worker)
+      : config(from),
+        layout{from.data_dir},
+        lock(std::move(held)),
+        store(std::move(opened)),
+        catalog(*store, layout),
+        planner(*store, catalog, layout, from.checkpoint_every_steps),
+        launcher(std::move(worker)),
+        jobs(*store, layout, launcher, metrics, Clock::Real(),
+             {from.devices, static_cast<int32_t>(from.worker_threads), from.job_queue_limit}),
+        models(
+            [this, device](const std::string& model, int64_t number) {
+              return serve::LoadServedVersion(model, number, layout.version(model, number), device.device,
+                                              device.precision);
+            },
+            from.max_loaded_versions),
+        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads)),
+        pool(kPoolThreads),
+        job_service(jobs, metrics),
+        task_service(planner, jobs, metrics),
+        model_service(*store, catalog, layout, from, pool, metrics,
+                      [this](const std::string& model, int64_t number) { models.Drop(model, number); }),
+        dataset_service(*store, layout, from, pool, metrics),
+        inference_service({*store, models, engine, pool, metrics, from.max_texts}) {}
+
+  std::string Scrape();
+  std::string StatusPage();
+  absl::Status Listen();
+
+  const Config config;
+  const Layout layout;
+  const FileLock lock;
+  Metrics metrics;
+  const std::unique_ptr<jobs::Store> store;
+  const Catalog catalog;
+  const TaskPlanner planner;
+  jobs::LocalLauncher launcher;
+  JobManager jobs;
+  serve::ModelSet models;
+  serve::Engine engine;
+  WorkPool pool;
+  JobService job_service;
+  TaskService task_service;
+  ModelService model_service;
+  DatasetService dataset_service;
+  InferenceService inference_service;
+  std::atomic<bool> ready{false};
+  int grpc_port = 0;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<AdminServer> admin;
+};
+
+std::string Engramd::Parts::Scrape() {
+  for (const auto& [state, count] : jobs.CountStates()) metrics.SetJobs(state, count);
+  const serve::EngineCounters& counters = engine.counters();
+  metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
+                       counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
+  return metrics.Serialize();
+}
+
+std::string Engramd::Parts::StatusPage() {
+  std::string page = absl::StrCat("Engram: ", ready ? "serving" : "not serving", "\n\njobs\n");
+  for (const auto& [state, count] : jobs.CountStates()) absl::StrAppend(&page, "  ", state, "  ", count, "\n");
+  absl::StrAppend(&page, "\ninference\n  versions in memory  ", models.loaded(), "\n  texts waiting  ",
+                  engine.batcher().queued_items(), "\n\n/metrics  /healthz  /readyz\n");
+  return page;
+}
+
+absl::Status Engramd::Parts::Listen() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_mb << 20));
+  builder.SetMaxSendMessageSize(-1);
+  // Two servers must not share one port by accident.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  for (grpc::Service* service : std::initializer_list<grpc::Service*>{&job_service, &task_service, &model_service,
+                                                                      &dataset_service, &inference_service}) {
+    builder.RegisterService(service);
+  }
+  server = builder.BuildAndStart();
+  if (!server || grpc_port == 0)
+    return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
+  ENGRAM_ASSIGN_OR_RETURN(
+      admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); }, [this] { return ready.load(); },
+                                                       [this] { return StatusPage(); }}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program) {
+  const Layout layout{config.data_dir};
+  ENGRAM_RETURN_IF_ERROR(Annotate(MakeDirectories(config.data_dir), "data_dir"));
+  absl::StatusOr<FileLock> lock = FileLock::Acquire(layout.lock());
+  if (!lock.ok()) {
+    if (lock.status().code() != absl::StatusCode::kFailedPrecondition) return Annotate(lock.status(), "data_dir");
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "DATA_DIR_IN_USE",
+                            "another engramd uses this data_dir; stop it first, or choose another data_dir");
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const InferenceDevice device, ChooseDevice(config));
+  for (const std::string& name : config.devices)
+    ENGRAM_RETURN_IF_ERROR(Annotate(nn::ParseDevice(name).status(), "devices"));
+  ENGRAM_RETURN_IF_ERROR(RemoveTree(layout.staging()));
+  ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout.staging()));
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<jobs::Store> store, jobs::Store::Open(layout.database(), Clock::Real()));
+  const std::string worker = config.worker_program.empty() ? worker_program : config.worker_program;
+  if (!PathExists(worker))
+    return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
+
+  auto parts = std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker);
+  ENGRAM_RETURN_IF_ERROR(parts->jobs.Start());
+  ENGRAM_RETURN_IF_ERROR(parts->Listen());
+  parts->ready = true;
+  return std::unique_ptr<Engramd>(new Engramd(std::move(parts)));
+}
+
+Engramd::Engramd(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Engramd::~Engramd() {
+  constexpr absl::Duration kCallsEnd = absl::Seconds(5);
+  parts_->ready = false;
+  parts_->server->GetHealthCheckService()->SetServingStatus(false);
+  LogInfo("draining");
+  parts_->jobs.ShutDown(absl::Seconds(parts_->config.drain_seconds));
+  parts_->server->Shutdown(absl::ToChronoTime(Clock::Real().Now() + kCallsEnd));
+  parts_->server->Wait();
+  parts_->engine.ShutDown();
+}
+
+std::string Engramd::grpc_address() const {
+  const std::string& asked = parts_->config.grpc_address;
+  return absl::StrCat(asked.substr(0, asked.rfind(':')), ":", parts_->grpc_port);
+}
+
+std::string Engramd::admin_address() const { return parts_->admin->address(); }
+
+}  // namespace engram::server

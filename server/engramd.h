@@ -1,0 +1,31 @@
+#pragma once
+
+// The whole server: state, services, threads. engramd_main.cc wraps it in a process.
+
+#include <memory>
+#include <string>
+
+#include "core/base/status.h"
+#include "server/config.h"
+
+namespace engram::server {
+
+class Engramd {
+ public:
+  // Opens data_dir (FAILED_PRECONDITION if another server holds it), takes up its jobs, listens. `worker_program`: what
+  // config.worker_program stands for if it is empty.
+  static absl::StatusOr<std::unique_ptr<Engramd>> Start(const Config& config, const std::string& worker_program);
+  // Says NOT_SERVING, lets runs write their checkpoints, lets calls end, stops.
+  ~Engramd();
+
+  // HOST:PORT as they were bound.
+  std::string grpc_address() const;
+  std::string admin_address() const;
+
+ private:
+  struct Parts;
+  explicit Engramd(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace engram::server

@@ -1,0 +1,71 @@
+#include "server/inference_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/names.h"
+
+namespace engram::server {
+
+InferenceCall::InferenceCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const char* method)
+    : parts_(parts), deadline_(absl::FromChrono(context->deadline())), record_(parts.metrics, method) {}
+
+void InferenceCall::Begin() {
+  parts_.pool.Schedule([this] { Run(); });
+}
+
+void InferenceCall::Run() {
+  const absl::Time start = Clock::Real().Now();
+  if (const absl::Status prepared = Prepare(); !prepared.ok()) {
+    Close(prepared);
+    return;
+  }
+  timings_.set_tokenize_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  if (items_.empty()) {
+    Close(Compose());
+    return;
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    pending_ = items_.size();
+  }
+  // From here on the last result ends the call.
+  if (const absl::Status submitted = parts_.engine.batcher().Submit(std::move(items_)); !submitted.ok())
+    Close(submitted);
+}
+
+absl::Status InferenceCall::OpenVersion(const std::string& model, const std::string& version) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("model", "models", model));
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t number, parts_.store.ResolveVersion(name, version));
+  ENGRAM_ASSIGN_OR_RETURN(version_, parts_.models.Get(name, number));
+  return absl::OkStatus();
+}
+
+absl::Status InferenceCall::CheckTexts(int64_t count) const {
+  if (count >= 1 && count <= parts_.max_texts) return absl::OkStatus();
+  return InvalidField("texts",
+                      absl::StrCat("are ", count, "; one call takes 1 to ", parts_.max_texts, ": send more calls"));
+}
+
+void InferenceCall::AddSequence(nn::Sequence sequence, std::vector<std::string> heads) {
+  const size_t index = items_.size();
+  items_.push_back(std::make_shared<serve::SequenceItem>(
+      version_, std::move(sequence), std::move(heads), deadline_, cancelled_,
+      [this, index](absl::StatusOr<serve::SequenceResult> result) { OnSequence(index, std::move(result)); }));
+}
+
+void InferenceCall::OnSequence(size_t index, absl::StatusOr<serve::SequenceResult> result) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (result.ok()) {
+      timings_.set_queue_seconds(std::max(timings_.queue_seconds(), result->queue_seconds));
+      timings_.set_compute_seconds(std::max(timings_.compute_seconds(), result->compute_seconds));
+    }
+    TakeResult(index, std::move(result));
+    if (--pending_ > 0) return;
+  }
+  parts_.pool.Schedule([this] { Close(Compose()); });
+}
+
+}  // namespace engram::server

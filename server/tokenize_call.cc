@@ -1,0 +1,67 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/inference_service.h"
+#include "server/names.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::TokenizeRequest;
+using engram::v1::TokenizeResponse;
+
+class TokenizeCall final : public InferenceCall {
+ public:
+  TokenizeCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const TokenizeRequest* request,
+               TokenizeResponse* response)
+      : InferenceCall(parts, context, "Tokenize"), request_(*request), response_(*response) {}
+
+ private:
+  absl::Status Prepare() override;
+  void TakeResult(size_t /*index*/, absl::StatusOr<serve::SequenceResult> /*result*/) override {}
+  absl::Status Compose() override { return absl::OkStatus(); }
+
+  const TokenizeRequest& request_;
+  TokenizeResponse& response_;
+};
+
+absl::Status TokenizeCall::Prepare() {
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts_size()));
+  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  response_.set_model(ModelName(version_->model));
+  response_.set_version(version_->number);
+  tokenize::EncodeOptions options;
+  options.add_special_tokens = !request_.no_special_tokens();
+  absl::Status first_error;
+  int errors = 0;
+  for (const std::string& text : request_.texts()) {
+    engram::v1::TokenizeResult* result = response_.add_results();
+    const absl::StatusOr<tokenize::Encoding> encoding = version_->tokenizer->Encode(text, options);
+    if (!encoding.ok()) {
+      *result->mutable_error() = ToError(encoding.status());
+      first_error.Update(encoding.status());
+      ++errors;
+      continue;
+    }
+    for (size_t i = 0; i < encoding->ids.size(); ++i) {
+      engram::v1::Token* token = result->add_tokens();
+      token->set_id(encoding->ids[i]);
+      token->set_token(std::string(version_->tokenizer->IdToToken(encoding->ids[i])));
+      token->set_start(encoding->code_points[i].begin);
+      token->set_end(encoding->code_points[i].end);
+      token->set_start_byte(encoding->bytes[i].begin);
+      token->set_end_byte(encoding->bytes[i].end);
+      token->set_special(encoding->special[i] != 0);
+    }
+  }
+  return errors == request_.texts_size() ? first_error : absl::OkStatus();
+}
+
+}  // namespace
+
+InferenceCall* NewTokenizeCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
+                               const TokenizeRequest* request, TokenizeResponse* response) {
+  return new TokenizeCall(parts, context, request, response);
+}
+
+}  // namespace engram::server
