@@ -1,0 +1,198 @@
+#include "client/follow.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "client/output.h"
+
+namespace engram::client {
+namespace {
+
+using engram::v1::Job;
+
+constexpr auto kRestartPatience = std::chrono::seconds(60);
+constexpr auto kRetryEvery = std::chrono::milliseconds(500);
+
+std::atomic<bool> detached{false};
+
+void OnInterrupt(int /*signal*/) { detached.store(true); }
+
+bool Ended(const Job& job) { return job.state() >= engram::v1::JOB_STATE_SUCCEEDED; }
+
+std::string StatusLine(const Job& job, int bar_width) {
+  if (job.state() == engram::v1::JOB_STATE_QUEUED) {
+    return "queued, " + std::to_string(job.queue_position()) + (job.queue_position() == 1 ? " job" : " jobs") +
+           " before it";
+  }
+  if (job.state() == engram::v1::JOB_STATE_RUNNING && !job.progress().phase().empty())
+    return ProgressLine(job.progress(), bar_width);
+  return StateName(job.state());
+}
+
+// Shows progress on standard error, so that standard output holds results alone.
+class ProgressDisplay {
+ public:
+  ProgressDisplay() : terminal_(isatty(STDERR_FILENO) == 1) {}
+  ~ProgressDisplay() { Clear(); }
+
+  void Show(const Job& job) {
+    if (terminal_) {
+      std::fprintf(stderr, "\r\033[K%s", StatusLine(job, 24).c_str());
+      std::fflush(stderr);
+      drawn_ = true;
+      return;
+    }
+    const auto& progress = job.progress();
+    const int64_t tenth = progress.total_steps() > 0 ? progress.step() * 10 / progress.total_steps() : 0;
+    const std::string key = StateName(job.state()) + "/" + progress.phase() + "/" + std::to_string(tenth);
+    if (key == shown_ || Ended(job)) return;
+    shown_ = key;
+    std::fprintf(stderr, "%s\n", StatusLine(job, 0).c_str());
+  }
+  void Clear() {
+    if (drawn_) std::fprintf(stderr, "\r\033[K");
+    drawn_ = false;
+  }
+
+ private:
+  const bool terminal_;
+  bool drawn_ = false;
+  std::string shown_;
+};
+
+void PrintMetrics(const engram::v1::JobResult& result) {
+  if (result.metrics_size() == 0) return;
+  std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "texts"}};
+  for (const auto& metric : result.metrics()) {
+    char value[32];
+    std::snprintf(value, sizeof value, "%.4f", metric.value());
+    rows.push_back({LastPart(metric.task()), metric.metric(), value, std::to_string(metric.count())});
+  }
+  std::printf("%s", Table(rows).c_str());
+}
+
+int Conclude(const Session& session, const Job& job) {
+  if (session.json) {
+    Session::PrintJson(job);
+  } else if (job.state() == engram::v1::JOB_STATE_SUCCEEDED) {
+    const auto& result = job.result();
+    std::printf("%s succeeded in %s%s%s\n", job.name().c_str(), FormatSeconds(result.seconds()).c_str(),
+                result.version().empty() ? "" : (": " + result.version()).c_str(),
+                job.label().empty() ? "" : (" (label " + job.label() + ")").c_str());
+    PrintMetrics(result);
+    for (const std::string& warning : result.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  }
+  if (job.state() == engram::v1::JOB_STATE_SUCCEEDED) return kOk;
+  if (job.state() == engram::v1::JOB_STATE_FAILED) {
+    std::fprintf(stderr, "error: %s failed: %s [%s]\n", job.name().c_str(), job.error().message().c_str(),
+                 job.error().reason().c_str());
+  } else {
+    std::fprintf(stderr, "error: %s was cancelled\n", job.name().c_str());
+  }
+  return kFailed;
+}
+
+// Reads one stream until it ends; true if the job has ended.
+bool ReadStream(Session& session, const std::string& name, ProgressDisplay& display, Job& job, grpc::Status& status) {
+  grpc::ClientContext context;
+  std::atomic<bool> done{false};
+  // A signal handler may not call gRPC; this thread may.
+  std::thread canceller([&] {
+    while (!done && !detached) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (detached) context.TryCancel();
+  });
+  engram::v1::WatchJobRequest request;
+  request.set_name(name);
+  auto stub = session.Stub<engram::v1::JobService>();
+  auto reader = stub->WatchJob(&context, request);
+  while (reader->Read(&job)) display.Show(job);
+  status = reader->Finish();
+  done = true;
+  canceller.join();
+  return status.ok() && Ended(job);
+}
+
+}  // namespace
+
+int FollowJob(Session& session, const std::string& name) {
+  std::signal(SIGINT, OnInterrupt);
+  ProgressDisplay display;
+  Job job;
+  auto last_seen = std::chrono::steady_clock::now();
+  while (true) {
+    grpc::Status status;
+    const bool ended = ReadStream(session, name, display, job, status);
+    if (ended) {
+      display.Clear();
+      return Conclude(session, job);
+    }
+    if (detached) {
+      display.Clear();
+      const std::string id = LastPart(name);
+      std::fprintf(stderr,
+                   "The job goes on. `engram jobs watch %s` follows it again, `engram jobs cancel %s` ends it.\n",
+                   id.c_str(), id.c_str());
+      return kFailed;
+    }
+    const bool restarting =
+        status.error_code() == grpc::StatusCode::UNAVAILABLE || status.error_code() == grpc::StatusCode::CANCELLED;
+    if (!restarting || job.name().empty() || std::chrono::steady_clock::now() - last_seen > kRestartPatience) {
+      display.Clear();
+      return session.Fail(status);
+    }
+    if (status.ok()) last_seen = std::chrono::steady_clock::now();
+    std::fprintf(stderr, "\nthe server does not answer; trying again\n");
+    std::this_thread::sleep_for(kRetryEvery);
+  }
+}
+
+int PrintQueued(Session& session, const Job& job, bool wait) {
+  if (wait && !job.name().empty()) return FollowJob(session, job.name());
+  return session.Print(job, [&] {
+    if (job.name().empty()) {
+      std::printf("valid; nothing was queued\n");
+      DescribeJob(job);
+      return;
+    }
+    const std::string id = LastPart(job.name());
+    std::printf("%s queued; `engram jobs watch %s` follows it\n", job.name().c_str(), id.c_str());
+  });
+}
+
+void DescribeJob(const Job& job) {
+  std::vector<std::vector<std::string>> rows = {{"field", "value"}};
+  const auto add = [&](const std::string& field, const std::string& value) {
+    if (!value.empty()) rows.push_back({field, value});
+  };
+  add("name", job.name());
+  add("kind", KindName(job.kind()));
+  if (!job.name().empty()) add("state", StatusLine(job, 0));
+  add("model", job.model());
+  add("task", job.task());
+  add("from", job.base_version());
+  add("label", job.label());
+  add("accepted", FormatTime(job.create_time()));
+  add("started", FormatTime(job.start_time()));
+  add("ended", FormatTime(job.end_time()));
+  add("runs", std::to_string(job.attempts()));
+  add("made", job.result().version());
+  if (job.result().fisher_samples() > 0) {
+    add("fisher trace", std::to_string(job.result().fisher_trace()) + " over " +
+                            std::to_string(job.result().fisher_samples()) + " texts");
+  }
+  if (job.has_error()) add("error", job.error().message() + " [" + job.error().reason() + "]");
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : job.options()) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  for (const std::string& key : keys) add("  " + key, job.options().at(key));
+  std::printf("%s", Table(rows).c_str());
+  PrintMetrics(job.result());
+  for (const std::string& warning : job.result().warnings()) std::printf("warning: %s\n", warning.c_str());
+}
+
+}  // namespace engram::client

@@ -1,0 +1,261 @@
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "client/commands.h"
+#include "client/output.h"
+
+namespace engram::client {
+namespace {
+
+using engram::v1::InferenceService;
+
+struct TextArguments {
+  std::string model, text, file, task;
+  int top_k = 0;
+  bool truncate = false;
+  std::string mode = "token_mean", out, chunks_out;
+  int64_t chunk_tokens = 0, overlap = 0;
+  bool normalize = false;
+};
+
+std::string ReadAll(const std::string& file) {
+  std::ostringstream text;
+  if (file == "-") {
+    text << std::cin.rdbuf();
+  } else {
+    text << std::ifstream(file, std::ios::binary).rdbuf();
+  }
+  return text.str();
+}
+
+// The text itself, or one a line of the file ("-": standard input). nullopt if neither or both were given.
+std::optional<std::vector<std::string>> Texts(const TextArguments& arguments) {
+  const bool stdin_text = arguments.text == "-";
+  if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty()) return std::nullopt;
+  if (!stdin_text && arguments.file.empty()) return std::vector<std::string>{arguments.text};
+  std::istringstream lines(ReadAll(stdin_text ? "-" : arguments.file));
+  std::vector<std::string> texts;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) texts.push_back(line);
+  }
+  return texts;
+}
+
+constexpr const char* kNeedText = "give a TEXT, or --file FILE with one text a line (\"-\" for standard input)";
+
+std::string Shorten(const std::string& text) {
+  constexpr size_t kShown = 60;
+  if (text.size() <= kShown) return text;
+  size_t end = kShown;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside of a character
+  return text.substr(0, end) + "...";
+}
+
+std::string Percent(double share) {
+  char buffer[16];
+  std::snprintf(buffer, sizeof buffer, "%.1f%%", 100 * share);
+  return buffer;
+}
+
+// Sends texts in calls of at most 256 and merges the answers' results.
+template <typename Request, typename Response, typename Method>
+grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts, Request request, Response& all,
+                         Method method) {
+  constexpr size_t kTextsACall = 256;
+  const auto stub = session.Stub<InferenceService>();
+  for (size_t begin = 0; begin < texts.size(); begin += kTextsACall) {
+    request.clear_texts();
+    for (size_t i = begin; i < std::min(texts.size(), begin + kTextsACall); ++i) request.add_texts(texts[i]);
+    Response part;
+    const auto context = session.NewContext();
+    if (const grpc::Status status = (*stub.*method)(context.get(), request, &part); !status.ok()) return status;
+    auto results = std::move(*all.mutable_results());
+    results.MergeFrom(part.results());
+    all = std::move(part);
+    *all.mutable_results() = std::move(results);
+  }
+  return grpc::Status::OK;
+}
+
+// 1 if any text had no result.
+template <typename Response>
+int AnyError(const Response& response) {
+  for (const auto& result : response.results()) {
+    if (result.has_error()) return kFailed;
+  }
+  return kOk;
+}
+
+int Classify(Session& session, const TextArguments& arguments) {
+  const auto texts = Texts(arguments);
+  if (!texts) return Session::Usage(kNeedText);
+  if (texts->empty()) return Session::Usage("there is no text in the file");
+  engram::v1::ClassifyRequest request;
+  const ModelReference reference = SplitReference(arguments.model);
+  request.set_model(reference.model);
+  request.set_version(reference.version);
+  request.set_task(arguments.task);
+  request.set_top_k(arguments.top_k);
+  request.set_truncate(arguments.truncate);
+  engram::v1::ClassifyResponse response;
+  const grpc::Status status =
+      CallInParts(session, *texts, request, response,
+                  static_cast<grpc::Status (InferenceService::Stub::*)(
+                      grpc::ClientContext*, const engram::v1::ClassifyRequest&, engram::v1::ClassifyResponse*)>(
+                      &InferenceService::Stub::Classify));
+  if (!status.ok()) return session.Fail(status);
+  session.Print(response, [&] {
+    for (int i = 0; i < response.results_size(); ++i) {
+      const auto& result = response.results(i);
+      std::printf("%s%s\n", Shorten((*texts)[static_cast<size_t>(i)]).c_str(),
+                  result.truncated() ? "  (cut to the model's length)" : "");
+      if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+      for (const auto& task : result.tasks()) {
+        std::printf("  %-12s", LastPart(task.task()).c_str());
+        const char* separator = " ";
+        for (const auto& score : task.scores()) {
+          std::printf("%s%s %s", separator, score.label().c_str(), Percent(score.probability()).c_str());
+          separator = ", ";
+        }
+        std::printf("\n");
+      }
+    }
+  });
+  return AnyError(response);
+}
+
+int TagEntities(Session& session, const TextArguments& arguments) {
+  const auto texts = Texts(arguments);
+  if (!texts) return Session::Usage(kNeedText);
+  if (texts->empty()) return Session::Usage("there is no text in the file");
+  engram::v1::TagEntitiesRequest request;
+  const ModelReference reference = SplitReference(arguments.model);
+  request.set_model(reference.model);
+  request.set_version(reference.version);
+  request.set_task(arguments.task);
+  engram::v1::TagEntitiesResponse response;
+  const grpc::Status status =
+      CallInParts(session, *texts, request, response,
+                  static_cast<grpc::Status (InferenceService::Stub::*)(
+                      grpc::ClientContext*, const engram::v1::TagEntitiesRequest&, engram::v1::TagEntitiesResponse*)>(
+                      &InferenceService::Stub::TagEntities));
+  if (!status.ok()) return session.Fail(status);
+  session.Print(response, [&] {
+    for (int i = 0; i < response.results_size(); ++i) {
+      const auto& result = response.results(i);
+      std::printf("%s%s\n", Shorten((*texts)[static_cast<size_t>(i)]).c_str(),
+                  result.truncated() ? "  (a word was longer than the model's window)" : "");
+      if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+      for (const auto& entity : result.entities()) {
+        std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
+                    static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
+                    Percent(entity.score()).c_str());
+      }
+    }
+  });
+  return AnyError(response);
+}
+
+int Encode(Session& session, const TextArguments& arguments) {
+  engram::v1::LongContextEncodeRequest request;
+  const ModelReference reference = SplitReference(arguments.model);
+  request.set_model(reference.model);
+  request.set_version(reference.version);
+  if (arguments.text.empty() == arguments.file.empty())
+    return Session::Usage("give a TEXT, or --file FILE whose whole content is the text");
+  request.set_text(arguments.file.empty() ? arguments.text : ReadAll(arguments.file));
+  request.set_mode(arguments.mode == "max" ? engram::v1::LONG_CONTEXT_MODE_MAX
+                                           : engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);
+  request.set_chunk_tokens(arguments.chunk_tokens);
+  request.set_overlap(arguments.overlap);
+  request.set_normalize(arguments.normalize);
+  request.set_chunk_vectors(!arguments.chunks_out.empty());
+  engram::v1::LongContextEncodeResponse response;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<InferenceService>()->LongContextEncode(context.get(), request, &response);
+  if (!status.ok()) return session.Fail(status);
+  const auto write = [](const std::string& path, const engram::v1::Tensor& tensor) {
+    return path.empty() || WriteWhole(path, NpyBytes({tensor.shape().begin(), tensor.shape().end()}, tensor.data()));
+  };
+  if (!write(arguments.out, response.vector()) || !write(arguments.chunks_out, response.chunk_vectors()))
+    return kFailed;
+  return session.Print(response, [&] {
+    std::printf("%lld tokens in %d chunks -> a vector of %lld numbers in %.2f s%s%s\n",
+                static_cast<long long>(response.tokens()), response.chunks_size(),
+                static_cast<long long>(response.vector().shape(0)), response.timings().compute_seconds(),
+                arguments.out.empty() ? "" : ", written to ", arguments.out.c_str());
+  });
+}
+
+int Tokenize(Session& session, const TextArguments& arguments) {
+  const auto texts = Texts(arguments);
+  if (!texts) return Session::Usage(kNeedText);
+  engram::v1::TokenizeRequest request;
+  const ModelReference reference = SplitReference(arguments.model);
+  request.set_model(reference.model);
+  request.set_version(reference.version);
+  for (const std::string& text : *texts) request.add_texts(text);
+  engram::v1::TokenizeResponse response;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<InferenceService>()->Tokenize(context.get(), request, &response);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(response, [&] {
+    for (const auto& result : response.results()) {
+      std::vector<std::vector<std::string>> rows = {{"id", "token", "code points"}};
+      for (const auto& token : result.tokens()) {
+        rows.push_back(
+            {std::to_string(token.id()), token.token(),
+             token.special() ? "-" : "[" + std::to_string(token.start()) + ", " + std::to_string(token.end()) + ")"});
+      }
+      std::printf("%s", Table(rows).c_str());
+    }
+  });
+}
+
+}  // namespace
+
+void AddInferenceVerbs(CLI::App& app, Session& session) {
+  const auto arguments = std::make_shared<TextArguments>();
+  TextArguments& a = *arguments;
+  const auto add = [&](const char* name, const char* help, int (*run)(Session&, const TextArguments&)) {
+    CLI::App* verb = app.add_subcommand(name, help);
+    verb->add_option("MODEL", a.model,
+                     "MODEL, MODEL@VERSION or MODEL@LABEL; default: label stable, else the newest version")
+        ->required();
+    verb->add_option("TEXT", a.text, "the text");
+    verb->add_option("--file", a.file, "file to read instead")->check(CLI::ExistingFile);
+    verb->callback([=, &session] { session.run = [=, &session] { return run(session, *arguments); }; });
+    return verb;
+  };
+  CLI::App* classify =
+      add("classify",
+          "Labels and probabilities of texts\nExample: engram classify news \"Where is my card?\" --top-k 3", Classify);
+  classify->add_option("--task", a.task, "one task; default: all");
+  classify->add_option("--top-k", a.top_k, "only the most probable labels; default: all")
+      ->check(CLI::NonNegativeNumber);
+  classify->add_flag("--truncate", a.truncate, "cut texts that are too long instead of refusing them");
+  CLI::App* tag = add(
+      "tag-entities",
+      "Named entities in texts of any length\nExample: engram tag-entities news \"Ada lived in London.\"", TagEntities);
+  tag->add_option("--task", a.task, "the tagger; default: the version's only one");
+  CLI::App* encode =
+      add("encode", "The vector of a text of any length\nExample: engram encode news --file book.txt --out book.npy",
+          Encode);
+  encode->add_option("--mode", a.mode, "how chunks become one vector")
+      ->check(CLI::IsMember({"token_mean", "max"}))
+      ->capture_default_str();
+  encode->add_option("--chunk-tokens", a.chunk_tokens, "tokens a chunk; default: the model's longest");
+  encode->add_option("--overlap", a.overlap, "tokens that neighbouring chunks share")->capture_default_str();
+  encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
+  encode->add_option("--out", a.out, "write the vector as .npy");
+  encode->add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
+  add("tokenize", "Token ids and offsets", Tokenize);
+}
+
+}  // namespace engram::client

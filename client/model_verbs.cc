@@ -1,0 +1,289 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+
+#include "client/commands.h"
+#include "client/output.h"
+
+namespace engram::client {
+namespace {
+
+namespace fs = std::filesystem;
+using engram::v1::Model;
+using engram::v1::ModelService;
+using engram::v1::Version;
+
+constexpr size_t kChunkBytes = 1 << 20;
+
+// What a version is made of. Everything else in a model's directory (README, other formats) stays at home.
+bool IsModelFile(const std::string& path) {
+  static const char* const kFiles[] = {"config.json",
+                                       "model.safetensors",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "vocab.txt",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "modules.json",
+                                       "sentence_bert_config.json",
+                                       "config_sentence_transformers.json",
+                                       "1_Pooling/config.json"};
+  return std::find(std::begin(kFiles), std::end(kFiles), path) != std::end(kFiles);
+}
+
+void PrintModels(const std::vector<Model>& models) {
+  std::vector<std::vector<std::string>> rows = {{"name", "versions", "newest", "labels"}};
+  for (const Model& model : models) {
+    std::string labels;
+    const std::map<std::string, int64_t> sorted(model.labels().begin(), model.labels().end());
+    for (const auto& [label, version] : sorted)
+      labels += (labels.empty() ? "" : ", ") + label + "=" + std::to_string(version);
+    rows.push_back({LastPart(model.name()), std::to_string(model.versions()), std::to_string(model.latest_version()),
+                    labels.empty() ? "-" : labels});
+  }
+  std::printf("%s", Table(rows).c_str());
+}
+
+void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) {
+  std::vector<std::vector<std::string>> rows = {
+      {"version", "from", "strategy", "tasks (* consolidated)", "labels", "size", "published"}};
+  for (const Version& version : versions) {
+    std::string tasks, labels;
+    for (const auto& task : version.tasks())
+      tasks += (tasks.empty() ? "" : ", ") + LastPart(task.name()) + (task.consolidated() ? "*" : "");
+    for (const std::string& label : version.labels()) labels += (labels.empty() ? "" : ", ") + label;
+    rows.push_back({LastPart(version.name()), version.parent().empty() ? "-" : LastPart(version.parent()),
+                    version.job().empty() ? "imported" : version.strategy(), tasks.empty() ? "-" : tasks,
+                    labels.empty() ? "-" : labels, FormatBytes(version.size_bytes()),
+                    FormatTime(version.create_time())});
+  }
+  std::printf("%s", Table(rows).c_str());
+}
+
+bool SendFile(grpc::ClientWriter<engram::v1::ImportModelRequest>& writer, const fs::path& directory,
+              const std::string& path) {
+  std::ifstream file(directory / path, std::ios::binary);
+  std::string buffer(kChunkBytes, '\0');
+  bool first = true;
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0 || first) {
+    first = false;
+    engram::v1::ImportModelRequest request;
+    request.mutable_chunk()->set_path(path);
+    request.mutable_chunk()->set_data(buffer.substr(0, static_cast<size_t>(file.gcount())));
+    if (!writer.Write(request)) return false;
+  }
+  return true;
+}
+
+int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
+           const std::string& task, const std::string& request_id) {
+  std::vector<std::string> files, skipped;
+  std::error_code error;
+  for (const auto& entry :
+       fs::recursive_directory_iterator(directory, fs::directory_options::follow_directory_symlink, error)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string plain = entry.path().lexically_relative(directory).generic_string();
+    (IsModelFile(plain) ? files : skipped).push_back(plain);
+  }
+  if (error) return Session::Usage(directory + " cannot be read: " + error.message());
+  if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
+    return Session::Usage(directory + " has no config.json; give the directory of a model in Hugging Face layout");
+  }
+  const auto context = session.NewContext();
+  Version version;
+  auto stub = session.Stub<ModelService>();
+  auto writer = stub->ImportModel(context.get(), &version);
+  engram::v1::ImportModelRequest header;
+  header.mutable_header()->set_model(name);
+  header.mutable_header()->set_label(label);
+  header.mutable_header()->set_task(task);
+  header.mutable_header()->set_request_id(request_id);
+  bool sent = writer->Write(header);
+  for (const std::string& file : files) sent = sent && SendFile(*writer, directory, file);
+  if (sent) writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(version, [&] {
+    std::printf("imported %s (%zu files, %s)", version.name().c_str(), files.size(),
+                FormatBytes(version.size_bytes()).c_str());
+    if (!skipped.empty()) std::printf("; %zu other files of the directory are not needed", skipped.size());
+    std::printf("\n");
+  });
+}
+
+int List(Session& session) {
+  engram::v1::ListModelsResponse all;
+  engram::v1::ListModelsRequest request;
+  request.set_page_size(1000);
+  auto stub = session.Stub<ModelService>();
+  do {
+    engram::v1::ListModelsResponse page;
+    const auto context = session.NewContext();
+    if (const grpc::Status status = stub->ListModels(context.get(), request, &page); !status.ok())
+      return session.Fail(status);
+    request.set_page_token(page.next_page_token());
+    all.mutable_models()->MergeFrom(page.models());
+  } while (!request.page_token().empty());
+  return session.Print(all, [&] { PrintModels({all.models().begin(), all.models().end()}); });
+}
+
+int Show(Session& session, const std::string& name) {
+  engram::v1::ListVersionsResponse all;
+  engram::v1::ListVersionsRequest request;
+  request.set_model(name);
+  request.set_page_size(1000);
+  auto stub = session.Stub<ModelService>();
+  do {
+    engram::v1::ListVersionsResponse page;
+    const auto context = session.NewContext();
+    if (const grpc::Status status = stub->ListVersions(context.get(), request, &page); !status.ok())
+      return session.Fail(status);
+    request.set_page_token(page.next_page_token());
+    all.mutable_versions()->MergeFrom(page.versions());
+  } while (!request.page_token().empty());
+  return session.Print(all, [&] { PrintVersions(all.versions()); });
+}
+
+int Promote(Session& session, const std::string& name, const std::string& version, const std::string& label) {
+  engram::v1::SetLabelRequest request;
+  request.set_model(name);
+  request.set_label(label);
+  request.set_version(version);
+  Model model;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->SetLabel(context.get(), request, &model);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(model, [&] { PrintModels({model}); });
+}
+
+int Rollback(Session& session, const std::string& name, const std::string& label) {
+  engram::v1::RollbackLabelRequest request;
+  request.set_model(name);
+  request.set_label(label);
+  Model model;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->RollbackLabel(context.get(), request, &model);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(model, [&] { PrintModels({model}); });
+}
+
+int Delete(Session& session, const ModelReference& reference) {
+  if (reference.version.empty()) return Session::Usage("say which version: NAME@NUMBER");
+  engram::v1::DeleteVersionRequest request;
+  request.set_name("models/" + LastPart(reference.model) + "/versions/" + reference.version);
+  engram::v1::DeleteVersionResponse response;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->DeleteVersion(context.get(), request, &response);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(response, [&] { std::printf("deleted %s\n", request.name().c_str()); });
+}
+
+// Receives into a sibling directory that takes the name once everything is there.
+int Export(Session& session, const ModelReference& reference, const std::string& directory) {
+  if (fs::exists(directory)) return Session::Usage(directory + " exists already; choose another directory");
+  const fs::path partial = directory + ".partial";
+  std::error_code error;
+  fs::remove_all(partial, error);
+  engram::v1::ExportVersionRequest request;
+  request.set_model(reference.model);
+  request.set_version(reference.version);
+  const auto context = session.NewContext();
+  auto stub = session.Stub<ModelService>();
+  auto reader = stub->ExportVersion(context.get(), request);
+  engram::v1::ExportVersionResponse response;
+  int64_t bytes = 0;
+  bool written = true;
+  while (written && reader->Read(&response)) {
+    const fs::path relative = fs::path(response.chunk().path()).lexically_normal();
+    // The server's word is not taken for where files go.
+    written = relative.is_relative() && *relative.begin() != "..";
+    if (!written) break;
+    fs::create_directories((partial / relative).parent_path(), error);
+    std::ofstream file(partial / relative, std::ios::binary | std::ios::app);
+    file.write(response.chunk().data().data(), static_cast<std::streamsize>(response.chunk().data().size()));
+    file.close();
+    written = file.good();
+    bytes += static_cast<int64_t>(response.chunk().data().size());
+  }
+  if (!written) context->TryCancel();
+  const grpc::Status status = reader->Finish();
+  if (written && status.ok()) fs::rename(partial, directory, error);
+  if (!written || error) {
+    fs::remove_all(partial, error);
+    std::fprintf(stderr, "error: %s cannot be written\n", directory.c_str());
+    return kFailed;
+  }
+  if (!status.ok()) {
+    fs::remove_all(partial, error);
+    return session.Fail(status);
+  }
+  if (!session.json) std::printf("exported %s to %s\n", FormatBytes(bytes).c_str(), directory.c_str());
+  return kOk;
+}
+
+}  // namespace
+
+void AddModelVerbs(CLI::App& app, Session& session) {
+  CLI::App* group = app.add_subcommand("models", "Import, list, show, promote, roll back, export and delete models");
+  group->require_subcommand(1);
+  const auto name = std::make_shared<std::string>(), directory = std::make_shared<std::string>(),
+             label = std::make_shared<std::string>(), version = std::make_shared<std::string>(),
+             task = std::make_shared<std::string>(), request_id = std::make_shared<std::string>();
+  const auto stable = std::make_shared<std::string>("stable");
+
+  CLI::App* import = group->add_subcommand("import",
+                                           "Make a version out of a directory in Hugging Face layout\nExample: engram "
+                                           "models import news ./all-MiniLM-L6-v2");
+  import->add_option("NAME", *name, "name of the model")->required();
+  import->add_option("DIR", *directory, "directory with config.json, model.safetensors and tokenizer files")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  import->add_option("--label", *label, "label to set to the version");
+  import->add_option("--task", *task,
+                     "name for the classification head in the files, if there is one; default: imported");
+  import->add_option("--request-id", *request_id, "the same id again gives the same version");
+  import->callback([=, &session] { session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id);
+};
+}  // namespace engram::client
+);
+
+group->add_subcommand("list", "List models")->callback([&session] {
+  session.run = [&session] { return List(session); };
+});
+
+CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
+show->add_option("NAME", *name, "name of the model")->required();
+show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
+
+CLI::App* promote =
+    group->add_subcommand("promote", "Point a label to a version\nExample: engram models promote news 3");
+promote->add_option("NAME", *name, "name of the model")->required();
+promote->add_option("VERSION", *version, "version's number, or another label")->required();
+promote->add_option("--label", *stable, "the label")->capture_default_str();
+promote->callback([=, &session] {
+  session.run = [=, &session] { return Promote(session, *name, *version, *stable); };
+});
+
+CLI::App* rollback = group->add_subcommand("rollback", "Point a label back to where it pointed before");
+rollback->add_option("NAME", *name, "name of the model")->required();
+rollback->add_option("--label", *stable, "the label")->capture_default_str();
+rollback->callback([=, &session] { session.run = [=, &session] { return Rollback(session, *name, *stable); }; });
+
+CLI::App* exports = group->add_subcommand(
+    "export",
+    "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
+exports->add_option("NAME", *name, "NAME, NAME@VERSION or NAME@LABEL")->required();
+exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
+exports->callback([=, &session] {
+  session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); };
+});
+
+CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
+remove->add_option("NAME", *name, "NAME@NUMBER")->required();
+remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
+}
+
+}  // namespace engram::client

@@ -1,0 +1,139 @@
+#include "client/output.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+
+namespace engram::client {
+namespace {
+
+// How many columns of a terminal a UTF-8 text takes, one for each code point.
+size_t Columns(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+bool IsNumber(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789.,-+% eE") == std::string::npos;
+}
+
+template <typename... Values>
+std::string Print(const char* format, Values... values) {
+  std::array<char, 256> buffer{};
+  const int size = std::snprintf(buffer.data(), buffer.size(), format, values...);
+  return std::string(buffer.data(), std::min(static_cast<size_t>(std::max(size, 0)), buffer.size() - 1));
+}
+
+}  // namespace
+
+std::string Table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  std::vector<bool> numeric;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    widths.resize(std::max(widths.size(), rows[r].size()));
+    numeric.resize(widths.size(), true);
+    for (size_t c = 0; c < rows[r].size(); ++c) {
+      widths[c] = std::max(widths[c], Columns(rows[r][c]));
+      if (r > 0 && rows[r][c] != "-") numeric[c] = numeric[c] && IsNumber(rows[r][c]);
+    }
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string fill(widths[c] - Columns(row[c]), ' ');
+      line += (c > 0 ? "  " : "") + (numeric[c] ? fill + row[c] : row[c] + fill);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string FormatSeconds(double seconds) {
+  const auto whole = static_cast<long long>(std::llround(std::max(0.0, seconds)));
+  if (whole >= 3600) return Print("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+  return Print("%lld:%02lld", whole / 60, whole % 60);
+}
+
+std::string FormatBytes(int64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  return unit == 0 ? Print("%lld B", static_cast<long long>(bytes)) : Print("%.1f %s", value, kUnits[unit]);
+}
+
+std::string FormatTime(const google::protobuf::Timestamp& time) {
+  if (time.seconds() == 0) return "-";
+  const auto seconds = static_cast<std::time_t>(time.seconds());
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 32> buffer{};
+  std::strftime(buffer.data(), buffer.size(), "%Y-%m-%d %H:%M:%S", &parts);
+  return buffer.data();
+}
+
+std::string StateName(engram::v1::JobState state) {
+  std::string name = engram::v1::JobState_Name(state).substr(std::strlen("JOB_STATE_"));
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
+std::string KindName(engram::v1::JobKind kind) {
+  std::string name = engram::v1::JobKind_Name(kind).substr(std::strlen("JOB_KIND_"));
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
+std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width) {
+  std::string line = progress.phase();
+  if (progress.epochs() > 0)
+    line +=
+        Print("  epoch %lld/%lld", static_cast<long long>(progress.epoch()), static_cast<long long>(progress.epochs()));
+  if (progress.total_steps() > 0) {
+    const double share =
+        std::clamp(static_cast<double>(progress.step()) / static_cast<double>(progress.total_steps()), 0.0, 1.0);
+    if (bar_width > 0) {
+      const auto filled = static_cast<size_t>(std::lround(share * bar_width));
+      line += "  [" + std::string(filled, '#') + std::string(static_cast<size_t>(bar_width) - filled, '.') + "]";
+    }
+    line += Print("  %3.0f%%  %lld/%lld", share * 100, static_cast<long long>(progress.step()),
+                  static_cast<long long>(progress.total_steps()));
+  }
+  if (progress.tokens_per_second() > 0) line += Print("  %.0f tok/s", progress.tokens_per_second());
+  if (progress.epochs() > 0) line += Print("  loss %.3f", progress.loss());
+  if (progress.penalty() > 0) line += Print("  penalty %.3g", progress.penalty());
+  if (progress.eta_seconds() > 0) line += "  " + FormatSeconds(progress.eta_seconds()) + " left";
+  return line;
+}
+
+std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data) {
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
+  for (const int64_t size : shape) header += std::to_string(size) + ",";
+  header += "), }";
+  // The header with its 10 bytes of magic is a multiple of 64 long and ends with a line end.
+  header += std::string((64 - (10 + header.size() + 1) % 64) % 64, ' ') + "\n";
+  std::string bytes("\x93NUMPY\x01\x00", 8);
+  bytes += static_cast<char>(header.size() & 0xFF);
+  bytes += static_cast<char>(header.size() >> 8 & 0xFF);
+  return bytes + header + data;
+}
+
+bool WriteWhole(const std::string& path, const std::string& bytes) {
+  const std::string temporary = path + ".partial";
+  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (file.good() && std::rename(temporary.c_str(), path.c_str()) == 0) return true;
+  std::fprintf(stderr, "error: %s cannot be written: %s\n", path.c_str(), std::strerror(errno));
+  std::remove(temporary.c_str());
+  return false;
+}
+
+}  // namespace engram::client

@@ -1,0 +1,33 @@
+#pragma once
+
+// What people read: tables, the progress line, times and sizes; and the .npy format.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engram/v1/job.pb.h"
+#include "google/protobuf/timestamp.pb.h"
+
+namespace engram::client {
+
+// Rows in aligned columns, the first one the header. Columns of numbers are aligned to the right.
+std::string Table(const std::vector<std::vector<std::string>>& rows);
+
+std::string FormatSeconds(double seconds);                        // "1:05", "2:03:04"
+std::string FormatBytes(int64_t bytes);                           // "86.7 MiB"
+std::string FormatTime(const google::protobuf::Timestamp& time);  // "2026-01-02 03:04:05" UTC, "-" if unset
+std::string StateName(engram::v1::JobState state);
+std::string KindName(engram::v1::JobKind kind);
+
+// "training  epoch 1/3  [#####.....]  52%  98/189  3120 tok/s  loss 1.234  penalty 0.012  0:41 left"; `bar_width` 0:
+// without the bar.
+std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width);
+
+// A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
+std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);
+
+// Writes a file under a temporary name and renames it. False with a message on standard error if that fails.
+bool WriteWhole(const std::string& path, const std::string& bytes);
+
+}  // namespace engram::client

@@ -1,0 +1,161 @@
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/commands.h"
+#include "client/follow.h"
+
+namespace engram::client {
+namespace {
+
+using engram::v1::Job;
+using engram::v1::TaskService;
+
+// What the task verbs take in common.
+struct TaskArguments {
+  std::string model, task, base, label, request_id, dataset;
+  int priority = 0;
+  bool wait = false, validate_only = false;
+  // start-task
+  std::string kind, strategy;
+  std::optional<double> lambda;
+  std::optional<int64_t> epochs;
+  std::vector<std::string> settings;
+  // consolidate-task
+  std::string fisher;
+  int64_t samples = 0;
+  uint64_t seed = 0;
+};
+
+// MODEL@BASE and --from say the same; both is an error.
+bool ResolveBase(TaskArguments& arguments) {
+  const ModelReference reference = SplitReference(arguments.model);
+  if (!reference.version.empty() && !arguments.base.empty()) return false;
+  arguments.model = reference.model;
+  if (!reference.version.empty()) arguments.base = reference.version;
+  return true;
+}
+
+int Start(Session& session, TaskArguments arguments) {
+  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
+  engram::v1::StartTaskRequest request;
+  request.set_model(arguments.model);
+  request.set_task(arguments.task);
+  request.set_dataset(arguments.dataset);
+  request.set_base(arguments.base);
+  request.set_strategy(arguments.strategy);
+  request.set_label(arguments.label);
+  request.set_priority(arguments.priority);
+  request.set_request_id(arguments.request_id);
+  request.set_validate_only(arguments.validate_only);
+  if (arguments.kind == "classification") request.set_kind(engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION);
+  if (arguments.kind == "ner") request.set_kind(engram::v1::TASK_KIND_TOKEN_CLASSIFICATION);
+  if (arguments.kind == "mlm") request.set_kind(engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL);
+  if (arguments.lambda) request.set_lambda(*arguments.lambda);
+  auto& options = *request.mutable_options();
+  if (arguments.epochs) options["epochs"] = std::to_string(*arguments.epochs);
+  for (const std::string& setting : arguments.settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return Session::Usage("--set takes key=value, not \"" + setting + "\"");
+    options[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  Job job;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<TaskService>()->StartTask(context.get(), request, &job);
+  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+}
+
+int Consolidate(Session& session, TaskArguments arguments) {
+  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
+  engram::v1::ConsolidateTaskRequest request;
+  request.set_model(arguments.model);
+  request.set_task(arguments.task);
+  request.set_base(arguments.base);
+  request.set_fisher(arguments.fisher);
+  request.set_samples(arguments.samples);
+  request.set_seed(arguments.seed);
+  request.set_label(arguments.label);
+  request.set_priority(arguments.priority);
+  request.set_request_id(arguments.request_id);
+  request.set_validate_only(arguments.validate_only);
+  Job job;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<TaskService>()->ConsolidateTask(context.get(), request, &job);
+  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+}
+
+int Evaluate(Session& session, TaskArguments arguments) {
+  if (!ResolveBase(arguments)) return Session::Usage("give the version once: MODEL@VERSION or --from");
+  engram::v1::EvaluateTaskRequest request;
+  request.set_model(arguments.model);
+  request.set_task(arguments.task);
+  request.set_base(arguments.base);
+  request.set_dataset(arguments.dataset);
+  request.set_priority(arguments.priority);
+  request.set_request_id(arguments.request_id);
+  Job job;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<TaskService>()->EvaluateTask(context.get(), request, &job);
+  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+}
+
+void AddCommon(CLI::App& verb, TaskArguments& arguments) {
+  verb.add_option("MODEL", arguments.model, "MODEL or MODEL@BASE, where BASE is a version's number or a label")
+      ->required();
+  verb.add_option("--from", arguments.base, "the same as @BASE; default: label stable, else the newest version");
+  verb.add_option("--priority", arguments.priority, "higher runs first, -1000 to 1000")->capture_default_str();
+  verb.add_option("--request-id", arguments.request_id, "the same id again gives the same job");
+  verb.add_flag("--wait", arguments.wait, "follow the job to its end");
+}
+
+}  // namespace
+
+void AddTaskVerbs(CLI::App& app, Session& session) {
+  const auto arguments = std::make_shared<TaskArguments>();
+  TaskArguments& a = *arguments;
+
+  CLI::App* start = app.add_subcommand("start-task",
+                                       "Train a task on top of a version\nExample: engram start-task news emotion "
+                                       "--dataset emotion --strategy ewc --wait");
+  AddCommon(*start, a);
+  start->add_option("TASK", a.task, "name of the task")->required();
+  start->add_option("--dataset", a.dataset, "data set to train on")->required();
+  start->add_option("--kind", a.kind, "default: what the data set is for")
+      ->check(CLI::IsMember({"classification", "ner", "mlm"}));
+  start->add_option(
+      "--strategy", a.strategy,
+      "naive, ewc, online_ewc, l2sp or permuted_ewc; default: ewc where something is consolidated, else naive");
+  start->add_option("--lambda", a.lambda, "strength of the penalty in Bayes units; default 1000");
+  start->add_option("--epochs", a.epochs, "passes over the training part; default 3");
+  start->add_option("--set", a.settings,
+                    "another training option as key=value (lr, batch_size, schedule, precision, ...); repeatable");
+  start->add_option("--label", a.label, "label to set to the new version");
+  start->add_flag("--validate-only", a.validate_only, "check everything, queue nothing");
+  start->callback([&session, arguments] { session.run = [=, &session] { return Start(session, *arguments); }; });
+
+  CLI::App* consolidate =
+      app.add_subcommand("consolidate-task",
+                         "Take importance (Fisher) and anchors of a task, so that later tasks do not overwrite it\n"
+                         "Example: engram consolidate-task news emotion --fisher sampled --wait");
+  AddCommon(*consolidate, a);
+  consolidate->add_option("TASK", a.task, "name of a task that the version has learned")->required();
+  consolidate->add_option("--fisher", a.fisher, "default: sampled")
+      ->check(CLI::IsMember({"exact", "sampled", "empirical", "batched"}));
+  consolidate->add_option("--samples", a.samples, "texts drawn; default 1000");
+  consolidate->add_option("--seed", a.seed, "of the choice of texts and labels");
+  consolidate->add_option("--label", a.label, "label to set to the new version");
+  consolidate->add_flag("--validate-only", a.validate_only, "check everything, queue nothing");
+  consolidate->callback(
+      [&session, arguments] { session.run = [=, &session] { return Consolidate(session, *arguments); }; });
+
+  CLI::App* evaluate = app.add_subcommand(
+      "evaluate", "Measure tasks of a version on their test data\nExample: engram evaluate news@canary --wait");
+  AddCommon(*evaluate, a);
+  evaluate->add_option("--task", a.task, "one task; default: all");
+  evaluate->add_option("--dataset", a.dataset, "measure on this data set; default: the task's own");
+  evaluate->callback([&session, arguments] { session.run = [=, &session] { return Evaluate(session, *arguments); }; });
+}
+
+}  // namespace engram::client
