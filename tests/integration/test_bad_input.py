@@ -1,0 +1,178 @@
+"""Bad input: a clear error that names the field, and nothing lost."""
+import json
+import shutil
+import struct
+
+import grpc
+import pytest
+
+from conftest import BASE_MODEL, DATA, error_info, messages
+
+GOOD = '{"text": "a b", "label": "x"}\n{"text": "c d", "label": "y"}\n'
+
+
+def upload(server, tmp_path, train, test=None, name="bad", suffix=".jsonl"):
+    path = tmp_path / f"train{suffix}"
+    path.write_bytes(train if isinstance(train, bytes) else train.encode())
+    words = ["datasets", "upload", name, path]
+    if test is not None:
+        (tmp_path / "test.jsonl").write_text(test)
+        words += ["--test", tmp_path / "test.jsonl"]
+    return server.engram(*words, check=False)
+
+
+@pytest.mark.parametrize("train, test, said", [
+    (GOOD, '{"text": "e", "label": "z"}\n', '"z"'),
+    ('{"text": "a", "label": "x"}\n{"text": "b", "label": "x"}\n', None, "at least two"),
+    ("", None, "empty"),
+    (b'{"text": "a", "label": "x"}\n{"text": "\xff", "label": "y"}\n', None, "line 2"),
+    ('{"text": "a", "label": "x"}\n{"label": "y"}\n', None, "line 2"),
+    ('{"text": "a", "label": "x"}\nnot json\n', None, "line 2"),
+    ('{"text": "a", "label": "x"}\n{"text": "b"}\n', None, "line 2"),
+], ids=["unknown-test-label", "one-class", "empty", "invalid-utf8", "no-text", "not-json", "no-label"])
+def test_data_sets(shared_server, tmp_path, train, test, said):
+    answer = upload(shared_server, tmp_path, train, test)
+    assert answer.returncode == 1 and said in answer.stderr, answer.stderr
+    assert "bad" not in shared_server.engram("datasets", "list").stdout
+
+
+def test_a_data_set_does_not_change(shared_server, tmp_path):
+    assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0
+    assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0  # the same again
+    answer = upload(shared_server, tmp_path, GOOD.replace("a b", "other"), name="fixed")
+    assert answer.returncode == 1 and "DATASET_EXISTS" in answer.stderr
+
+
+def start(server, **fields):
+    m = messages()
+    request = dict(model="base", task="t", dataset="banking77", base="1")
+    request.update(fields)
+    return server.stub("TaskService").StartTask(m.StartTaskRequest(**request))
+
+
+@pytest.mark.parametrize("fields, code, field", [
+    (dict(model="missing"), grpc.StatusCode.NOT_FOUND, None),
+    (dict(dataset="missing"), grpc.StatusCode.NOT_FOUND, None),
+    (dict(base="7777"), grpc.StatusCode.NOT_FOUND, None),
+    (dict(model="../etc"), grpc.StatusCode.INVALID_ARGUMENT, "model"),
+    (dict(task="Bad Name"), grpc.StatusCode.INVALID_ARGUMENT, "task"),
+    ({"lambda": -1.0}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": float("nan")}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": 1e30}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    (dict(strategy="magic"), grpc.StatusCode.INVALID_ARGUMENT, "strategy"),
+    (dict(strategy="ewc"), grpc.StatusCode.FAILED_PRECONDITION, None),
+    (dict(options={"lr": "-1"}), grpc.StatusCode.INVALID_ARGUMENT, "lr"),
+    (dict(options={"learningrate": "1"}), grpc.StatusCode.INVALID_ARGUMENT, "learningrate"),
+    (dict(options={"max_length": "100000"}), grpc.StatusCode.INVALID_ARGUMENT, "max_length"),
+    (dict(kind=2), grpc.StatusCode.INVALID_ARGUMENT, "kind"),
+    (dict(priority=5000), grpc.StatusCode.INVALID_ARGUMENT, "priority"),
+])
+def test_start_task(shared_server, fields, code, field):
+    with pytest.raises(grpc.RpcError) as refused:
+        start(shared_server, **fields)
+    assert refused.value.code() == code, refused.value.details()
+    info, violations = error_info(refused.value)
+    assert info.domain == "engram" and info.reason
+    if field:
+        assert violations == [field]
+    assert "/work" not in refused.value.details() and "/tmp" not in refused.value.details()
+
+
+def test_validate_only_queues_nothing(shared_server):
+    before = shared_server.json("jobs", "list").get("jobs", [])
+    job = start(shared_server, validate_only=True)
+    assert job.name == "" and job.options["strategy"] == "naive" and job.options["lr"]
+    assert shared_server.json("jobs", "list").get("jobs", []) == before
+
+
+def test_a_label_map_that_contradicts_the_task(shared_server, tmp_path):
+    s = shared_server
+    s.engram("start-task", "base@1", "small", "--dataset", "banking77", "--epochs", "1", "--label", "small", "--wait")
+    answer = s.engram("start-task", "base@small", "small", "--dataset", "dbpedia14", check=False)
+    assert answer.returncode == 1 and "label" in answer.stderr
+
+
+def test_consolidate_before_training(shared_server):
+    answer = shared_server.engram("consolidate-task", "base@1", "never-trained", check=False)
+    assert answer.returncode == 1 and "TASK_NOT_LEARNED" in answer.stderr
+
+
+def damaged_copy(tmp_path, change):
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        if (BASE_MODEL / name).exists():
+            shutil.copyfile(BASE_MODEL / name, directory / name)
+    change(directory)
+    return directory
+
+
+def truncate(directory):
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_header(directory):
+    path = directory / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[20] ^= 0x40
+    path.write_bytes(data)
+
+
+def lie_about_shapes(directory):
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["hidden_size"] = 768
+    path.write_text(json.dumps(config))
+
+
+def unknown_key(directory):
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["is_decoder"] = True
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("change, said", [(truncate, "model.safetensors"), (flip_header, ""), (lie_about_shapes, "of another shape"),
+                                          (unknown_key, "is_decoder")])
+def test_models(shared_server, tmp_path, change, said):
+    answer = shared_server.engram("models", "import", "broken", damaged_copy(tmp_path, change), check=False)
+    assert answer.returncode == 1 and said in answer.stderr, answer.stderr
+    assert "broken" not in shared_server.engram("models", "list").stdout
+
+
+def test_ten_thousand_texts_in_one_call(shared_server):
+    m = messages()
+    with pytest.raises(grpc.RpcError) as refused:
+        shared_server.stub("InferenceService").Tokenize(m.TokenizeRequest(model="base", version="1", texts=["a"] * 10_000))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["texts"]
+
+
+def test_text_without_task(shared_server):
+    answer = shared_server.engram("classify", "base@1", "some text", check=False)
+    assert answer.returncode == 1 and "TASK_NOT_FOUND" in answer.stderr
+
+
+def test_configuration(tmp_path):
+    import subprocess
+    from conftest import BUILD
+    for text, said in [("data_dir: x\ngrpc_adress: 127.0.0.1:1\n", "grpc_address"), ("data_dir: x\nbatch_tokens: many\n", "batch_tokens"),
+                       ("grpc_address: 127.0.0.1:0\n", "data_dir"), ("data_dir: x\ngrpc_address: 0.0.0.0:7860\n", "allow_insecure_public"),
+                       ("data_dir: x\ndata_dir: y\n", "data_dir"), ("[1, 2", "line")]:
+        path = tmp_path / "engramd.yaml"
+        path.write_text(text)
+        answer = subprocess.run([BUILD / "bin" / "engramd", "--config", path], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+        assert answer.returncode == 1 and said in answer.stderr, (text, answer.stderr)
+
+
+def test_cli_usage_and_unreachable(shared_server, tmp_path):
+    import subprocess
+    from conftest import BUILD
+    engram = BUILD / "bin" / "engram"
+    run = lambda *words: subprocess.run([engram, *words], capture_output=True, text=True, timeout=60)
+    assert run("--address", "127.0.0.1:1", "models", "list").returncode == 3
+    assert run("models", "import", "x", tmp_path / "absent").returncode == 2
+    assert run("no-such-verb").returncode == 2
+    assert run("classify", "base").returncode == 2
+    assert run("start-task", "base", "t", "--dataset", "d", "--set", "novalue").returncode == 2
+    assert run("--help").returncode == 0
