@@ -176,7 +176,9 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   LoadedModel loaded;
   ENGRAM_ASSIGN_OR_RETURN(loaded.config_text, ReadFile(directory + "/config.json", size_t{1} << 24));
   ENGRAM_ASSIGN_OR_RETURN(loaded.config, checkpoint::ParseModelConfig(loaded.config_text));
-  ENGRAM_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(directory + "/model.safetensors"));
+  const absl::StatusOr<SafetensorsFile> opened = SafetensorsFile::Open(directory + "/model.safetensors");
+  if (!opened.ok()) return Annotate(opened.status(), "model.safetensors");
+  const SafetensorsFile& file = *opened;
   EncoderConfig config = ToEncoderConfig(loaded.config);
   if (options.dropout) config.hidden_dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
   const CanonicalTensors tensors = Canonical(file, config.family);
