@@ -70,7 +70,7 @@ def main():
     print_ranges("kDropped", [c for c in ALL if decomposed[c] == chr(c) and strip.normalize_str(chr(c)) == ""])
     print_map("kLower", [(c, t) for c, t in ((c, lower.normalize_str(chr(c))) for c in ALL) if t != chr(c)])
     # Canonical combining classes, as far as their order goes, by comparison with marks of known class.
-    known = [(7, 0x93C), (8, 0x3099), (9, 0x94D), (202, 0x321), (216, 0x31B), (218, 0x302A), (220, 0x316), (222, 0x59A), (224, 0x302E), (226, 0x1D16D),
+    known = [(1, 0x334), (6, 0x16FF0), (7, 0x93C), (8, 0x3099), (9, 0x94D), (202, 0x321), (216, 0x31B), (218, 0x302A), (220, 0x316), (222, 0x59A), (224, 0x302E), (226, 0x1D16D),
              (228, 0x5AE), (230, 0x300), (232, 0x315), (233, 0x35C), (234, 0x35D), (240, 0x345)]
     known += [(k, m) for k, m in ((10, 0x5B0), (11, 0x5B1), (12, 0x5B2), (13, 0x5B3), (14, 0x5B4), (15, 0x5B5), (16, 0x5B6), (17, 0x5B7), (18, 0x5B8),
               (19, 0x5B9), (20, 0x5BB), (21, 0x5BC), (22, 0x5BD), (23, 0x5BF), (24, 0x5C1), (25, 0x5C2), (26, 0xFB1E), (27, 0x64B), (28, 0x64C), (29, 0x64D),
