@@ -14,6 +14,7 @@ git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
 step "configure for the compile commands"
 cmake -S . -B build-tidy -G Ninja -DENGRAM_BENCH=ON >build-tidy.log 2>&1 || { cat build-tidy.log; exit 1; }
 rm -f build-tidy.log
+ninja -C build-tidy engram_proto_sources >/dev/null
 step "clang: every warning is an error, thread-safety analysis included ($(git ls-files '*.cc' | wc -l) files)"
 python3 scripts/clang_check.py build-tidy/compile_commands.json syntax "$jobs"
 
@@ -22,11 +23,8 @@ step "clang-tidy on files of layers changed since $(git rev-parse --short "$base
 git diff --name-only "$base" HEAD -- 'core/*' 'server/*' 'client/*' | xargs -r -n1 dirname | sort -u >build-tidy/changed-layers
 python3 scripts/clang_check.py build-tidy/compile_commands.json tidy "$jobs" build-tidy/changed-layers
 
-if git ls-files --error-unmatch 'proto/*.proto' 'proto/**/*.proto' >/dev/null 2>&1; then
-  step "buf lint"
-  ninja -C build-tidy engram_proto_sources >/dev/null
-  (cd proto && "$bin/buf" lint)
-fi
+step "buf lint"
+(cd proto && "$bin/buf" lint)
 step "hadolint"
 "$bin/hadolint" docker/Dockerfile
 step "yamllint"
