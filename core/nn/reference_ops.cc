@@ -121,13 +121,13 @@ namespace {
 // Query, key and value of one sequence, fp32 [heads, length, head_dim].
 struct SequenceQkv {
   SequenceQkv(const at::Tensor& qkv, const PackedBatch& batch, int64_t i, int64_t heads) {
-    const int64_t length = batch.length(i), d = qkv.size(1) / 3;
+    const int64_t length = batch.length(i), d = qkv.size(1) / 3, head_width = d / heads;
     const at::Tensor rows = qkv.narrow(0, batch.host_cu_seqlens[i], length).to(at::kFloat);
     const auto part = [&](int64_t which) {
-      return rows.narrow(1, which * d, d).reshape({length, heads, d / heads}).transpose(0, 1).contiguous();
+      return rows.narrow(1, which * d, d).reshape({length, heads, head_width}).transpose(0, 1).contiguous();
     };
     q = part(0), k = part(1), v = part(2);
-    scale = 1.0 / std::sqrt(static_cast<double>(d / heads));
+    scale = 1.0 / std::sqrt(static_cast<double>(head_width));
   }
   at::Tensor q, k, v;
   double scale;

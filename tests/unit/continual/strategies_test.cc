@@ -1,0 +1,247 @@
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "ATen/ops/equal.h"
+#include "ATen/ops/ones_like.h"
+#include "ATen/ops/zeros_like.h"
+#include "core/base/files.h"
+#include "core/continual/registry.h"
+#include "core/train/trainer.h"
+#include "gmock/gmock.h"
+#include "tests/unit/tiny_model.h"
+
+namespace engram::continual {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Key;
+using ::testing::UnorderedElementsAre;
+
+constexpr int64_t kLabels = 3;
+
+train::TrainOptions Options() {
+  train::TrainOptions options;
+  options.lr = 2e-3;
+  options.epochs = 2;
+  options.batch_size = 8;
+  options.warmup_ratio = 0;
+  return options;
+}
+
+Consolidation Consolidate(nn::Model& model, const std::string& task,
+                          const std::vector<train::TrainingExample>& examples) {
+  ImportanceOptions options;
+  options.kind = ImportanceKind::kExact;
+  options.samples = 0;
+  auto importance = ComputeImportance(model, task, examples, options);
+  EXPECT_TRUE(importance.ok()) << importance.status();
+  Consolidation made;
+  made.task = task;
+  made.kind = options.kind;
+  made.samples = importance->samples;
+  made.training_count = static_cast<int64_t>(examples.size());
+  made.fisher = importance->fisher;
+  made.anchor = EncoderWeights(model);
+  return made;
+}
+
+struct Learned {
+  at::Tensor weights;
+  double last_penalty = 0, first_penalty = 0;
+};
+
+// Task b on top of a fixed model with one strategy.
+Learned LearnB(const std::string& name, double lambda, double gamma = 1) {
+  const auto model = TinyModel({"a", "b"}, kLabels);
+  const auto a = TinyExamples(40, kLabels, 1), b = TinyExamples(40, kLabels, 9);
+  std::vector<Consolidation> consolidations;
+  if (name != "naive") consolidations.push_back(Consolidate(*model, "a", a));
+  StrategyOptions options;
+  options.lambda = lambda;
+  options.gamma = gamma;
+  const auto strategy = MakeStrategy(name, options, consolidations);
+  EXPECT_TRUE(strategy.ok()) << strategy.status();
+  struct Watch final : train::TrainObserver {
+    void OnProgress(const train::Progress& progress) override {
+      if (progress.step == 2) run.first_penalty = progress.penalty;
+      run.last_penalty = progress.penalty;
+    }
+    Learned run;
+  } watch;
+  train::TrainInput input;
+  input.task = TinyTask("b", kLabels);
+  input.training = b;
+  input.strategy = strategy->get();
+  input.observer = &watch;
+  const auto result = train::Train(*model, Options(), input);
+  EXPECT_TRUE(result.ok()) << result.status();
+  watch.run.weights = model->parameters().weights().clone();
+  return watch.run;
+}
+
+TEST(Registry, EveryStrategyIsThere) {
+  EXPECT_THAT(KnownStrategies(),
+              UnorderedElementsAre(Key("naive"), Key("ewc"), Key("online_ewc"), Key("l2sp"), Key("permuted_ewc")));
+}
+
+TEST(Registry, RefusesWhatCannotBe) {
+  const absl::Status unknown = MakeStrategy("ewk", {}, {}).status();
+  EXPECT_EQ(StatusField(unknown), "strategy");
+  EXPECT_THAT(std::string(unknown.message()), HasSubstr("online_ewc"));
+  for (const double lambda : {-1.0, std::numeric_limits<double>::quiet_NaN(), 1e30}) {
+    StrategyOptions options;
+    options.lambda = lambda;
+    EXPECT_EQ(StatusField(MakeStrategy("naive", options, {}).status()), "lambda");
+  }
+  for (const double gamma : {0.0, 1.5}) {
+    StrategyOptions options;
+    options.gamma = gamma;
+    EXPECT_EQ(StatusField(MakeStrategy("naive", options, {}).status()), "gamma");
+  }
+  EXPECT_EQ(StatusReason(MakeStrategy("ewc", {}, {}).status()), "NOT_CONSOLIDATED");
+}
+
+TEST(Ewc, LambdaZeroIsNaiveToTheBit) {
+  EXPECT_TRUE(at::equal(LearnB("ewc", 0).weights, LearnB("naive", 1000).weights));
+}
+
+TEST(Ewc, ThePenaltyIsAboveZeroAfterOneStepAndHoldsTheWeights) {
+  const auto start = TinyModel({"a", "b"}, kLabels);
+  const at::Tensor anchor = EncoderWeights(*start);
+  const auto distance = [&](const Learned& run) {
+    return (run.weights.narrow(0, 0, anchor.numel()) - anchor).norm().item<double>();
+  };
+  const Learned naive = LearnB("naive", 0), ewc = LearnB("ewc", 1e6), control = LearnB("l2sp", 1e6);
+  EXPECT_GT(ewc.first_penalty, 0);
+  EXPECT_LT(distance(ewc), distance(naive));
+  EXPECT_LT(distance(control), distance(naive));
+  EXPECT_FALSE(at::equal(ewc.weights, control.weights));
+  EXPECT_FALSE(at::equal(ewc.weights, LearnB("permuted_ewc", 1e6).weights));
+}
+
+TEST(OnlineEwc, WithOneTaskAndGammaOneIsEwc) {
+  const Learned online = LearnB("online_ewc", 1000), ewc = LearnB("ewc", 1000);
+  EXPECT_LT((online.weights - ewc.weights).abs().max().item<double>(), 1e-5);
+  EXPECT_NEAR(online.last_penalty, ewc.last_penalty, 1e-4 * ewc.last_penalty);
+}
+
+TEST(OnlineEwc, MergesPrecisionsWithGamma) {
+  Consolidation first, second;
+  first.training_count = 10;
+  second.training_count = 30;
+  StrategyOptions options;
+  options.lambda = 1;
+  options.gamma = 0.5;
+  const auto model = TinyModel({"b"}, kLabels);
+  // The penalties are what counts: asked of the factory's strategy through a context of its own.
+  train::TaskContext context;
+  context.training_units = 20;
+  first.fisher = at::ones({EncoderElements(*model)}, at::kFloat);
+  second.fisher = first.fisher * 2;
+  first.anchor = at::zeros_like(first.fisher);
+  second.anchor = at::ones_like(first.fisher);
+  const auto strategy = MakeStrategy("online_ewc", options, {first, second});
+  ASSERT_TRUE(strategy.ok());
+  ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+  const auto penalties = (*strategy)->Penalties();
+  ASSERT_EQ(penalties.size(), 1);
+  // P = gamma (gamma 0 + 10 * 1) + 30 * 2 = 65; strength gamma / N_B = 0.5 / 20.
+  EXPECT_FLOAT_EQ(penalties[0].importance[0].item<float>(), 65);
+  EXPECT_DOUBLE_EQ(penalties[0].strength, 0.5 / 20);
+  EXPECT_FLOAT_EQ(penalties[0].anchor[0].item<float>(), 1);
+}
+
+TEST(Controls, KeepTheTrace) {
+  const auto model = TinyModel({"b"}, kLabels);
+  Consolidation c;
+  c.training_count = 10;
+  c.fisher = at::zeros({EncoderElements(*model)}, at::kFloat);
+  RandomStream random(1, RandomPurpose::kSubset, 0);
+  for (int64_t i = 0; i < c.fisher.numel(); ++i)
+    c.fisher.mutable_data_ptr<float>()[i] = static_cast<float>(random.NextDouble());
+  c.anchor = at::zeros_like(c.fisher);
+  train::TaskContext context;
+  context.training_units = 10;
+  for (const char* name : {"l2sp", "permuted_ewc"}) {
+    const auto strategy = MakeStrategy(name, {}, {c});
+    ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+    const at::Tensor importance = (*strategy)->Penalties()[0].importance;
+    EXPECT_FALSE(at::equal(importance, c.fisher));
+    EXPECT_NEAR(importance.sum(at::kDouble).item<double>(), c.fisher.sum(at::kDouble).item<double>(),
+                1e-3 * c.fisher.sum(at::kDouble).item<double>());
+  }
+}
+
+TEST(Consolidation, SurvivesItsFileAndRefusesADamagedOne) {
+  const auto model = TinyModel({"a"}, kLabels);
+  const Consolidation made = Consolidate(*model, "a", TinyExamples(20, kLabels, 1));
+  const std::string path = ::testing::TempDir() + "/engram-continual.safetensors";
+  ASSERT_TRUE(SaveConsolidations(path, *model, {made}).ok());
+  const auto loaded = LoadConsolidations(path, *model);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_EQ(loaded->size(), 1);
+  EXPECT_TRUE(at::equal(loaded->front().fisher, made.fisher));
+  EXPECT_TRUE(at::equal(loaded->front().anchor, made.anchor));
+  EXPECT_EQ(loaded->front().training_count, 20);
+  Consolidation negative = made;
+  negative.fisher = -made.fisher;
+  ASSERT_TRUE(SaveConsolidations(path, *model, {negative}).ok());
+  EXPECT_EQ(StatusField(LoadConsolidations(path, *model).status()), "fisher.a");
+  ASSERT_TRUE(WriteFileAtomic(path, "no safetensors").ok());
+  EXPECT_EQ(LoadConsolidations(path, *model).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Importance, TheBatchedControlIsAnotherNumber) {
+  const auto model = TinyModel({"a"}, kLabels);
+  const auto examples = TinyExamples(32, kLabels, 1);
+  double traces[2];
+  for (const ImportanceKind kind : {ImportanceKind::kEmpirical, ImportanceKind::kBatched}) {
+    ImportanceOptions options;
+    options.kind = kind;
+    options.samples = 0;
+    const auto importance = ComputeImportance(*model, "a", examples, options);
+    ASSERT_TRUE(importance.ok()) << importance.status();
+    traces[kind == ImportanceKind::kBatched] = importance->trace;
+  }
+  // The square of a mean is below the mean of squares.
+  EXPECT_LT(traces[1], 0.9 * traces[0]);
+}
+
+// The theorem that gives lambda its unit. A linear-Gaussian stream: y = x . w + noise of variance 1, first N_A rows,
+// then N_B. The quadratic of EWC with the exact Fisher (the mean of x x^T's diagonal: inputs here have one non-zero
+// entry each, so that it is all of the Fisher), lambda = 1 Bayes unit and the strength lambda N_A / N_B beside the MEAN
+// loss of B gives the least-squares solution of both data sets together. Minimised by gradient descent on exactly that
+// objective.
+TEST(Theorem, OneBayesUnitIsJointTraining) {
+  constexpr int kWidth = 6;
+  constexpr int64_t kRowsA = 90, kRowsB = 30;
+  RandomStream random(4, RandomPurpose::kSubset, 0);
+  struct Data {
+    double xx[kWidth] = {}, xy[kWidth] = {};
+  } a, b;
+  const auto draw = [&](Data& data, int64_t rows, double shift) {
+    for (int64_t i = 0; i < rows; ++i) {
+      const auto j = random.NextBelow(kWidth);
+      const double x = 0.5 + random.NextDouble(), y = x * (static_cast<double>(j) + shift) + random.NextNormal();
+      data.xx[j] += x * x;
+      data.xy[j] += x * y;
+    }
+  };
+  draw(a, kRowsA, 0);
+  draw(b, kRowsB, 3);
+  const double strength = BayesStrength(1, kRowsA, kRowsB);
+  EXPECT_DOUBLE_EQ(strength, 3);
+  for (int j = 0; j < kWidth; ++j) {
+    const double anchor = a.xy[j] / a.xx[j], fisher = a.xx[j] / kRowsA;
+    double w = anchor;
+    for (int step = 0; step < 5000; ++step) {
+      const double gradient = (b.xx[j] * w - b.xy[j]) / kRowsB + strength * fisher * (w - anchor);
+      w -= 0.3 * gradient;
+    }
+    EXPECT_NEAR(w, (a.xy[j] + b.xy[j]) / (a.xx[j] + b.xx[j]), 1e-9);
+  }
+}
+
+}  // namespace
+}  // namespace engram::continual
