@@ -111,9 +111,8 @@ JsonRow EntitiesRow(const std::string& text, const Json& entities) {
   // An entity that begins with white space has its first word later than its start.
   for (size_t i = 0; i < row.sentence.tags.size(); ++i) {
     std::string& tag = row.sentence.tags[i];
-    const bool begins =
-        i == 0 || row.sentence.tags[i - 1] == "O" || row.sentence.tags[i - 1].substr(2) != tag.substr(2);
-    if (tag[0] == 'I' && begins) tag[0] = 'B';
+    if (tag[0] != 'I') continue;
+    if (i == 0 || row.sentence.tags[i - 1] == "O" || row.sentence.tags[i - 1].substr(2) != tag.substr(2)) tag[0] = 'B';
   }
   if (row.sentence.words.empty()) return Problem("has no words");
   return row;

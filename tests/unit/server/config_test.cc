@@ -1,0 +1,74 @@
+#include "server/config.h"
+
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "gtest/gtest.h"
+#include "server/importer.h"
+#include "server/names.h"
+#include "server/status_mapping.h"
+
+namespace engram::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Config, ReadsEveryTypeAndKeepsDefaults) {
+  const auto config = ParseConfig(
+      "data_dir: /x\ndevices: [cpu, 'cuda:0']\nbatch_tokens: 4096\nallow_insecure_public: true\ngrpc_address: "
+      "0.0.0.0:1\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->devices.size(), 2);
+  EXPECT_EQ(config->batch_tokens, 4096);
+  EXPECT_EQ(config->admin_address, "127.0.0.1:7861");
+}
+
+TEST(Config, RefusesByKey) {
+  const auto field = [](const std::string& yaml) { return StatusField(ParseConfig(yaml).status()); };
+  EXPECT_EQ(field("data_dir: x\nbatch_tokns: 1\n"), "batch_tokns");
+  EXPECT_THAT(std::string(ParseConfig("data_dir: x\nbatch_tokns: 1\n").status().message()), HasSubstr("batch_tokens"));
+  EXPECT_EQ(field("data_dir: x\nmax_texts: 0\n"), "max_texts");
+  EXPECT_EQ(field("data_dir: x\nmax_texts: 99999999999999999999\n"), "max_texts");
+  EXPECT_EQ(field("data_dir: x\ndevices: cpu\n"), "devices");
+  EXPECT_EQ(field("data_dir: x\ngrpc_address: 0.0.0.0:1\n"), "grpc_address");
+  EXPECT_EQ(field("data_dir: x\nadmin_address: localhost\n"), "admin_address");
+  EXPECT_EQ(field("data_dir: x\nlog_level: loud\n"), "log_level");
+  EXPECT_EQ(field("a: 1\n"), "a");
+  EXPECT_EQ(field("log_level: info\n"), "data_dir");
+  EXPECT_EQ(field("- a\n"), "config");
+}
+
+TEST(Names, ParseAndRefuse) {
+  EXPECT_EQ(*ParseName("model", "models", "models/news"), "news");
+  EXPECT_EQ(*ParseName("model", "models", "news"), "news");
+  for (const char* bad : {"", "News", "models/", "a/b", "../x", "1a", "a b"})
+    EXPECT_FALSE(ParseName("model", "models", bad).ok()) << bad;
+  EXPECT_EQ(ParseVersionName("name", "models/news/versions/3")->second, 3);
+  for (const char* bad : {"models/news", "models/news/versions/0", "models/news/versions/x"})
+    EXPECT_FALSE(ParseVersionName("name", bad).ok()) << bad;
+}
+
+TEST(Import, PathsStayBelowTheDirectory) {
+  for (const char* good : {"config.json", "1_Pooling/config.json"}) EXPECT_TRUE(CheckRelativePath(good).ok()) << good;
+  for (const char* bad : {"", "/etc/passwd", "../x", "a/../b", ".hidden", "a//b", "a/b/c/d/e", "a b", "a\\b"})
+    EXPECT_FALSE(CheckRelativePath(bad).ok()) << bad;
+}
+
+TEST(Status, CarriesReasonDomainFieldAndRetry) {
+  const grpc::Status field = ToGrpc(InvalidField("lambda", "is negative"));
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(field.error_details()));
+  google::rpc::ErrorInfo info;
+  google::rpc::BadRequest bad;
+  ASSERT_TRUE(details.details(0).UnpackTo(&info) && details.details(1).UnpackTo(&bad));
+  EXPECT_EQ(info.domain(), "engram");
+  EXPECT_EQ(bad.field_violations(0).field(), "lambda");
+  ASSERT_TRUE(details.ParseFromString(
+      ToGrpc(StatusWithReason(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "full")).error_details()));
+  google::rpc::RetryInfo retry;
+  EXPECT_TRUE(details.details(1).UnpackTo(&retry));
+  EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
+}
+
+}  // namespace
+}  // namespace engram::server
