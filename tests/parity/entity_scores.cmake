@@ -1,0 +1,2 @@
+add_executable(parity_entity_scores ${CMAKE_CURRENT_LIST_DIR}/entity_scores_probe.cc)
+target_link_libraries(parity_entity_scores PRIVATE engram_tagging)

@@ -1,0 +1,43 @@
+"""Entity scores against the PyPI seqeval wheel, lenient (its default) and strict (mode="strict", scheme=IOB2)."""
+import json
+import os
+import pathlib
+import random
+import subprocess
+import warnings
+
+import pytest
+from seqeval.metrics import classification_report
+from seqeval.scheme import IOB2
+
+BUILD = pathlib.Path(os.environ["ENGRAM_BUILD"])
+TAGS = ["O", "B-person", "I-person", "B-place", "I-place", "B-thing", "I-thing"]
+
+
+def sentences(rng, legal: bool):
+    out = []
+    for _ in range(200):
+        sentence = []
+        for _ in range(rng.randint(1, 12)):
+            choices = [t for t in TAGS if t[0] != "I" or not legal or (sentence and sentence[-1][2:] == t[2:])]
+            sentence.append(rng.choice(choices))
+        out.append(sentence)
+    return out
+
+
+@pytest.mark.parametrize("reading", ["lenient", "strict"])
+@pytest.mark.parametrize("legal", [True, False])
+def test_scores(reading, legal):
+    rng = random.Random(f"{reading}{legal}")
+    gold, guessed = sentences(rng, legal), sentences(rng, legal)
+    answer = subprocess.run([BUILD / "bin" / "parity_entity_scores", reading], input=json.dumps({"tags": TAGS, "gold": gold, "predicted": guessed}),
+                            capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    ours = json.loads(answer.stdout)
+    options = {"mode": "strict", "scheme": IOB2} if reading == "strict" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = classification_report(gold, guessed, output_dict=True, zero_division=0, **options)
+    for key in ("person", "place", "thing", "micro avg", "macro avg", "weighted avg"):
+        for name in ("precision", "recall", "f1-score", "support"):
+            assert ours[key][name] == pytest.approx(theirs[key][name], abs=1e-12), (key, name)
