@@ -1,0 +1,7 @@
+find_package(CLI11 REQUIRED)
+add_executable(bench_infer "${CMAKE_CURRENT_LIST_DIR}/bench_infer.cc")
+target_link_libraries(bench_infer PRIVATE engram_nn CLI11::CLI11)
+add_executable(bench_train "${CMAKE_CURRENT_LIST_DIR}/bench_train.cc")
+target_link_libraries(bench_train PRIVATE engram_continual CLI11::CLI11)
+add_executable(bench_tokenizer "${CMAKE_CURRENT_LIST_DIR}/bench_tokenizer.cc")
+target_link_libraries(bench_tokenizer PRIVATE engram_tokenize CLI11::CLI11)
