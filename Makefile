@@ -4,7 +4,7 @@ BUILD ?= build
 PYTHON := .deps/oracle/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: setup setup-oracle build demo test unit parity integration lint bench format sanitize fuzz gpu-bundle test-gpu bench-gpu clean
+.PHONY: setup setup-oracle build demo test unit parity integration lint bench format sanitize fuzz gpu-bundle clean
 
 setup:
 	@scripts/setup.sh runtime
@@ -59,9 +59,3 @@ clean:
 BUNDLE ?= build/bundle
 gpu-bundle:
 	@BUILD=$(BUILD) scripts/gpu_bundle.sh $(BUNDLE)
-
-# Run on a machine with a GPU: the tests of the layers that compute, and the benchmarks, on cuda:0.
-test-gpu:
-	@ENGRAM_TEST_DEVICE=cuda:0 ENGRAM_BUNDLE=$(BUNDLE) scripts/test_gpu.sh test
-bench-gpu:
-	@ENGRAM_TEST_DEVICE=cuda:0 ENGRAM_BUNDLE=$(BUNDLE) scripts/test_gpu.sh bench

@@ -27,7 +27,7 @@ class PenaltyStrategy final : public train::Strategy {
   std::string_view name() const override { return name_; }
   absl::Status BeginTask(nn::Model& model, const train::TaskContext& context) override {
     if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
-    penalties_ = build_(context);
+    penalties_ = build_(model, context);
     for (const train::QuadraticPenalty& penalty : penalties_) {
       if (penalty.end != EncoderElements(model) || penalty.anchor.numel() != penalty.end) {
         return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");

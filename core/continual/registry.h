@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string&
 
 // A strategy that is nothing but quadratics over the encoder; `build` makes them when the task and its size are known,
 // and leaves name, begin and end to this class. Shared by all penalty strategies.
-using BuildPenalties = std::function<std::vector<train::QuadraticPenalty>(const train::TaskContext&)>;
+using BuildPenalties = std::function<std::vector<train::QuadraticPenalty>(const nn::Model&, const train::TaskContext&)>;
 std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build);
 
 // One quadratic of `importance` around the anchor of `consolidation`.

@@ -6,7 +6,7 @@ import struct
 import grpc
 import pytest
 
-from conftest import BASE_MODEL, DATA, error_info, messages
+from conftest import BASE_MODEL, ROOT, error_info, messages
 
 GOOD = '{"text": "a b", "label": "x"}\n{"text": "c d", "label": "y"}\n'
 
@@ -75,7 +75,7 @@ def test_start_task(shared_server, fields, code, field):
     assert info.domain == "engram" and info.reason
     if field:
         assert violations == [field]
-    assert "/work" not in refused.value.details() and "/tmp" not in refused.value.details()
+    assert str(ROOT) not in refused.value.details() and "/tmp" not in refused.value.details()
 
 
 def test_validate_only_queues_nothing(shared_server):

@@ -18,7 +18,7 @@ TEXTS = ["I am still waiting on my card, when will it arrive?", "The Hudson Rive
 def stream(shared_server):
     """Task A trained and consolidated, task B on top of it with EWC."""
     s = shared_server
-    jobs = {"a": s.json("start-task", "base", "intents", "--dataset", "banking77", "--label", "a", "--epochs", "4", "--wait"),
+    jobs = {"a": s.json("start-task", "base@1", "intents", "--dataset", "banking77", "--label", "a", "--epochs", "4", "--wait"),
             "c": s.json("consolidate-task", "base@a", "intents", "--samples", "32", "--label", "c", "--wait"),
             "b": s.json("start-task", "base@c", "topics", "--dataset", "dbpedia14", "--label", "b", "--epochs", "4", "--wait")}
     return s, jobs
@@ -150,7 +150,7 @@ def test_entities(shared_server, tmp_path):
     train = head_of("wnut17.train.conll.gz", 6000, tmp_path / "train.conll")
     train.write_text(train.read_text().rsplit("\n\n", 1)[0] + "\n")
     s.engram("datasets", "upload", "wnut", train, "--test", train)
-    job = s.json("start-task", "base", "entities", "--dataset", "wnut", "--from", "1", "--epochs", "8", "--set", "lr=5e-4", "--label", "ner", "--wait")
+    job = s.json("start-task", "base@1", "entities", "--dataset", "wnut", "--epochs", "8", "--set", "lr=5e-4", "--label", "ner", "--wait")
     assert metric(job, "entities", "entity_f1") > 0.1  # tagging everything O gives 0
     m = messages()
     words = [line.split("\t")[0] for line in train.read_text().split("\n")]

@@ -9,15 +9,15 @@ namespace {
 absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions& options,
                                                       std::vector<Consolidation> consolidations) {
   ENGRAM_RETURN_IF_ERROR(NeedConsolidations(consolidations, "ewc"));
-  return MakePenaltyStrategy(
-      "ewc", [options, consolidations = std::move(consolidations)](const train::TaskContext& context) {
-        std::vector<train::QuadraticPenalty> penalties;
-        for (const Consolidation& c : consolidations) {
-          penalties.push_back(MakePenalty(
-              c, c.fisher, BayesStrength(options.lambda, c.training_count, context.training_units), options.mode));
-        }
-        return penalties;
-      });
+  return MakePenaltyStrategy("ewc", [options, consolidations = std::move(consolidations)](
+                                        const nn::Model&, const train::TaskContext& context) {
+    std::vector<train::QuadraticPenalty> penalties;
+    for (const Consolidation& c : consolidations) {
+      penalties.push_back(MakePenalty(
+          c, c.fisher, BayesStrength(options.lambda, c.training_count, context.training_units), options.mode));
+    }
+    return penalties;
+  });
 }
 
 const StrategyRegistration kRegistration("ewc", "one Fisher-weighted quadratic for each consolidated task", Make);

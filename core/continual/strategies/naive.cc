@@ -6,7 +6,8 @@ namespace engram::continual {
 namespace {
 
 absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions&, std::vector<Consolidation>) {
-  return MakePenaltyStrategy("naive", [](const train::TaskContext&) { return std::vector<train::QuadraticPenalty>(); });
+  return MakePenaltyStrategy(
+      "naive", [](const nn::Model&, const train::TaskContext&) { return std::vector<train::QuadraticPenalty>(); });
 }
 
 const StrategyRegistration kRegistration("naive", "plain fine-tuning; protects nothing", Make);

@@ -11,8 +11,8 @@ namespace {
 absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions& options,
                                                       std::vector<Consolidation> consolidations) {
   ENGRAM_RETURN_IF_ERROR(NeedConsolidations(consolidations, "online_ewc"));
-  return MakePenaltyStrategy("online_ewc", [options, consolidations =
-                                                         std::move(consolidations)](const train::TaskContext& context) {
+  return MakePenaltyStrategy("online_ewc", [options, consolidations = std::move(consolidations)](
+                                               const nn::Model&, const train::TaskContext& context) {
     at::Tensor precision = at::zeros_like(consolidations.front().fisher);
     for (const Consolidation& c : consolidations) {
       precision.mul_(options.gamma).add_(c.fisher, static_cast<double>(c.training_count));
