@@ -71,6 +71,7 @@ def run(command: list[str]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="comma-separated names out of: " + ", ".join(PROGRAMS))
+    parser.add_argument("--repeats", default="", help="repeats of each comparison (default: each program's own)")
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name] or list(PROGRAMS)
     latest = RESULTS / "latest.json"
@@ -78,7 +79,8 @@ def main() -> None:
     fresh = []
     common = {"machine": machine(), "versions": versions(), "revision": revision()}
     for name in chosen:
-        for result in run(PROGRAMS[name]):
+        repeats = ["--repeats", options.repeats] if options.repeats and name != "memory" else []
+        for result in run([*PROGRAMS[name], *repeats]):
             bar = bar_for(result["name"])
             fresh.append({**result, "bar": bar, "met": None if bar is None else result["ratio"] >= bar, "program": name, **common})
             print(f"{result['name']:<52} {result['value']:>12} {result['unit']:<14} {result['peer']:<26} {result['peer_value']:>12}"

@@ -4,6 +4,7 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/checkpoint/version_directory.h"
+#include "server/catalog.h"
 #include "server/names.h"
 #include "server/status_mapping.h"
 
@@ -14,12 +15,6 @@ using engram::v1::Job;
 using engram::worker::v1::RunOutcome;
 using engram::worker::v1::RunSpec;
 using jobs::JobState;
-
-void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
-  const int64_t micros = absl::ToUnixMicros(time);
-  out->set_seconds(micros / 1'000'000);
-  out->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
-}
 
 void FillDataset(const Layout& layout, engram::worker::v1::RunDataset* dataset) {
   dataset->set_training_path(layout.training(dataset->name()));
@@ -343,6 +338,14 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState state, const R
 
 // ---------------------------------------------------------------- the API's side
 
+absl::StatusOr<std::optional<Job>> JobManager::FindEarlier(const jobs::RequestKey& key) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
+  if (!earlier) return std::nullopt;
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord known, store_.GetJob(*earlier));
+  return ToJob(known);
+}
+
 absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& description, const RunSpec& spec,
                                        const jobs::RequestKey& key) {
   record.description = description.SerializeAsString();
@@ -350,11 +353,6 @@ absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& descri
   const bool makes_version = !spec.has_evaluate();
   absl::MutexLock lock(&mutex_);
   if (draining_) return StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down");
-  ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
-  if (earlier) {
-    ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord known, store_.GetJob(*earlier));
-    return ToJob(known);
-  }
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord added,
                           store_.AddJob(std::move(record), makes_version, key, options_.queue_limit));
   scheduler_.Add(added.id, added.priority);
@@ -370,9 +368,9 @@ Job JobManager::ToJob(const jobs::JobRecord& record) const {
   job.set_priority(static_cast<int32_t>(record.priority));
   job.set_attempts(static_cast<int32_t>(record.attempts));
   job.set_label(record.label);
-  SetTime(record.created, job.mutable_create_time());
-  if (record.started != absl::InfinitePast()) SetTime(record.started, job.mutable_start_time());
-  if (record.ended != absl::InfinitePast()) SetTime(record.ended, job.mutable_end_time());
+  SetTimestamp(record.created, job.mutable_create_time());
+  if (record.started != absl::InfinitePast()) SetTimestamp(record.started, job.mutable_start_time());
+  if (record.ended != absl::InfinitePast()) SetTimestamp(record.ended, job.mutable_end_time());
   RunOutcome outcome;
   if (!record.outcome.empty() && outcome.ParseFromString(record.outcome)) {
     if (record.state == JobState::kSucceeded) *job.mutable_result() = outcome.result();

@@ -57,6 +57,9 @@ class JobManager {
   // Asks all runs for a checkpoint, waits for them up to `patience`, kills the rest. Their jobs stay queued.
   void ShutDown(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The job that an earlier call with this key made. ALREADY_EXISTS (REQUEST_ID_REUSED) if the id was used for another
+  // request.
+  absl::StatusOr<std::optional<engram::v1::Job>> FindEarlier(const jobs::RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
   // `description`: the job as the API shows it, without what the manager fills in. `spec`: with short names; paths are
   // filled in when the run starts.
   absl::StatusOr<engram::v1::Job> Submit(jobs::JobRecord record, const engram::v1::Job& description,

@@ -27,13 +27,19 @@ template <typename Request>
 absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* method, const Request& request,
                    bool validate_only, engram::v1::Job* response) {
   ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  jobs::RequestKey key;
+  if (!request.request_id().empty()) key = {request.request_id(), method, Digest(request)};
+  // Before any check: what was valid when the job was accepted need not be so any more.
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<engram::v1::Job> earlier, jobs.FindEarlier(key));
+  if (earlier) {
+    *response = *earlier;
+    return absl::OkStatus();
+  }
   ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, planner.Plan(request));
   if (validate_only) {
     *response = job.description;
     return absl::OkStatus();
   }
-  jobs::RequestKey key;
-  if (!request.request_id().empty()) key = {request.request_id(), method, Digest(request)};
   return Reply(jobs.Submit(std::move(job.record), job.description, job.spec, key), response);
 }
 
