@@ -60,12 +60,14 @@ def bar_for(name: str) -> float | None:
     return next((bar for prefix, bar in BARS.items() if name.startswith(prefix)), None)
 
 
-def run(command: list[str]) -> list[dict]:
-    answer = subprocess.run([sys.executable, *command], cwd=peers.REPOSITORY, stdout=subprocess.PIPE, text=True)
-    rows = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
-    if answer.returncode != 0:
-        raise SystemExit(f"{command[0]} failed with exit {answer.returncode} after {len(rows)} rows")
-    return rows
+def run(command: list[str]):
+    """Yields the program's rows as it prints them, so that a long comparison shows its progress."""
+    with subprocess.Popen([sys.executable, *command], cwd=peers.REPOSITORY, stdout=subprocess.PIPE, text=True) as program:
+        for line in program.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+    if program.returncode != 0:
+        raise SystemExit(f"{command[0]} failed with exit {program.returncode}")
 
 
 def main() -> None:
