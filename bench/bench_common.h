@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/allocator.h"
 #include "core/base/status.h"
 #include "core/nn/model_io.h"
 #include "core/nn/packed_batch.h"

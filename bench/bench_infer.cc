@@ -57,6 +57,7 @@ class Inference {
       nn::LoadOptions options;
       options.precision = PrecisionOf(precision);
       loaded = Must(nn::LoadModel(directory_, options));
+      loaded.model->PackForInference();
     }
     return *loaded.model;
   }
@@ -81,6 +82,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", batch);
   app.add_option("--threads", threads);
   CLI11_PARSE(app, argc, argv);
+  engram::KeepFreedMemory();
   at::set_num_threads(threads);
   const c10::InferenceMode mode;
   Inference inference(model, ReadIds(ids), batch);

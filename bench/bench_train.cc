@@ -148,6 +148,7 @@ int main(int argc, char** argv) {
   app.add_option("--ids", ids)->required();
   app.add_option("--threads", threads);
   CLI11_PARSE(app, argc, argv);
+  engram::KeepFreedMemory();
   at::set_num_threads(threads);
   const c10::NoGradGuard no_autograd;
   std::vector<train::TrainingExample> examples;

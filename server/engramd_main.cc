@@ -11,6 +11,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "core/base/allocator.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "nlohmann/json.hpp"
@@ -70,6 +71,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
 }  // namespace engram::server
 
 int main(int argc, char** argv) {
+  engram::KeepFreedMemory();
   CLI::App app("Engram's server. Prints its addresses as one line of JSON once it takes calls.", "engramd");
   std::string config, data_dir;
   app.add_option("--config", config, "YAML file; docs/configuration.md has the keys")->check(CLI::ExistingFile);

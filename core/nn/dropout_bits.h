@@ -1,10 +1,11 @@
 #pragma once
 
-// The one definition of which elements dropout drops, shared by the reference and the CPU kernels. Element e of a site
-// draws 16 bits: lane e % 8 of Philox block e / 8, whose counter is {e / 8 low, step, site << 16 | e / 8 high, purpose}
-// and whose key is the seed. The element is dropped if the bits are below round(p * 65536).
+// The one definition of which elements dropout drops, shared by the reference and the CPU kernels. Elements are drawn
+// in groups of 128, which are 16 blocks of Philox side by side, so that 16 lanes draw a group at once: element e of a
+// site is element r = e % 128 of group e / 128, and takes half r / 64 of word r / 16 % 4 of block 16 (e / 128) + r
+// % 16. Block b has the counter {b low, step, site << 16 | b high, purpose} and the seed as its key. An element is
+// dropped if its 16 bits are below round(p * 65536).
 
-#include <array>
 #include <cmath>
 #include <cstdint>
 
@@ -14,6 +15,8 @@
 namespace engram::nn {
 
 struct DropoutBits {
+  static constexpr int64_t kGroup = 128;
+
   explicit DropoutBits(const ops::Dropout& dropout)
       : seed(dropout.seed),
         step(static_cast<uint32_t>(dropout.step)),
@@ -21,32 +24,24 @@ struct DropoutBits {
         threshold(static_cast<uint32_t>(std::lround(dropout.probability * 65536.0))),
         scale(static_cast<float>(65536.0 / (65536.0 - threshold))) {}
 
-  // Keep (scale) or drop (0) for the eight elements of one block.
-  std::array<float, 8> Block(uint64_t block) const {
-    const std::array<uint32_t, 4> bits =
-        Philox({static_cast<uint32_t>(block), step, site << 16 | static_cast<uint32_t>(block >> 32),
-                static_cast<uint32_t>(RandomPurpose::kDropout)},
-               seed);
-    std::array<float, 8> mask;
-    for (int i = 0; i < 4; ++i) {
-      mask[2 * i] = (bits[i] & 0xFFFFu) < threshold ? 0.0F : scale;
-      mask[2 * i + 1] = (bits[i] >> 16) < threshold ? 0.0F : scale;
-    }
-    return mask;
-  }
-
-  // Fills mask[0, count) for elements first ... first + count - 1.
-  void Fill(uint64_t first, int64_t count, float* mask) const {
-    for (int64_t done = 0; done < count;) {
-      const uint64_t element = first + done;
-      const std::array<float, 8> block = Block(element / 8);
-      for (uint64_t lane = element % 8; lane < 8 && done < count; ++lane) mask[done++] = block[lane];
-    }
+  bool Keeps(uint64_t element) const {
+    const uint64_t in_group = element % kGroup, block = element / kGroup * 16 + in_group % 16;
+    const uint32_t word = Philox({static_cast<uint32_t>(block), step, site << 16 | static_cast<uint32_t>(block >> 32),
+                                  static_cast<uint32_t>(RandomPurpose::kDropout)},
+                                 seed)[in_group / 16 % 4];
+    return (in_group < 64 ? word & 0xFFFFu : word >> 16) >= threshold;
   }
 
   uint64_t seed;
   uint32_t step, site, threshold;
-  float scale;
+  float scale;  // of what is kept
 };
+
+// The attention probabilities of head `head` of sequence `sequence` draw the elements from here on, key by key: the
+// probability of (query t, key j) is element first + j * AttentionDropoutStride(length) + t.
+inline uint64_t FirstAttentionDropout(int64_t sequence, int64_t head, int64_t heads) {
+  return static_cast<uint64_t>(sequence * heads + head) << 31;  // a head of 32,000 keys and queries fits
+}
+inline int64_t AttentionDropoutStride(int64_t length) { return (length + 15) / 16 * 16; }
 
 }  // namespace engram::nn

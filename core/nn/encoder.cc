@@ -1,10 +1,16 @@
 #include "core/nn/encoder.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
+#include "c10/core/GradMode.h"
+#include "c10/core/InferenceMode.h"
+#include "core/nn/kernels/linear.h"
 
 namespace engram::nn {
 namespace {
@@ -94,19 +100,26 @@ at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const Packed
   const ParameterBuffer& p = *parameters_;
   const bool keep = tape != nullptr;
   const uint32_t site = static_cast<uint32_t>(3 * index + 1);
-  const at::Tensor qkv = ops::Linear(x, p.ComputeStacked(layer.qkv_weight, 3), p.ComputeStacked(layer.qkv_bias, 3));
+  const auto weight = [&](const at::Tensor& packed, SlotId slot) {
+    return packed.defined() && !keep ? packed : p.Compute(slot);
+  };
+  const at::Tensor qkv_weight =
+      layer.packed.qkv.defined() && !keep ? layer.packed.qkv : p.ComputeStacked(layer.qkv_weight, 3);
+  const at::Tensor qkv = ops::Linear(x, qkv_weight, p.ComputeStacked(layer.qkv_bias, 3));
   const ops::AttentionResult attention =
       ops::Attention(qkv, batch, config_.heads, DropoutAt(mode, config_.attention_dropout, site), keep);
   const at::Tensor projected =
-      ops::Linear(attention.out, p.Compute(layer.attention_output.weight), p.Compute(layer.attention_output.bias));
+      ops::Linear(attention.out, weight(layer.packed.attention_output, layer.attention_output.weight),
+                  p.Compute(layer.attention_output.bias));
   const ops::LayerNormResult attended = ops::AddLayerNorm(
       projected, x, DropoutAt(mode, AttentionOutputDropout(), site + 1), p.Compute(layer.attention_norm.gamma),
       p.Compute(layer.attention_norm.beta), config_.layer_norm_eps, keep);
   at::Tensor pre;
   const at::Tensor activated =
-      ops::LinearActivation(attended.y, p.Compute(layer.intermediate.weight), p.Compute(layer.intermediate.bias),
-                            config_.activation, keep ? &pre : nullptr);
-  const at::Tensor out = ops::Linear(activated, p.Compute(layer.output.weight), p.Compute(layer.output.bias));
+      ops::LinearActivation(attended.y, weight(layer.packed.intermediate, layer.intermediate.weight),
+                            p.Compute(layer.intermediate.bias), config_.activation, keep ? &pre : nullptr);
+  const at::Tensor out =
+      ops::Linear(activated, weight(layer.packed.output, layer.output.weight), p.Compute(layer.output.bias));
   const ops::LayerNormResult result = ops::AddLayerNorm(
       out, attended.y, DropoutAt(mode, config_.hidden_dropout, site + 2), p.Compute(layer.output_norm.gamma),
       p.Compute(layer.output_norm.beta), config_.layer_norm_eps, keep);
@@ -115,6 +128,55 @@ at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const Packed
 }
 
 at::Tensor Encoder::Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const {
+  const int64_t threads = at::get_num_threads();
+  if (tape == nullptr && !mode && batch.ids.is_cpu() && threads > 1 && !at::in_parallel_region()) {
+    const std::vector<int64_t> cuts = BalancedParts(batch, threads);
+    if (!cuts.empty()) return ForwardInParts(batch, cuts);
+  }
+  return ForwardWhole(batch, mode, tape);
+}
+
+at::Tensor Encoder::ForwardInParts(const PackedBatch& batch, const std::vector<int64_t>& cuts) const {
+  const bool inference = c10::InferenceMode::is_enabled(), autograd = c10::GradMode::is_enabled();
+  at::Tensor hidden = at::empty({batch.tokens(), config_.hidden_size}, parameters_->compute().options());
+  at::parallel_for(0, static_cast<int64_t>(cuts.size()) - 1, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode inference_mode(inference);  // modes belong to a thread
+    const c10::AutoGradMode autograd_mode(autograd && !inference);
+    for (int64_t i = begin; i < end; ++i) ForwardGroups(batch, cuts[i], cuts[i + 1], hidden);
+  });
+  return hidden;
+}
+
+void Encoder::ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end, const at::Tensor& hidden) const {
+  constexpr int64_t kGroupBytes = 1 << 20;  // of intermediate rows: what a core's second cache holds
+  const int64_t row_bytes = config_.intermediate_size * parameters_->compute().element_size();
+  const int64_t group_tokens = std::clamp<int64_t>(kGroupBytes / row_bytes, 64, 512);
+  const int64_t tokens = batch.host_cu_seqlens[end] - batch.host_cu_seqlens[begin];
+  const int64_t share = tokens / ((tokens + group_tokens - 1) / group_tokens);  // groups of like size
+  while (begin < end) {
+    int64_t next = begin + 1;
+    while (next < end && batch.host_cu_seqlens[next] - batch.host_cu_seqlens[begin] + batch.length(next) / 2 < share) {
+      ++next;
+    }
+    const PackedBatch group = Part(batch, begin, next - begin);
+    hidden.narrow(0, batch.host_cu_seqlens[begin], group.tokens()).copy_(ForwardWhole(group, std::nullopt, nullptr));
+    begin = next;
+  }
+}
+
+void Encoder::PackForInference() {
+  if (parameters_->compute().device().type() != at::kCPU) return;
+  const ParameterBuffer& p = *parameters_;
+  for (Layer& layer : layers_) {
+    layer.packed = {kernels::PackWeight(p.ComputeStacked(layer.qkv_weight, 3)),
+                    kernels::PackWeight(p.Compute(layer.attention_output.weight)),
+                    kernels::PackWeight(p.Compute(layer.intermediate.weight)),
+                    kernels::PackWeight(p.Compute(layer.output.weight))};
+  }
+}
+
+at::Tensor Encoder::ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode,
+                                 TapeState* tape) const {
   const ParameterBuffer& p = *parameters_;
   const at::Tensor sum = ops::EmbeddingSum(batch, p.Compute(word_), type_ >= 0 ? p.Compute(type_) : at::Tensor(),
                                            p.Compute(position_), config_.first_position);

@@ -41,24 +41,39 @@ class Encoder {
   // Appends the encoder's parameters to `parameters`, which must outlive the encoder and be empty.
   static absl::StatusOr<Encoder> Create(const EncoderConfig& config, ParameterBuffer* parameters);
 
+  // Without a tape, a batch on the CPU is cut into one part for each thread: each thread takes its sequences through
+  // all layers, and none waits for another between operations.
   at::Tensor Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
   // `gradient`: of the hidden states, [T, d].
   void Backward(at::Tensor gradient, const TapeState& tape, GradientSink& sink) const;
+
+  // Keeps a copy of the layers' weight matrices in the layout that this processor multiplies with fastest, which
+  // Forward uses where it keeps no tape. The weights must not change afterwards. CPU only: a no-op elsewhere.
+  void PackForInference();
 
   const std::vector<SlotId>& slots() const { return slots_; }
   SlotId word_embeddings() const { return word_; }
   LinearSlots pooler() const { return pooler_; }
 
  private:
+  // Undefined tensors: not packed.
+  struct PackedWeights {
+    at::Tensor qkv, attention_output, intermediate, output;
+  };
   struct Layer {
     SlotId qkv_weight, qkv_bias;  // first of three adjacent slots each
     LinearSlots attention_output;
     NormSlots attention_norm;
     LinearSlots intermediate, output;
     NormSlots output_norm;
+    PackedWeights packed;
   };
 
   Encoder(const EncoderConfig& config, ParameterBuffer* parameters) : config_(config), parameters_(parameters) {}
+  at::Tensor ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
+  at::Tensor ForwardInParts(const PackedBatch& batch, const std::vector<int64_t>& cuts) const;
+  // Sequences [begin, end), group by group, into their rows of `hidden`.
+  void ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end, const at::Tensor& hidden) const;
   at::Tensor LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
                           const std::optional<TrainingMode>& mode, LayerTape* tape) const;
   at::Tensor LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape, GradientSink& sink) const;

@@ -58,6 +58,8 @@ class ModelImpl final : public Model {
   std::vector<SlotId> EncoderSlots() const override { return encoder_.slots(); }
   std::vector<SlotId> HeadSlots(const std::string& task) const override { return chains_.at(task).slots(); }
 
+  void PackForInference() override { encoder_.PackForInference(); }
+
   at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const override {
     return encoder_.Forward(batch, mode, tape != nullptr ? &tape->encoder : nullptr);
   }

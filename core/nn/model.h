@@ -82,6 +82,10 @@ class Model {
   virtual std::vector<SlotId> EncoderSlots() const = 0;
   virtual std::vector<SlotId> HeadSlots(const std::string& task) const = 0;
 
+  // For a model that will only be asked: keeps the encoder's weights in the layout that this processor multiplies with
+  // fastest (one more copy in the compute dtype). The weights must not change afterwards.
+  virtual void PackForInference() = 0;
+
   static std::shared_ptr<Tape> NewTape();
 
   // hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).

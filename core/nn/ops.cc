@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "ATen/Parallel.h"
@@ -17,29 +18,33 @@
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "core/nn/kernels/cpu_kernels.h"
+#include "core/nn/kernels/linear.h"
 #include "core/nn/reference_ops.h"
 
 namespace engram::nn::ops {
 namespace {
 bool OnCpu(const at::Tensor& x) { return x.device().is_cpu(); }
+
+std::optional<at::Tensor> Optional(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 }  // namespace
 
 at::Tensor Linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
-  return at::linear(x, w, b.defined() ? c10::optional<at::Tensor>(b) : c10::nullopt);
+  return OnCpu(x) ? kernels::Linear(x, w, b) : at::linear(x, w, Optional(b));
 }
 
-at::Tensor LinearInputGradient(const at::Tensor& g, const at::Tensor& w) { return at::mm(g, w); }
+at::Tensor LinearInputGradient(const at::Tensor& g, const at::Tensor& w) {
+  return OnCpu(g) ? kernels::Linear(g, w.t(), at::Tensor()) : at::mm(g, w);
+}
 
 void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad_w,
                           const at::Tensor& grad_b) {
-  if (grad_w.defined()) {
-    if (g.scalar_type() == at::kFloat) {
-      grad_w.addmm_(g.t(), x);
-    } else {
-      grad_w.add_(at::mm(g.t(), x));
-    }
+  if (grad_w.defined()) grad_w.add_(OnCpu(g) ? kernels::TransposedProduct(g, x) : at::mm(g.t(), x));
+  if (!grad_b.defined()) return;
+  if (OnCpu(g)) {
+    kernels::ColumnSums(g.contiguous(), at::Tensor(), grad_b, at::Tensor());
+  } else {
+    grad_b.add_(g.sum(0, /*keepdim=*/false, at::kFloat));
   }
-  if (grad_b.defined()) grad_b.add_(g.sum(0, /*keepdim=*/false, at::kFloat));
 }
 
 at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act,
@@ -50,6 +55,7 @@ at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::
 }
 
 at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activation act) {
+  if (OnCpu(g) && act == Activation::kGelu) return kernels::GeluGradient(g.contiguous(), pre);
   return reference::ActivationGradient(g, pre, act);
 }
 
@@ -68,10 +74,16 @@ AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::T
 
 void LayerNormWeightGradient(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& grad_gamma,
                              const at::Tensor& grad_beta) {
-  reference::LayerNormWeightGradient(g, normalized, grad_gamma, grad_beta);
+  if (OnCpu(g)) {
+    kernels::ColumnSums(g.contiguous(), normalized, grad_beta, grad_gamma);
+  } else {
+    reference::LayerNormWeightGradient(g, normalized, grad_gamma, grad_beta);
+  }
 }
 
-at::Tensor ApplyDropout(const at::Tensor& x, const Dropout& dropout) { return reference::ApplyDropout(x, dropout); }
+at::Tensor ApplyDropout(const at::Tensor& x, const Dropout& dropout) {
+  return OnCpu(x) ? kernels::ApplyDropout(x, dropout) : reference::ApplyDropout(x, dropout);
+}
 
 AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
                           bool keep) {
@@ -87,7 +99,8 @@ at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const A
 
 at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,
                         const at::Tensor& position, int64_t first_position) {
-  return reference::EmbeddingSum(batch, word, type, position, first_position);
+  return OnCpu(word) ? kernels::EmbeddingSum(batch, word, type, position, first_position)
+                     : reference::EmbeddingSum(batch, word, type, position, first_position);
 }
 
 void EmbeddingWeightGradient(const at::Tensor& g, const at::Tensor& index, const at::Tensor& grad_table) {

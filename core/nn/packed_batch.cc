@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 
@@ -55,6 +56,34 @@ absl::StatusOr<PackedBatch> Pack(std::span<const Sequence> sequences, at::Device
   pointers.reserve(sequences.size());
   for (const Sequence& sequence : sequences) pointers.push_back(&sequence);
   return Pack(std::span<const Sequence* const>(pointers), device);
+}
+
+PackedBatch Part(const PackedBatch& batch, int64_t first, int64_t count) {
+  const int32_t begin = batch.host_cu_seqlens[first], end = batch.host_cu_seqlens[first + count];
+  PackedBatch part;
+  part.ids = batch.ids.narrow(0, begin, end - begin);
+  part.type_ids = batch.type_ids.narrow(0, begin, end - begin);
+  part.positions = batch.positions.narrow(0, begin, end - begin);
+  part.cu_seqlens = batch.cu_seqlens.narrow(0, first, count + 1) - begin;
+  for (int64_t i = first; i <= first + count; ++i) part.host_cu_seqlens.push_back(batch.host_cu_seqlens[i] - begin);
+  for (int64_t i = 0; i < count; ++i) part.max_seqlen = std::max(part.max_seqlen, part.length(i));
+  return part;
+}
+
+std::vector<int64_t> BalancedParts(const PackedBatch& batch, int64_t parts) {
+  const double share = static_cast<double>(batch.tokens()) / static_cast<double>(parts);
+  const std::vector<int32_t>& ends = batch.host_cu_seqlens;
+  std::vector<int64_t> cuts = {0};
+  for (int64_t part = 1; part <= parts; ++part) {
+    const double wanted = share * static_cast<double>(part);
+    auto cut = std::lower_bound(ends.begin(), ends.end(), wanted);
+    if (cut == ends.end()) --cut;
+    if (cut != ends.begin() && wanted - *(cut - 1) < *cut - wanted) --cut;  // the nearer of the two
+    cuts.push_back(cut - ends.begin());
+    const auto tokens = static_cast<double>(ends[cuts[part]] - ends[cuts[part - 1]]);
+    if (tokens == 0 || tokens > 1.15 * share) return {};
+  }
+  return cuts;
 }
 
 }  // namespace engram::nn

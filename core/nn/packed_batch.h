@@ -41,4 +41,12 @@ struct PackedBatch {
 absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at::Device device);
 absl::StatusOr<PackedBatch> Pack(std::span<const Sequence> sequences, at::Device device);
 
+// Sequences [first, first + count) as a batch of their own; ids, types and positions are views.
+PackedBatch Part(const PackedBatch& batch, int64_t first, int64_t count);
+
+// Cuts a batch into `parts` runs of neighbouring sequences of about equal numbers of tokens: the first sequence of
+// each, and last the number of sequences. Empty if that cannot be done without one part being more than 15 % above its
+// share.
+std::vector<int64_t> BalancedParts(const PackedBatch& batch, int64_t parts);
+
 }  // namespace engram::nn

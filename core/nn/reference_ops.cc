@@ -20,7 +20,6 @@
 #include "ATen/ops/silu.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/tanh.h"
-#include "core/nn/attention_layout.h"
 #include "core/nn/dropout_bits.h"
 
 namespace engram::nn::reference {
@@ -29,7 +28,9 @@ using ops::Dropout;
 
 at::Tensor DropoutMask(const Dropout& dropout, int64_t first, int64_t count, at::Device device) {
   at::Tensor mask = at::empty({count}, at::kFloat);
-  DropoutBits(dropout).Fill(static_cast<uint64_t>(first), count, mask.mutable_data_ptr<float>());
+  const DropoutBits bits(dropout);
+  float* out = mask.mutable_data_ptr<float>();
+  for (int64_t e = 0; e < count; ++e) out[e] = bits.Keeps(static_cast<uint64_t>(first + e)) ? bits.scale : 0.0F;
   return mask.to(device);
 }
 
@@ -137,16 +138,17 @@ struct SequenceQkv {
 at::Tensor ProbabilityMask(const PackedBatch& batch, int64_t i, int64_t heads, const Dropout& dropout,
                            at::Device device) {
   if (!dropout.active()) return {};
-  const int64_t length = batch.length(i);
-  at::Tensor mask = at::empty({heads, length, length}, at::kFloat);
+  const int64_t length = batch.length(i), stride = AttentionDropoutStride(length);
+  at::Tensor by_key = at::empty({heads, length, length}, at::kFloat);
   const DropoutBits bits(dropout);
-  float* out = mask.mutable_data_ptr<float>();
+  float* out = by_key.mutable_data_ptr<float>();
   for (int64_t h = 0; h < heads; ++h) {
-    for (int64_t t = 0; t < length; ++t, out += length) {
-      bits.Fill(AttentionDropoutRow(batch, batch.host_cu_seqlens[i] + t, h, heads), length, out);
+    const uint64_t first = FirstAttentionDropout(i, h, heads);
+    for (int64_t j = 0; j < length; ++j) {
+      for (int64_t t = 0; t < length; ++t) *out++ = bits.Keeps(first + j * stride + t) ? bits.scale : 0.0F;
     }
   }
-  return mask.to(device);
+  return by_key.transpose(1, 2).to(device);
 }
 
 at::Tensor Rows(const at::Tensor& heads_first) {  // [heads, length, head_dim] -> [length, d]

@@ -22,7 +22,11 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
   nn::VersionOptions options;
   options.device = device;
   options.precision = precision;
-  ENGRAM_ASSIGN_OR_RETURN(served->version, nn::GuardTorch([&] { return nn::LoadVersion(directory, options); }));
+  ENGRAM_ASSIGN_OR_RETURN(served->version, nn::GuardTorch([&]() -> absl::StatusOr<nn::Version> {
+                            ENGRAM_ASSIGN_OR_RETURN(nn::Version loaded, nn::LoadVersion(directory, options));
+                            loaded.model->PackForInference();
+                            return loaded;
+                          }));
   ENGRAM_ASSIGN_OR_RETURN(served->tokenizer, tokenize::LoadTokenizer(directory));
   if (served->tokenizer->vocabulary_size() > served->version.config.vocab_size) {
     return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");

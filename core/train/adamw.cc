@@ -67,24 +67,31 @@ kernels::PenaltyBlock PenaltyIn(const QuadraticPenalty& penalty, double lr, int6
           ProximalThreshold(penalty.mode)};
 }
 
-// One block of at most kBlock elements; adds 2 / strength times each penalty's value to values[penalty].
+bool ActsOn(const QuadraticPenalty& penalty, int64_t begin, int64_t end) {
+  return penalty.strength != 0 && penalty.begin < end && penalty.end > begin;
+}
+
+// One block of at most kBlock elements; adds twice each penalty's value to values[penalty].
 void StepBlock(const StepView& view, int64_t begin, int64_t end, bool decay, double* values) {
   float gradient[kBlock];
   float* w = view.weights + begin;
   kernels::Scale(end - begin, view.gradients + begin, view.gradient_scale, gradient);
+  bool proximal = false;
   for (size_t p = 0; p < view.penalties.size(); ++p) {
     const QuadraticPenalty& penalty = view.penalties[p];
-    if (penalty.strength == 0 || penalty.begin >= end || penalty.end <= begin) continue;
+    if (!ActsOn(penalty, begin, end)) continue;
     const int64_t shift = std::max<int64_t>(0, penalty.begin - begin);
-    values[p] += kernels::AddPenaltyGradient(PenaltyIn(penalty, view.lr, begin, end), w + shift, gradient + shift);
+    const kernels::PenaltyBlock block = PenaltyIn(penalty, view.lr, begin, end);
+    const kernels::PenaltySum sum = kernels::AddPenaltyGradient(block, w + shift, gradient + shift);
+    values[p] += sum.sum;
+    proximal = proximal || block.step_strength * sum.largest_importance > block.threshold;
   }
   kernels::AdamWBlock update = view.update;
   update.count = end - begin;
   update.keep = decay ? view.keep : 1.0F;
   kernels::AdamWUpdate(update, gradient, w, view.first_moment + begin, view.second_moment + begin);
   for (const QuadraticPenalty& penalty : view.penalties) {
-    const bool coupled = penalty.mode == PenaltyMode::kCoupled;
-    if (coupled || penalty.strength == 0 || penalty.begin >= end || penalty.end <= begin) continue;
+    if (!proximal || !ActsOn(penalty, begin, end)) continue;
     kernels::ProximalStep(PenaltyIn(penalty, view.lr, begin, end), w + std::max<int64_t>(0, penalty.begin - begin));
   }
   if (view.compute != nullptr) kernels::RoundToBFloat16(end - begin, w, view.compute + begin);
@@ -106,7 +113,7 @@ std::vector<double> StepOnCpu(const StepView& view, std::span<const ElementRange
   for (size_t c = 0; c < chunks.size(); ++c) {
     for (size_t p = 0; p < count; ++p) values[p] += parts[c * count + p];
   }
-  for (size_t p = 0; p < count; ++p) values[p] *= 0.5 * view.penalties[p].strength;
+  for (double& value : values) value *= 0.5;
   return values;
 }
 

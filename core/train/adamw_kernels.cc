@@ -35,28 +35,27 @@ ENGRAM_CLONES void Scale(int64_t count, const float* g, float scale, float* __re
   for (int64_t i = 0; i < count; ++i) out[i] = g[i] * scale;
 }
 
-ENGRAM_CLONES double AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* __restrict gradient) {
+ENGRAM_CLONES PenaltySum AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* __restrict gradient) {
   const float *f = block.importance, *anchor = block.anchor;
   const float strength = block.strength, step_strength = block.step_strength, threshold = block.threshold;
-  double lanes[kLanes] = {};
+  float sums[kLanes] = {}, largest[kLanes] = {};
+  const auto add = [&](int64_t i, int lane) {
+    const float importance = f[i], d = w[i] - anchor[i], pull = strength * importance * d;
+    gradient[i] += step_strength * importance > threshold ? 0.0F : pull;
+    sums[lane] += pull * d;
+    largest[lane] = importance > largest[lane] ? importance : largest[lane];
+  };
   int64_t i = 0;
   for (; i + kLanes <= block.count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const float d = w[i + lane] - anchor[i + lane];
-      const float pull = strength * f[i + lane] * d;
-      gradient[i + lane] += step_strength * f[i + lane] > threshold ? 0.0F : pull;
-      lanes[lane] += static_cast<double>(f[i + lane]) * d * d;
-    }
+    for (int lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
   }
-  for (int lane = 0; i < block.count; ++i, ++lane) {
-    const float d = w[i] - anchor[i];
-    const float pull = strength * f[i] * d;
-    gradient[i] += step_strength * f[i] > threshold ? 0.0F : pull;
-    lanes[lane] += static_cast<double>(f[i]) * d * d;
+  for (int lane = 0; i < block.count; ++i, ++lane) add(i, lane);
+  PenaltySum result{0, 0};
+  for (int lane = 0; lane < kLanes; ++lane) {
+    result.sum += static_cast<double>(sums[lane]);
+    result.largest_importance = largest[lane] > result.largest_importance ? largest[lane] : result.largest_importance;
   }
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
+  return result;
 }
 
 ENGRAM_CLONES void ProximalStep(const PenaltyBlock& block, float* __restrict w) {

@@ -23,9 +23,12 @@ struct PenaltyBlock {
   float threshold;      // the proximal step takes weights with k above it, the gradient the others
 };
 
-// gradient += strength * importance * (w - anchor) where k <= threshold. Returns sum of importance * (w - anchor)^2
-// over all, in fp64.
-double AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* gradient);
+struct PenaltySum {
+  double sum;                // of strength * importance * (w - anchor)^2, over all; fp32 within the block
+  float largest_importance;  // tells whether the proximal step has anything to do
+};
+// gradient += strength * importance * (w - anchor) where k <= threshold. For blocks of a few thousand elements.
+PenaltySum AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* gradient);
 // w <- (w + k anchor) / (1 + k) where k > threshold.
 void ProximalStep(const PenaltyBlock& block, float* w);
 

@@ -20,6 +20,7 @@
 
 #include "ATen/Parallel.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/allocator.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
@@ -145,6 +146,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "engram-worker is started by engramd; usage: engram-worker --run-directory DIR\n");
     return 2;
   }
+  engram::KeepFreedMemory();
   struct sigaction action {};
   action.sa_handler = engram::worker::OnTerminate;
   sigaction(SIGTERM, &action, nullptr);

@@ -1,12 +1,13 @@
 #include "core/nn/kernels/cpu_kernels.h"
 
-#include <cmath>
+#include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "ATen/Parallel.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/empty_like.h"
-#include "core/nn/attention_layout.h"
+#include "c10/util/Exception.h"
 #include "core/nn/dropout_bits.h"
 #include "core/nn/kernels/isa.h"
 
@@ -36,6 +37,38 @@ char* MutableBytes(const at::Tensor& x) { return static_cast<char*>(x.mutable_da
 
 // Rows are cheap: hand a thread enough of them.
 constexpr int64_t kRowGrain = 32;
+// Columns go to threads in whole cache lines.
+constexpr int64_t kColumnGrain = 64;
+
+void CheckIndex(const char* name, const int32_t* index, int64_t count, int64_t rows) {
+  const auto [least, largest] = std::minmax_element(index, index + count);
+  TORCH_CHECK_INDEX(count == 0 || (*least >= 0 && *largest < rows), name, " out of range");
+}
+
+// The dropout mask of one row of a [rows, width] tensor at a time.
+class RowMask {
+ public:
+  RowMask(const ops::Dropout& dropout, int64_t width) : bits_(dropout), width_(width), active_(dropout.active()) {
+    if (active_) keep_.resize((width + 2 * DropoutBits::kGroup - 1) / DropoutBits::kGroup * DropoutBits::kGroup);
+  }
+  // [width] bytes, valid until the next call; null if dropout is not active.
+  const uint8_t* Row(int64_t row) {
+    if (!active_) return nullptr;
+    const int64_t element = row * width_, first = element / DropoutBits::kGroup;
+    const int64_t last = (element + width_ - 1) / DropoutBits::kGroup;
+    Kernels().dropout_keep(
+        {bits_.seed, bits_.step, bits_.site, static_cast<uint32_t>(RandomPurpose::kDropout), bits_.threshold},
+        static_cast<uint64_t>(first), last - first + 1, keep_.data());
+    return keep_.data() + (element - first * DropoutBits::kGroup);
+  }
+  float scale() const { return bits_.scale; }
+
+ private:
+  const DropoutBits bits_;
+  const int64_t width_;
+  const bool active_;
+  std::vector<uint8_t> keep_;
+};
 
 }  // namespace
 
@@ -48,18 +81,15 @@ ops::LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residua
     result.normalized = at::empty_like(x);
     result.rstd = at::empty({rows}, at::kFloat);
   }
-  const DropoutBits bits(dropout);
   at::parallel_for(0, rows, kRowGrain, [&](int64_t begin, int64_t end) {
-    std::vector<float> mask(dropout.active() ? width : 0);
+    RowMask mask(dropout, width);
     for (int64_t t = begin; t < end; ++t) {
-      if (dropout.active()) bits.Fill(static_cast<uint64_t>(t * width), width, mask.data());
-      Kernels().layer_norm_row(
-          {width, static_cast<float>(eps), Bytes(x) + t * row_bytes,
-           residual.defined() ? Bytes(residual) + t * row_bytes : nullptr, dropout.active() ? mask.data() : nullptr,
-           Bytes(gamma), Bytes(beta), MutableBytes(result.y) + t * row_bytes,
-           keep ? MutableBytes(result.normalized) + t * row_bytes : nullptr,
-           keep ? result.rstd.mutable_data_ptr<float>() + t : nullptr},
-          IsBf16(x));
+      Kernels().layer_norm_row({width, static_cast<float>(eps), Bytes(x) + t * row_bytes,
+                                residual.defined() ? Bytes(residual) + t * row_bytes : nullptr, mask.Row(t),
+                                mask.scale(), Bytes(gamma), Bytes(beta), MutableBytes(result.y) + t * row_bytes,
+                                keep ? MutableBytes(result.normalized) + t * row_bytes : nullptr,
+                                keep ? result.rstd.mutable_data_ptr<float>() + t : nullptr},
+                               IsBf16(x));
     }
   });
   return result;
@@ -72,14 +102,12 @@ ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const 
   ops::AddLayerNormGradientResult result;
   result.residual = at::empty_like(g);
   result.x = dropout.active() ? at::empty_like(g) : result.residual;
-  const DropoutBits bits(dropout);
   at::parallel_for(0, rows, kRowGrain, [&](int64_t begin, int64_t end) {
-    std::vector<float> mask(dropout.active() ? width : 0);
+    RowMask mask(dropout, width);
     for (int64_t t = begin; t < end; ++t) {
-      if (dropout.active()) bits.Fill(static_cast<uint64_t>(t * width), width, mask.data());
       Kernels().layer_norm_gradient_row(
           {width, Bytes(g) + t * row_bytes, Bytes(normalized) + t * row_bytes, rstd.const_data_ptr<float>()[t],
-           Bytes(gamma), dropout.active() ? mask.data() : nullptr, MutableBytes(result.residual) + t * row_bytes,
+           Bytes(gamma), mask.Row(t), mask.scale(), MutableBytes(result.residual) + t * row_bytes,
            MutableBytes(result.x) + t * row_bytes},
           IsBf16(g));
     }
@@ -87,77 +115,64 @@ ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const 
   return result;
 }
 
-namespace {
-
-// What the mask callback of one (sequence, head) task needs.
-struct MaskContext {
-  const DropoutBits& bits;
-  const PackedBatch& batch;
-  int64_t first_row, head, heads, length;
-};
-
-void FillMask(const void* opaque, int64_t row, float* mask) {
-  const auto& context = *static_cast<const MaskContext*>(opaque);
-  context.bits.Fill(AttentionDropoutRow(context.batch, context.first_row + row, context.head, context.heads),
-                    context.length, mask);
+void ColumnSums(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& sum_g,
+                const at::Tensor& sum_product) {
+  const int64_t rows = g.size(0), width = g.size(1), element = g.element_size();
+  at::parallel_for(0, (width + kColumnGrain - 1) / kColumnGrain, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kColumnGrain, count = std::min(width, end * kColumnGrain) - first;
+    Kernels().column_sums(
+        {rows, count, width, Bytes(g) + first * element,
+         normalized.defined() ? Bytes(normalized) + first * element : nullptr, sum_g.mutable_data_ptr<float>() + first,
+         normalized.defined() ? sum_product.mutable_data_ptr<float>() + first : nullptr},
+        IsBf16(g));
+  });
 }
 
-// Runs `task(arguments)` for each head of each sequence, with the parts of AttentionArguments that forward and backward
-// share.
-template <typename Task>
-void ForEachHead(const at::Tensor& qkv, const at::Tensor& logsumexp, const PackedBatch& batch, int64_t heads,
-                 const ops::Dropout& dropout, const Task& task) {
-  const int64_t d = qkv.size(1) / 3, head_dim = d / heads, element = qkv.element_size();
-  const DropoutBits bits(dropout);
-  at::parallel_for(0, batch.sequences() * heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch(static_cast<size_t>(AttentionScratch(batch.max_seqlen, head_dim)));
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t sequence = unit / heads, head = unit % heads, first = batch.host_cu_seqlens[sequence];
-      const MaskContext context{bits, batch, first, head, heads, batch.length(sequence)};
-      AttentionArguments a{};
-      a.length = batch.length(sequence);
-      a.head_dim = head_dim;
-      a.stride = 3 * d;
-      a.out_stride = d;
-      a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-      a.q = Bytes(qkv) + (first * 3 * d + head * head_dim) * element;
-      a.k = static_cast<const char*>(a.q) + d * element;
-      a.v = static_cast<const char*>(a.q) + 2 * d * element;
-      a.logsumexp = logsumexp.defined() ? logsumexp.mutable_data_ptr<float>() + head * batch.tokens() + first : nullptr;
-      a.fill_mask = dropout.active() ? FillMask : nullptr;
-      a.context = &context;
-      a.scratch = scratch.data();
-      task(a, (first * d + head * head_dim) * element);
+at::Tensor ApplyDropout(const at::Tensor& x, const ops::Dropout& dropout) {
+  if (!dropout.active()) return x;
+  const at::Tensor from = x.contiguous();
+  const int64_t width = from.size(-1), rows = from.numel() / width, row_bytes = width * from.element_size();
+  at::Tensor out = at::empty_like(from);
+  at::parallel_for(0, rows, kRowGrain, [&](int64_t begin, int64_t end) {
+    RowMask mask(dropout, width);
+    for (int64_t t = begin; t < end; ++t) {
+      Kernels().apply_dropout(width, Bytes(from) + t * row_bytes, mask.Row(t), mask.scale(),
+                              MutableBytes(out) + t * row_bytes, IsBf16(x));
     }
   });
+  return out;
 }
 
-}  // namespace
-
-ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads,
-                               const ops::Dropout& dropout, bool keep) {
-  ops::AttentionResult result;
-  result.out = at::empty({qkv.size(0), qkv.size(1) / 3}, qkv.options());
-  if (keep) result.logsumexp = at::empty({heads, qkv.size(0)}, at::kFloat);
-  ForEachHead(qkv, result.logsumexp, batch, heads, dropout, [&](AttentionArguments& a, int64_t out_offset) {
-    a.out = MutableBytes(result.out) + out_offset;
-    Kernels().attention(a, IsBf16(qkv));
+at::Tensor GeluGradient(const at::Tensor& g, const at::Tensor& pre) {
+  at::Tensor out = at::empty_like(g);
+  const int64_t element = g.element_size();
+  at::parallel_for(0, g.numel(), kRowGrain * 256, [&](int64_t begin, int64_t end) {
+    Kernels().gelu_gradient(end - begin, Bytes(g) + begin * element, Bytes(pre) + begin * element,
+                            MutableBytes(out) + begin * element, IsBf16(g));
   });
-  return result;
+  return out;
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
-                             const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout) {
-  at::Tensor gradient = at::empty_like(qkv);
-  const int64_t part = qkv.size(1) / 3 * qkv.element_size();
-  ForEachHead(qkv, forward.logsumexp, batch, heads, dropout, [&](AttentionArguments& a, int64_t out_offset) {
-    a.g = Bytes(g) + out_offset;
-    a.grad_q = MutableBytes(gradient) + (static_cast<const char*>(a.q) - Bytes(qkv));
-    a.grad_k = static_cast<char*>(a.grad_q) + part;
-    a.grad_v = static_cast<char*>(a.grad_q) + 2 * part;
-    Kernels().attention_gradient(a, IsBf16(qkv));
+at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,
+                        const at::Tensor& position, int64_t first_position) {
+  const int64_t width = word.size(1), row_bytes = width * word.element_size();
+  at::Tensor out = at::empty({batch.tokens(), width}, word.options());
+  const int32_t* ids = batch.ids.const_data_ptr<int32_t>();
+  const int32_t* positions = batch.positions.const_data_ptr<int32_t>();
+  const int32_t* types = batch.type_ids.const_data_ptr<int32_t>();
+  CheckIndex("ids", ids, batch.tokens(), word.size(0));
+  if (position.defined()) CheckIndex("positions", positions, batch.tokens(), position.size(0) - first_position);
+  if (type.defined()) CheckIndex("type_ids", types, batch.tokens(), type.size(0));
+  at::parallel_for(0, batch.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      Kernels().embedding_row(
+          {width, Bytes(word) + ids[t] * row_bytes,
+           position.defined() ? Bytes(position) + (positions[t] + first_position) * row_bytes : nullptr,
+           type.defined() ? Bytes(type) + types[t] * row_bytes : nullptr, MutableBytes(out) + t * row_bytes},
+          IsBf16(word));
+    }
   });
-  return gradient;
+  return out;
 }
 
 void EmbeddingWeightGradient(const at::Tensor& g, const at::Tensor& index, const at::Tensor& grad_table) {
@@ -167,7 +182,7 @@ void EmbeddingWeightGradient(const at::Tensor& g, const at::Tensor& index, const
   const float* from = g32.const_data_ptr<float>();
   float* table = grad_table.mutable_data_ptr<float>();
   // Threads own columns, so that repeated ids add up in the order of the rows whatever the number of threads.
-  at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, width, kColumnGrain, [&](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < rows; ++t) {
       for (int64_t c = begin; c < end; ++c) table[id[t] * width + c] += from[t * width + c];
     }

@@ -8,10 +8,13 @@
 #include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/mm.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
+#include "ATen/ops/zeros_like.h"
 #include "core/nn/kernels/cpu_kernels.h"
+#include "core/nn/kernels/linear.h"
 #include "core/nn/parameter_buffer.h"
 #include "core/nn/reference_ops.h"
 #include "gtest/gtest.h"
@@ -20,7 +23,7 @@ namespace engram::nn {
 namespace {
 
 // Unequal lengths, a single token, one length above the block of 16.
-PackedBatch MakeBatch(const std::vector<int>& lengths = {5, 1, 19, 33, 2}) {
+PackedBatch MakeBatch(const std::vector<int>& lengths = {5, 1, 19, 150, 33, 2, 64}) {
   std::vector<Sequence> sequences;
   int32_t id = 0;
   for (const int length : lengths) {
@@ -77,6 +80,51 @@ TEST_P(KernelTest, AttentionForwardAndBackward) {
   EXPECT_LE(Distance(kernels::AttentionGradient(g, qkv, ours, batch, heads, dropout()),
                      reference::AttentionGradient(g, qkv, theirs, batch, heads, dropout())),
             tolerance());
+}
+
+TEST_P(KernelTest, LinearForwardAndBackwardAgainstFp64) {
+  const int64_t rows = 37, in = 3 * GetParam().head_dim, out = 50;
+  const at::Tensor x = Random({rows, in}), w = Random({out, in}), b = Random({out}), g = Random({rows, out});
+  const auto fp64 = [](const at::Tensor& t) { return t.to(at::kDouble); };
+  EXPECT_LE(Distance(ops::Linear(x, w, b), at::mm(fp64(x), fp64(w).t()) + fp64(b)), tolerance());
+  EXPECT_LE(Distance(ops::Linear(x, kernels::PackWeight(w), b), at::mm(fp64(x), fp64(w).t()) + fp64(b)), tolerance());
+  EXPECT_LE(Distance(ops::LinearInputGradient(g, w), at::mm(fp64(g), fp64(w))), tolerance());
+  at::Tensor grad_w = at::zeros({out, in}) + 2.0, grad_b = at::zeros({out}) + 3.0;
+  ops::LinearWeightGradient(g, x, grad_w, grad_b);
+  EXPECT_LE(Distance(grad_w, at::mm(fp64(g).t(), fp64(x)) + 2.0), tolerance());
+  EXPECT_LE(Distance(grad_b, fp64(g).sum(0) + 3.0), 2e-6);
+}
+
+TEST_P(KernelTest, RowKernelsAgreeWithTheReference) {
+  const PackedBatch batch = MakeBatch();
+  const int64_t d = 3 * GetParam().head_dim + 5;  // no multiple of the vector width
+  const at::Tensor word = Random({11, d}), position = Random({151, d}), type = Random({1, d});
+  EXPECT_LE(Distance(ops::EmbeddingSum(batch, word, type, position, 1),
+                     reference::EmbeddingSum(batch, word, type, position, 1)),
+            tolerance());
+  const at::Tensor g = Random({batch.tokens(), d}), x = Random({batch.tokens(), d}) * 3.0;
+  EXPECT_TRUE(at::equal(ops::ApplyDropout(x, dropout()), reference::ApplyDropout(x, dropout())));
+  at::Tensor gamma = at::zeros({d}) + 1.0, beta = at::zeros({d}), gamma_too = at::zeros({d}) + 1.0,
+             beta_too = at::zeros({d});
+  ops::LayerNormWeightGradient(g, x, gamma, beta);
+  reference::LayerNormWeightGradient(g, x, gamma_too, beta_too);
+  EXPECT_LE(Distance(gamma, gamma_too), 2e-6);
+  EXPECT_LE(Distance(beta, beta_too), 2e-6);
+  for (const Activation act : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kSilu}) {
+    EXPECT_LE(Distance(ops::ActivationGradient(g, x, act), reference::ActivationGradient(g, x, act)), tolerance());
+  }
+}
+
+// The derivative of x Phi(x) in fp64, also far out, where erf's approximation would show.
+TEST(Gelu, GradientMatchesTheClosedForm) {
+  std::vector<float> points;
+  for (double x = -12; x <= 12; x += 0.01) points.push_back(static_cast<float>(x));
+  const at::Tensor x = at::tensor(points), g = at::zeros_like(x) + 1.0;
+  const at::Tensor gradient = ops::ActivationGradient(g, x, Activation::kGelu);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const double v = points[i], phi = std::exp(-v * v / 2) / std::sqrt(2 * std::acos(-1.0));
+    EXPECT_NEAR(gradient[i].item<double>(), std::erfc(-v / std::sqrt(2.0)) / 2 + v * phi, 4e-7) << v;
+  }
 }
 
 TEST_P(KernelTest, ResultsDoNotDependOnThreads) {
