@@ -1,11 +1,9 @@
 #include "core/nn/ops.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <vector>
 
-#include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
@@ -184,48 +182,11 @@ void AddPower(const at::Tensor& total, const at::Tensor& gradient, float weight,
 
 }  // namespace
 
-namespace {
-
-// total += sum_n weight[n] * (g_n^T x_n)^2 for fp32 on the CPU, block by block of rows of the weight: a block of the
-// total and the product of one sequence stay in the cache, where a pass over the whole matrix for each sequence would
-// go to memory three times. Blocks are fixed, and each is summed in the order of the sequences: the result does not
-// depend on the number of threads.
-void SquaredProductBlocks(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
-                          std::span<const float> weight, bool absolute, const at::Tensor& total) {
-  constexpr int64_t kBlockElements = 1 << 16;
-  const at::Tensor gc = g.contiguous(), xc = x.contiguous();
-  const int64_t outputs = gc.size(1), inputs = xc.size(1);
-  const int64_t block_rows = std::clamp<int64_t>(kBlockElements / inputs, 1, outputs);
-  const int64_t blocks = (outputs + block_rows - 1) / block_rows;
-  float* out = total.mutable_data_ptr<float>();
-  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * block_rows, rows = std::min(block_rows, outputs - first);
-      float* square = out + first * inputs;
-      at::Tensor product = at::empty({rows, inputs}, at::kFloat);
-      for (size_t n = 0; n < weight.size(); ++n) {
-        const int64_t start = cu_rows[n], length = cu_rows[n + 1] - start;
-        if (length == 0) continue;
-        at::mm_out(product, gc.narrow(0, start, length).narrow(1, first, rows).t(), xc.narrow(0, start, length));
-        const float w = weight[n];
-        const float* p = product.const_data_ptr<float>();
-        if (absolute) {
-          for (int64_t i = 0; i < rows * inputs; ++i) square[i] += w * std::fabs(p[i]);
-        } else {
-          for (int64_t i = 0; i < rows * inputs; ++i) square[i] += w * (p[i] * p[i]);
-        }
-      }
-    }
-  });
-}
-
-}  // namespace
-
 void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
                            std::span<const float> weight, bool absolute, const at::Tensor& square_w,
                            const at::Tensor& square_b) {
   const bool blocked = square_w.defined() && OnCpu(g) && g.scalar_type() == at::kFloat;
-  if (blocked) SquaredProductBlocks(g, x, cu_rows, weight, absolute, square_w);
+  if (blocked) kernels::AddSquaredProducts(g.contiguous(), x.contiguous(), cu_rows, weight, absolute, square_w);
   at::Tensor scratch = square_w.defined() && !blocked ? at::empty_like(square_w) : at::Tensor();
   for (size_t n = 0; n < weight.size(); ++n) {
     const int64_t rows = cu_rows[n + 1] - cu_rows[n];

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <vector>
 
@@ -28,13 +29,37 @@ constexpr int64_t kQueryBlock = 64;
 
 int64_t RoundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+// Whether this processor and this libtorch multiply bf16 panels laid out as isa.h says: asked once, by a product whose
+// result is known. libtorch offers no other way to ask, and an answer it gives by throwing is a no.
+bool MultipliesHalfPanels() {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512bf16")) return false;
+  constexpr int64_t kM = 24, kN = 48, kK = 40;
+  std::vector<at::BFloat16> left(kM * kK), right(kK * kN);
+  std::vector<float> product(kM * kN);
+  for (int64_t m = 0; m < kM; ++m) left[m * kK + (m + 8) % kK] = 1.0F;  // picks row m + 8 of `right`
+  for (int64_t k = 0; k < kK; ++k) {
+    for (int64_t n = 0; n < kN; ++n) right[(k / 2 * kN + n) * 2 + k % 2] = static_cast<float>(k * 2 + n % 2);
+  }
+  try {
+    at::native::cpublas::brgemm(kM, kN, kK, kK, kN, kN, false, left.data(), right.data(), product.data());
+    at::native::cpublas::brgemm_release();
+  } catch (const std::exception&) {
+    return false;
+  }
+  for (int64_t m = 0; m < kM; ++m) {
+    for (int64_t n = 0; n < kN; ++n) {
+      if (product[m * kN + n] != static_cast<float>((m + 8) * 2 + n % 2)) return false;
+    }
+  }
+  return true;
+}
+
 Element ElementOf(const at::Tensor& x, int64_t head_dim) {
   if (x.scalar_type() == at::kFloat) return Element::kFloat32;
-  static const bool multiplies_bf16 = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") != 0;
-  }();
-  return multiplies_bf16 && head_dim % 2 == 0 ? Element::kBFloat16 : Element::kBFloat16AsFloat32;
+  static const bool multiplies_halves = MultipliesHalfPanels();
+  // oneDNN's packed right operands are 16, 32, 48 or 64 columns wide.
+  return multiplies_halves && head_dim % 16 == 0 && head_dim <= 64 ? Element::kBFloat16 : Element::kBFloat16AsFloat32;
 }
 
 int64_t ElementBytes(Element element) { return element == Element::kFloat32 ? 4 : 2; }
@@ -48,7 +73,7 @@ void Multiply(Element element, int64_t m, int64_t n, int64_t k, const void* left
                                 static_cast<const at::BFloat16*>(right), c);
   } else {
     at::native::cpublas::brgemm(m, n, k, left_stride, n, n, add, static_cast<const float*>(left),
-                                static_cast<const float*>(right), c);
+                                static_cast<const float*>(right), c, /*is_vnni=*/false);
   }
 }
 

@@ -29,4 +29,9 @@ at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const 
                         const at::Tensor& position, int64_t first_position);
 void EmbeddingWeightGradient(const at::Tensor& g, const at::Tensor& index, const at::Tensor& grad_table);
 
+// total [o, i] += sum_n weight[n] * (g_n^T x_n)^2, or * |g_n^T x_n| if `absolute`, where sequence n has the rows
+// [cu_rows[n], cu_rows[n + 1]) of g [R, o] and x [R, i]. fp32, contiguous.
+void AddSquaredProducts(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
+                        std::span<const float> weight, bool absolute, const at::Tensor& total);
+
 }  // namespace engram::nn::kernels

@@ -117,6 +117,9 @@ struct KernelTable {
   // out = g * d/dx gelu(x), gelu with erf.
   void (*gelu_gradient)(int64_t count, const void* g, const void* x, void* out, bool bf16);
 
+  // total[i] += weight * x[i]^2, or weight * |x[i]|
+  void (*add_powers)(int64_t count, const float* x, float weight, bool absolute, float* total);
+
   void (*fill_panel)(Element, Panel, const PanelArguments&);
   void (*softmax)(Element, const SoftmaxArguments&);
   void (*score_gradient)(Element, const ScoreGradientArguments&);

@@ -56,9 +56,8 @@ void RowDotsOf(Element element, const void* a, const void* b, int64_t count, int
 }  // namespace
 
 extern const KernelTable ENGRAM_ISA;
-const KernelTable ENGRAM_ISA = {LayerNormRowOf, LayerNormGradientRowOf, ColumnSumsOf,      EmbeddingRowOf,
-                                DropoutKeep,    ApplyDropoutOf,         GeluGradientOf,    FillPanelOf,
-                                SoftmaxOf,      ScoreGradientOf,        StoreTransposedOf, StoreRowsOf,
-                                RowDotsOf};
+const KernelTable ENGRAM_ISA = {LayerNormRowOf,  LayerNormGradientRowOf, ColumnSumsOf, EmbeddingRowOf, DropoutKeep,
+                                ApplyDropoutOf,  GeluGradientOf,         AddPowers,    FillPanelOf,    SoftmaxOf,
+                                ScoreGradientOf, StoreTransposedOf,      StoreRowsOf,  RowDotsOf};
 
 }  // namespace engram::nn::kernels

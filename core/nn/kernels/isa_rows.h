@@ -164,5 +164,13 @@ void GeluGradient(int64_t count, const void* g, const void* x, void* out) {
   });
 }
 
+inline void AddPowers(int64_t count, const float* x, float weight, bool absolute, float* total) {
+  ForLanes(count, [&](int64_t i, int64_t n) {
+    const Floats value = Load(x + i, n);
+    const Floats power = absolute ? (value < 0.0F ? -value : value) : value * value;
+    Store(total + i, Load(total + i, n) + weight * power, n);
+  });
+}
+
 }  // namespace
 }  // namespace engram::nn::kernels
