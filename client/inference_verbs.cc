@@ -63,10 +63,25 @@ std::string Percent(double share) {
   return buffer;
 }
 
-// Sends texts in calls of at most 256 and merges the answers' results.
-template <typename Request, typename Response, typename Method>
+// Adds one call's answer to those before it: results in order, sums of tokens and seconds.
+template <typename Response>
+void AddPart(const Response& part, Response& all) {
+  all.set_model(part.model());
+  all.set_version(part.version());
+  all.mutable_results()->MergeFrom(part.results());
+  all.set_truncated(all.truncated() || part.truncated());
+  all.set_tokens(all.tokens() + part.tokens());
+  auto& timings = *all.mutable_timings();
+  timings.set_tokenize_seconds(timings.tokenize_seconds() + part.timings().tokenize_seconds());
+  timings.set_queue_seconds(timings.queue_seconds() + part.timings().queue_seconds());
+  timings.set_compute_seconds(timings.compute_seconds() + part.timings().compute_seconds());
+}
+
+// Sends texts in calls of at most 256 and puts the answers together.
+template <typename Request, typename Response>
 grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts, Request request, Response& all,
-                         Method method) {
+                         grpc::Status (InferenceService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                        Response*)) {
   constexpr size_t kTextsACall = 256;
   const auto stub = session.Stub<InferenceService>();
   for (size_t begin = 0; begin < texts.size(); begin += kTextsACall) {
@@ -75,10 +90,9 @@ grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts
     Response part;
     const auto context = session.NewContext();
     if (const grpc::Status status = (*stub.*method)(context.get(), request, &part); !status.ok()) return status;
-    auto results = std::move(*all.mutable_results());
-    results.MergeFrom(part.results());
-    all = std::move(part);
-    *all.mutable_results() = std::move(results);
+    AddPart(part, all);
+    // A label may move between two calls: all texts get the version that answered the first.
+    request.set_version(std::to_string(part.version()));
   }
   return grpc::Status::OK;
 }
@@ -104,11 +118,7 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_top_k(arguments.top_k);
   request.set_truncate(arguments.truncate);
   engram::v1::ClassifyResponse response;
-  const grpc::Status status =
-      CallInParts(session, *texts, request, response,
-                  static_cast<grpc::Status (InferenceService::Stub::*)(
-                      grpc::ClientContext*, const engram::v1::ClassifyRequest&, engram::v1::ClassifyResponse*)>(
-                      &InferenceService::Stub::Classify));
+  const grpc::Status status = CallInParts(session, *texts, request, response, &InferenceService::Stub::Classify);
   if (!status.ok()) return session.Fail(status);
   session.Print(response, [&] {
     for (int i = 0; i < response.results_size(); ++i) {
@@ -140,11 +150,7 @@ int TagEntities(Session& session, const TextArguments& arguments) {
   request.set_version(reference.version);
   request.set_task(arguments.task);
   engram::v1::TagEntitiesResponse response;
-  const grpc::Status status =
-      CallInParts(session, *texts, request, response,
-                  static_cast<grpc::Status (InferenceService::Stub::*)(
-                      grpc::ClientContext*, const engram::v1::TagEntitiesRequest&, engram::v1::TagEntitiesResponse*)>(
-                      &InferenceService::Stub::TagEntities));
+  const grpc::Status status = CallInParts(session, *texts, request, response, &InferenceService::Stub::TagEntities);
   if (!status.ok()) return session.Fail(status);
   session.Print(response, [&] {
     for (int i = 0; i < response.results_size(); ++i) {
@@ -196,26 +202,27 @@ int Encode(Session& session, const TextArguments& arguments) {
 int Tokenize(Session& session, const TextArguments& arguments) {
   const auto texts = Texts(arguments);
   if (!texts) return Session::Usage(kNeedText);
+  if (texts->empty()) return Session::Usage("there is no text in the file");
   engram::v1::TokenizeRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
-  for (const std::string& text : *texts) request.add_texts(text);
   engram::v1::TokenizeResponse response;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<InferenceService>()->Tokenize(context.get(), request, &response);
+  const grpc::Status status = CallInParts(session, *texts, request, response, &InferenceService::Stub::Tokenize);
   if (!status.ok()) return session.Fail(status);
-  return session.Print(response, [&] {
+  session.Print(response, [&] {
     for (const auto& result : response.results()) {
+      if (result.has_error()) std::printf("error: %s\n", result.error().message().c_str());
       std::vector<std::vector<std::string>> rows = {{"id", "token", "code points"}};
       for (const auto& token : result.tokens()) {
         rows.push_back(
             {std::to_string(token.id()), token.token(),
              token.special() ? "-" : "[" + std::to_string(token.start()) + ", " + std::to_string(token.end()) + ")"});
       }
-      std::printf("%s", Table(rows).c_str());
+      if (!result.has_error()) std::printf("%s", Table(rows).c_str());
     }
   });
+  return AnyError(response);
 }
 
 }  // namespace
@@ -255,7 +262,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
   encode->add_option("--out", a.out, "write the vector as .npy");
   encode->add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
-  add("tokenize", "Token ids and offsets", Tokenize);
+  add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);
 }
 
 }  // namespace engram::client

@@ -3,6 +3,7 @@
 // What people read: tables, the progress line, times and sizes; and the .npy format.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,13 @@ std::string KindName(engram::v1::JobKind kind);
 // "training  epoch 1/3  [#####.....]  52%  98/189  3120 tok/s  loss 1.234  penalty 0.012  0:41 left"; `bar_width` 0:
 // without the bar.
 std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width);
+
+// A line with a progress bar that fits into `columns` (0: any): with a shorter bar, or none, and cut as a last resort,
+// so that a terminal can redraw it in place. `line` makes it with a bar of the width it is given.
+std::string FitLine(const std::function<std::string(int bar_width)>& line, size_t columns);
+
+// What a job would take, as rows of a table.
+std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate);
 
 // A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);

@@ -141,6 +141,9 @@ def main() -> int:
             lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
         say(f"Done in {time.time() - started:.0f} s. http://{server.admin}/metrics served {len(lines)} series; the server stops now.")
         return 0 if shown else 1
+    except subprocess.CalledProcessError as error:
+        print(f"\nThe demo ends here: `engram {' '.join(map(str, error.cmd[3:]))}` failed (see above); the server's log is {HOME / 'engramd.log'}.")
+        return 1
     finally:
         server.stop()
 
