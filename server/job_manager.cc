@@ -134,9 +134,11 @@ void JobManager::ShutDown(absl::Duration patience) {
     }
     if (thread_.joinable()) mutex_.Await(absl::Condition(this, &JobManager::AllEnded));
     stopped_ = true;
-    for (const auto& [number, subscription] : subscriptions_) subscription.watcher(Draining());
   }
   if (thread_.joinable()) thread_.join();
+  // Only now: the thread may still have had a run's end to tell.
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [number, subscription] : subscriptions_) subscription.watcher(Draining());
 }
 
 bool JobManager::SomethingToDo() const {

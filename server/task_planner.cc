@@ -89,7 +89,7 @@ std::string Shortest(const std::string& text) {
   double value = 0;
   if (text.find('.') == std::string::npos || !absl::SimpleAtod(text, &value)) return text;
   std::array<char, 32> buffer{};
-  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
+  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general);
   return written.ec == std::errc() ? std::string(buffer.data(), written.ptr) : text;
 }
 
