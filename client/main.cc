@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "client/commands.h"
+#include "client/output.h"
 #include "nlohmann/json.hpp"
 
 namespace {
@@ -77,6 +78,9 @@ int main(int argc, char** argv) {
   for (CLI::App* verb : app.get_subcommands({})) {
     verb->fallthrough();
     for (CLI::App* nested : verb->get_subcommands({})) nested->fallthrough();
+  }
+  for (int i = 1; i < argc; ++i) {
+    if (!IsUtf8(argv[i])) return Session::Usage("argument " + std::to_string(i) + " is not UTF-8");
   }
   try {
     app.parse(argc, argv);

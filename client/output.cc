@@ -9,6 +9,8 @@
 #include <ctime>
 #include <fstream>
 
+#include "google/protobuf/stubs/common.h"
+
 namespace engram::client {
 namespace {
 
@@ -176,6 +178,10 @@ std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data)
   bytes += static_cast<char>(header.size() & 0xFF);
   bytes += static_cast<char>(header.size() >> 8 & 0xFF);
   return bytes + header + data;
+}
+
+bool IsUtf8(const std::string& text) {
+  return google::protobuf::internal::IsStructurallyValidUTF8(text.data(), static_cast<int>(text.size()));
 }
 
 bool WriteWhole(const std::string& path, const std::string& bytes) {

@@ -35,6 +35,10 @@ std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate
 // A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);
 
+// Whether a text may go into a message: the check that protobuf makes on both sides, and without which it sends what
+// the server cannot read.
+bool IsUtf8(const std::string& text);
+
 // Writes a file under a temporary name and renames it. False with a message on standard error if that fails.
 bool WriteWhole(const std::string& path, const std::string& bytes);
 

@@ -13,6 +13,8 @@
 #include "CLI/CLI.hpp"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "google/protobuf/stubs/logging.h"
+#include "grpc/support/log.h"
 #include "nlohmann/json.hpp"
 #include "server/engramd.h"
 
@@ -34,6 +36,18 @@ absl::StatusOr<Config> ReadConfig(const std::string& path, const std::string& da
   return ParseConfig(text);
 }
 
+// What the libraries say goes into the one log, in its form.
+void TakeOverLibraryLogs() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    const auto log = args->severity == GPR_LOG_SEVERITY_ERROR ? LogError : LogInfo;
+    log("gRPC says", {{"detail", args->message}});
+  });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel level, const char*, int, const std::string& message) {
+    const auto log = level >= google::protobuf::LOGLEVEL_ERROR ? LogWarning : LogInfo;
+    log("protobuf says", {{"detail", message}});
+  });
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "engramd: %s\n", std::string(status.message()).c_str());
   return EXIT_FAILURE;
@@ -43,6 +57,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   const absl::StatusOr<Config> config = ReadConfig(config_path, data_dir);
   if (!config.ok()) return Fail(config.status());
   SetLogLevel(LevelOf(config->log_level));
+  TakeOverLibraryLogs();
   // Blocked here, before any thread starts, and waited for below: no handler, no race.
   sigset_t signals;
   sigemptyset(&signals);

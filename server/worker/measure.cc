@@ -31,6 +31,18 @@ void AddConfusion(const std::string& task, const checkpoint::ManifestTask& label
 
 }  // namespace
 
+absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string training, Sha256HexOfFile(dataset.training_path()));
+  std::string test = Sha256Hex("");
+  if (!dataset.test_path().empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(test, Sha256HexOfFile(dataset.test_path()));
+  }
+  if (Sha256Hex(training + test) == dataset.digest()) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kDataLoss, "DATASET_DAMAGED",
+      absl::StrCat("data set \"", dataset.name(), "\" is not what was uploaded; delete it and upload it again"));
+}
+
 absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   return corpus::ParseCanonical(bytes);

@@ -11,6 +11,8 @@
 
 namespace engram::worker {
 
+// Compares both parts of a data set with its digest; DATA_LOSS with reason DATASET_DAMAGED if they are others.
+absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset);
 absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path);
 
 // The task as the trainer wants it: kind, number of outputs, masking.

@@ -29,6 +29,7 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
                                                      const tokenize::Tokenizer& tokenizer,
                                                      engram::v1::JobResult& result) {
   const ConsolidateWork& work = context.spec.consolidate();
+  ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task.kind));
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,

@@ -19,6 +19,7 @@ RunResult RunEvaluation(RunContext& context) {
   for (const auto& item : context.spec.evaluate().items()) {
     const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, item.task());
     if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
+    ENGRAM_RETURN_IF_ERROR(VerifyDataset(item.dataset()));
     const auto& part = item.dataset().test_path().empty() ? item.dataset().training_path() : item.dataset().test_path();
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, ReadPart(part));
     ENGRAM_ASSIGN_OR_RETURN(const WorkDone done, Measure(context, *base.model, *task, *tokenizer, dataset, result));

@@ -134,6 +134,7 @@ RunResult RunTraining(RunContext& context) {
   context.Phase("loading");
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, ReadOptions(work));
   ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
+  ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   checkpoint::ManifestTask task = DescribeTask(work, training.size());
 

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 import grpc
+import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -58,6 +59,11 @@ def test_the_log_is_one_json_object_a_line_and_holds_no_texts(new_server, tmp_pa
     server.engram("datasets", "upload", "rows", rows)
     job = server.json("start-task", "base", "t", "--dataset", "rows", "--epochs", "1", "--wait")
     server.engram("classify", "base", "confidential")
+    # No UTF-8, so protobuf refuses it before Engram sees it, and says so: in the form of the log.
+    raw = server.channel.unary_unary("/engram.v1.InferenceService/Tokenize")
+    with pytest.raises(grpc.RpcError):
+        raw(b"\x0a\x04base\x1a\x02\xff\xfe")
+    server.engram("tokenize", "base", "and the next one is answered")
     assert server.stop() == 0
     text = (server.folder / "engramd.log").read_text()
     lines = [json.loads(line) for line in text.splitlines()]

@@ -168,6 +168,25 @@ def test_ten_thousand_texts_through_the_command_line(shared_server, tmp_path):
     assert int(answer["tokens"]) == sum(len(result["tokens"]) for result in answer["results"])
 
 
+def test_texts_that_are_not_utf8(shared_server, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good\n\n\xff bad\n")
+    for verb in ("classify", "tag-entities", "tokenize"):
+        answer = shared_server.engram(verb, "base@1", "--file", path, check=False)
+        assert answer.returncode == 2 and "line 3 is not UTF-8" in answer.stderr, answer.stderr
+    answer = shared_server.engram("encode", "base@1", "--file", path, check=False)
+    assert answer.returncode == 2 and "not UTF-8" in answer.stderr
+    answer = subprocess.run([BUILD / "bin" / "engram", "tokenize", "base", b"\xff"], capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2 and "argument 3 is not UTF-8" in answer.stderr
+
+
+def test_a_request_over_the_message_limit(new_server):
+    server = new_server({"max_message_mb": 1})
+    for words in (("encode", "base", "--file", "-"), ("tokenize", "base", "-"), ("classify", "base", "--file", "-")):
+        answer = server.engram(*words, stdin="a" * (2 << 20), check=False)
+        assert answer.returncode == 1 and "max_message_mb" in answer.stderr, answer.stderr
+
+
 def test_uploads_that_break_off(shared_server):
     """gRPC shows a stream that was closed and one that broke in the same way: only the last message makes it whole."""
     m = messages()
@@ -206,6 +225,11 @@ def test_a_stored_version_with_one_bit_flipped(new_server, tmp_path):
     job = json.loads(server.engram("--json", "start-task", "damaged", "t", "--dataset", "rows", "--wait", check=False).stdout)
     assert job["state"] == "JOB_STATE_FAILED" and job["error"]["reason"] == "VERSION_DAMAGED"
     server.engram("tokenize", "whole", "some text")
+    # The same for a data set.
+    stored = server.folder / "data/datasets/rows/train.jsonl"
+    stored.write_text(stored.read_text().replace("a b", "a c"))
+    job = json.loads(server.engram("--json", "start-task", "whole", "t", "--dataset", "rows", "--wait", check=False).stdout)
+    assert job["state"] == "JOB_STATE_FAILED" and job["error"]["reason"] == "DATASET_DAMAGED"
 
 
 def test_text_without_task(shared_server):
