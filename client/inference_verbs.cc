@@ -165,6 +165,7 @@ int TagEntities(Session& session, const TextArguments& arguments) {
       std::printf("%s%s\n", Shorten(input.texts[static_cast<size_t>(i)]).c_str(),
                   result.truncated() ? "  (a word was longer than the model's window)" : "");
       if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+      if (!result.has_error() && result.entities().empty()) std::printf("  no entities\n");
       for (const auto& entity : result.entities()) {
         std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
                     static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
