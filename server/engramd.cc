@@ -1,6 +1,7 @@
 #include "server/engramd.h"
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -54,8 +55,9 @@ absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
 // In the order of construction; destroyed from the last to the first.
 struct Engramd::Parts {
   Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& device,
-        std::string worker)
+        std::string worker, std::function<void()> failed)
       : config(from),
+        on_failure(std::move(failed)),
         layout{from.data_dir},
         lock(std::move(held)),
         store(std::move(opened)),
@@ -71,7 +73,8 @@ struct Engramd::Parts {
                                               device.precision);
             },
             from.max_loaded_versions),
-        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads)),
+        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads),
+               [this] { OnDeviceFailure(); }),
         pool(kPoolThreads),
         job_service(jobs, metrics),
         task_service(planner, estimator, jobs, pool, metrics),
@@ -85,9 +88,11 @@ struct Engramd::Parts {
   absl::Status Listen();
   // What health checks are told, for the server as a whole and for each service.
   void SetServing(bool serving);
-  bool Ready() { return ready && store->Ping().ok(); }
+  bool Ready() { return ready && !engine.health().failed() && store->Ping().ok(); }
+  void OnDeviceFailure();
 
   const Config config;
+  const std::function<void()> on_failure;
   const Layout layout;
   const FileLock lock;
   Metrics metrics;
@@ -139,6 +144,12 @@ void Engramd::Parts::SetServing(bool serving) {
   health.SetServingStatus(serving);
 }
 
+void Engramd::Parts::OnDeviceFailure() {
+  LogError("the inference device failed; the server stops, so that it can be started anew");
+  if (server) SetServing(false);
+  on_failure();
+}
+
 absl::Status Engramd::Parts::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -162,7 +173,8 @@ absl::Status Engramd::Parts::Listen() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program) {
+absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program,
+                                                        std::function<void()> on_failure) {
   const Layout layout{config.data_dir};
   ENGRAM_RETURN_IF_ERROR(Annotate(MakeDirectories(config.data_dir), "data_dir"));
   absl::StatusOr<FileLock> lock = FileLock::Acquire(layout.lock());
@@ -180,7 +192,8 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
 
-  auto parts = std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker);
+  auto parts =
+      std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker, std::move(on_failure));
   ENGRAM_RETURN_IF_ERROR(parts->jobs.Start());
   ENGRAM_RETURN_IF_ERROR(parts->Listen());
   parts->SetServing(true);

@@ -3,7 +3,9 @@
 // standard error.
 
 #include <pthread.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +22,8 @@
 
 namespace engram::server {
 namespace {
+
+std::atomic<bool> device_failed{false};
 
 LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
@@ -67,7 +71,10 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   std::signal(SIGPIPE, SIG_IGN);
 
   const std::string worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "engram-worker").string();
-  absl::StatusOr<std::unique_ptr<Engramd>> server = Engramd::Start(*config, worker);
+  absl::StatusOr<std::unique_ptr<Engramd>> server = Engramd::Start(*config, worker, [] {
+    device_failed.store(true);
+    kill(getpid(), SIGTERM);
+  });
   if (!server.ok()) return Fail(server.status());
   const nlohmann::json ready = {{"grpc_address", (*server)->grpc_address()},
                                 {"admin_address", (*server)->admin_address()}};
@@ -78,7 +85,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   sigwait(&signals, &received);
   server->reset();
   LogInfo("stopped");
-  return EXIT_SUCCESS;
+  return device_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 }  // namespace
