@@ -60,8 +60,10 @@ int Upload(Session& session, const std::string& name, const std::string& trainin
       SendFile(*writer, training, [](auto& request, std::string bytes) { request.set_training(std::move(bytes)); }) &&
       (test.empty() ||
        SendFile(*writer, test, [](auto& request, std::string bytes) { request.set_test(std::move(bytes)); }));
+  engram::v1::UploadDatasetRequest end;
+  end.set_end(true);
   // A stream that broke off says why in its status.
-  if (sent) writer->WritesDone();
+  if (sent && writer->Write(end)) writer->WritesDone();
   const grpc::Status status = writer->Finish();
   if (!status.ok()) return session.Fail(status);
   return session.Print(dataset, [&] { PrintDatasets({dataset}); });

@@ -1,5 +1,6 @@
 #include "client/follow.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ bool Ended(const Job& job) { return job.state() >= engram::v1::JOB_STATE_SUCCEED
 
 std::string StatusLine(const Job& job, int bar_width) {
   if (job.state() == engram::v1::JOB_STATE_QUEUED) {
+    if (job.queue_position() == 0) return "queued, next to run";
     return "queued, " + std::to_string(job.queue_position()) + (job.queue_position() == 1 ? " job" : " jobs") +
            " before it";
   }
@@ -42,7 +44,7 @@ class ProgressDisplay {
 
   void Show(const Job& job) {
     if (terminal_) {
-      std::fprintf(stderr, "\r\033[K%s", StatusLine(job, 24).c_str());
+      std::fprintf(stderr, "\r\033[K%s", FitLine([&](int width) { return StatusLine(job, width); }, Width()).c_str());
       std::fflush(stderr);
       drawn_ = true;
       return;
@@ -60,6 +62,12 @@ class ProgressDisplay {
   }
 
  private:
+  // Columns of the terminal; 0 if it does not say.
+  static size_t Width() {
+    winsize size{};
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+  }
+
   const bool terminal_;
   bool drawn_ = false;
   std::string shown_;
@@ -97,8 +105,9 @@ int Conclude(const Session& session, const Job& job) {
   return kFailed;
 }
 
-// Reads one stream until it ends; true if the job has ended.
-bool ReadStream(Session& session, const std::string& name, ProgressDisplay& display, Job& job, grpc::Status& status) {
+// Reads one stream until it ends. `on_job` is called with each state of the job.
+template <typename OnJob>
+grpc::Status ReadStream(Session& session, const std::string& name, Job& job, const OnJob& on_job) {
   grpc::ClientContext context;
   std::atomic<bool> done{false};
   // A signal handler may not call gRPC; this thread may.
@@ -110,11 +119,11 @@ bool ReadStream(Session& session, const std::string& name, ProgressDisplay& disp
   request.set_name(name);
   auto stub = session.Stub<engram::v1::JobService>();
   auto reader = stub->WatchJob(&context, request);
-  while (reader->Read(&job)) display.Show(job);
-  status = reader->Finish();
+  while (reader->Read(&job)) on_job();
+  const grpc::Status status = reader->Finish();
   done = true;
   canceller.join();
-  return status.ok() && Ended(job);
+  return status;
 }
 
 }  // namespace
@@ -124,10 +133,14 @@ int FollowJob(Session& session, const std::string& name) {
   ProgressDisplay display;
   Job job;
   auto last_seen = std::chrono::steady_clock::now();
+  bool waiting = false;
   while (true) {
-    grpc::Status status;
-    const bool ended = ReadStream(session, name, display, job, status);
-    if (ended) {
+    const grpc::Status status = ReadStream(session, name, job, [&] {
+      last_seen = std::chrono::steady_clock::now();
+      waiting = false;
+      display.Show(job);
+    });
+    if (status.ok() && Ended(job)) {
       display.Clear();
       return Conclude(session, job);
     }
@@ -145,8 +158,11 @@ int FollowJob(Session& session, const std::string& name) {
       display.Clear();
       return session.Fail(status);
     }
-    if (status.ok()) last_seen = std::chrono::steady_clock::now();
-    std::fprintf(stderr, "\nthe server does not answer; trying again\n");
+    if (!waiting) {
+      display.Clear();
+      std::fprintf(stderr, "the server does not answer; trying again for up to a minute\n");
+    }
+    waiting = true;
     std::this_thread::sleep_for(kRetryEvery);
   }
 }
@@ -155,7 +171,7 @@ int PrintQueued(Session& session, const Job& job, bool wait) {
   if (wait && !job.name().empty()) return FollowJob(session, job.name());
   return session.Print(job, [&] {
     if (job.name().empty()) {
-      std::printf("valid; nothing was queued\n");
+      std::printf("valid; nothing was queued\n\n");
       DescribeJob(job);
       return;
     }
@@ -176,10 +192,11 @@ void DescribeJob(const Job& job) {
   add("task", job.task());
   add("from", job.base_version());
   add("label", job.label());
-  add("accepted", FormatTime(job.create_time()));
-  add("started", FormatTime(job.start_time()));
-  add("ended", FormatTime(job.end_time()));
-  add("runs", std::to_string(job.attempts()));
+  for (const auto& [field, time] : {std::pair("accepted", &job.create_time()), std::pair("started", &job.start_time()),
+                                    std::pair("ended", &job.end_time())}) {
+    if (time->seconds() > 0) add(field, FormatTime(*time));
+  }
+  if (!job.name().empty()) add("runs", std::to_string(job.attempts()));
   add("made", job.result().version());
   if (job.result().fisher_samples() > 0) {
     add("fisher trace", std::to_string(job.result().fisher_trace()) + " over " +
@@ -191,6 +208,8 @@ void DescribeJob(const Job& job) {
   std::sort(keys.begin(), keys.end());
   for (const std::string& key : keys) add("  " + key, job.options().at(key));
   std::printf("%s", Table(rows).c_str());
+  if (job.has_estimate()) std::printf("\n%s", Table(EstimateRows(job.estimate())).c_str());
+  for (const std::string& warning : job.estimate().warnings()) std::printf("warning: %s\n", warning.c_str());
   PrintMetrics(job.result());
   for (const std::string& warning : job.result().warnings()) std::printf("warning: %s\n", warning.c_str());
 }

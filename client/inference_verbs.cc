@@ -3,7 +3,6 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
-#include <optional>
 #include <sstream>
 
 #include "client/commands.h"
@@ -33,21 +32,30 @@ std::string ReadAll(const std::string& file) {
   return text.str();
 }
 
-// The text itself, or one a line of the file ("-": standard input). nullopt if neither or both were given.
-std::optional<std::vector<std::string>> Texts(const TextArguments& arguments) {
-  const bool stdin_text = arguments.text == "-";
-  if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty()) return std::nullopt;
-  if (!stdin_text && arguments.file.empty()) return std::vector<std::string>{arguments.text};
-  std::istringstream lines(ReadAll(stdin_text ? "-" : arguments.file));
+// What is to be sent, or the message that says why there is nothing.
+struct TextInput {
   std::vector<std::string> texts;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty()) texts.push_back(line);
-  }
-  return texts;
-}
+  std::string error;
+};
 
-constexpr const char* kNeedText = "give a TEXT, or --file FILE with one text a line (\"-\" for standard input)";
+// The text itself, or one a line of the file ("-": standard input).
+TextInput Texts(const TextArguments& arguments) {
+  const bool stdin_text = arguments.text == "-";
+  if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty())
+    return {{}, "give a TEXT, or --file FILE with one text a line (\"-\" for standard input)"};
+  if (!stdin_text && arguments.file.empty()) return {{arguments.text}, ""};
+  std::istringstream lines(ReadAll(stdin_text ? "-" : arguments.file));
+  TextInput input;
+  int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.ends_with('\r')) line.pop_back();
+    if (!IsUtf8(line)) return {{}, "line " + std::to_string(number) + " is not UTF-8; convert the file first"};
+    if (!line.empty()) input.texts.push_back(line);
+  }
+  if (input.texts.empty()) input.error = "there is no text in the file";
+  return input;
+}
 
 std::string Shorten(const std::string& text) {
   constexpr size_t kShown = 60;
@@ -63,10 +71,25 @@ std::string Percent(double share) {
   return buffer;
 }
 
-// Sends texts in calls of at most 256 and merges the answers' results.
-template <typename Request, typename Response, typename Method>
+// Adds one call's answer to those before it: results in order, sums of tokens and seconds.
+template <typename Response>
+void AddPart(const Response& part, Response& all) {
+  all.set_model(part.model());
+  all.set_version(part.version());
+  all.mutable_results()->MergeFrom(part.results());
+  all.set_truncated(all.truncated() || part.truncated());
+  all.set_tokens(all.tokens() + part.tokens());
+  auto& timings = *all.mutable_timings();
+  timings.set_tokenize_seconds(timings.tokenize_seconds() + part.timings().tokenize_seconds());
+  timings.set_queue_seconds(timings.queue_seconds() + part.timings().queue_seconds());
+  timings.set_compute_seconds(timings.compute_seconds() + part.timings().compute_seconds());
+}
+
+// Sends texts in calls of at most 256 and puts the answers together.
+template <typename Request, typename Response>
 grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts, Request request, Response& all,
-                         Method method) {
+                         grpc::Status (InferenceService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                        Response*)) {
   constexpr size_t kTextsACall = 256;
   const auto stub = session.Stub<InferenceService>();
   for (size_t begin = 0; begin < texts.size(); begin += kTextsACall) {
@@ -75,10 +98,9 @@ grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts
     Response part;
     const auto context = session.NewContext();
     if (const grpc::Status status = (*stub.*method)(context.get(), request, &part); !status.ok()) return status;
-    auto results = std::move(*all.mutable_results());
-    results.MergeFrom(part.results());
-    all = std::move(part);
-    *all.mutable_results() = std::move(results);
+    AddPart(part, all);
+    // A label may move between two calls: all texts get the version that answered the first.
+    request.set_version(std::to_string(part.version()));
   }
   return grpc::Status::OK;
 }
@@ -93,9 +115,8 @@ int AnyError(const Response& response) {
 }
 
 int Classify(Session& session, const TextArguments& arguments) {
-  const auto texts = Texts(arguments);
-  if (!texts) return Session::Usage(kNeedText);
-  if (texts->empty()) return Session::Usage("there is no text in the file");
+  const TextInput input = Texts(arguments);
+  if (!input.error.empty()) return Session::Usage(input.error);
   engram::v1::ClassifyRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
@@ -104,16 +125,12 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_top_k(arguments.top_k);
   request.set_truncate(arguments.truncate);
   engram::v1::ClassifyResponse response;
-  const grpc::Status status =
-      CallInParts(session, *texts, request, response,
-                  static_cast<grpc::Status (InferenceService::Stub::*)(
-                      grpc::ClientContext*, const engram::v1::ClassifyRequest&, engram::v1::ClassifyResponse*)>(
-                      &InferenceService::Stub::Classify));
+  const grpc::Status status = CallInParts(session, input.texts, request, response, &InferenceService::Stub::Classify);
   if (!status.ok()) return session.Fail(status);
   session.Print(response, [&] {
     for (int i = 0; i < response.results_size(); ++i) {
       const auto& result = response.results(i);
-      std::printf("%s%s\n", Shorten((*texts)[static_cast<size_t>(i)]).c_str(),
+      std::printf("%s%s\n", Shorten(input.texts[static_cast<size_t>(i)]).c_str(),
                   result.truncated() ? "  (cut to the model's length)" : "");
       if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
       for (const auto& task : result.tasks()) {
@@ -131,9 +148,8 @@ int Classify(Session& session, const TextArguments& arguments) {
 }
 
 int TagEntities(Session& session, const TextArguments& arguments) {
-  const auto texts = Texts(arguments);
-  if (!texts) return Session::Usage(kNeedText);
-  if (texts->empty()) return Session::Usage("there is no text in the file");
+  const TextInput input = Texts(arguments);
+  if (!input.error.empty()) return Session::Usage(input.error);
   engram::v1::TagEntitiesRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
@@ -141,17 +157,15 @@ int TagEntities(Session& session, const TextArguments& arguments) {
   request.set_task(arguments.task);
   engram::v1::TagEntitiesResponse response;
   const grpc::Status status =
-      CallInParts(session, *texts, request, response,
-                  static_cast<grpc::Status (InferenceService::Stub::*)(
-                      grpc::ClientContext*, const engram::v1::TagEntitiesRequest&, engram::v1::TagEntitiesResponse*)>(
-                      &InferenceService::Stub::TagEntities));
+      CallInParts(session, input.texts, request, response, &InferenceService::Stub::TagEntities);
   if (!status.ok()) return session.Fail(status);
   session.Print(response, [&] {
     for (int i = 0; i < response.results_size(); ++i) {
       const auto& result = response.results(i);
-      std::printf("%s%s\n", Shorten((*texts)[static_cast<size_t>(i)]).c_str(),
+      std::printf("%s%s\n", Shorten(input.texts[static_cast<size_t>(i)]).c_str(),
                   result.truncated() ? "  (a word was longer than the model's window)" : "");
       if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+      if (!result.has_error() && result.entities().empty()) std::printf("  no entities\n");
       for (const auto& entity : result.entities()) {
         std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
                     static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
@@ -170,6 +184,7 @@ int Encode(Session& session, const TextArguments& arguments) {
   if (arguments.text.empty() == arguments.file.empty())
     return Session::Usage("give a TEXT, or --file FILE whose whole content is the text");
   request.set_text(arguments.file.empty() ? arguments.text : ReadAll(arguments.file));
+  if (!IsUtf8(request.text())) return Session::Usage("the file is not UTF-8; convert it first");
   request.set_mode(arguments.mode == "max" ? engram::v1::LONG_CONTEXT_MODE_MAX
                                            : engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);
   request.set_chunk_tokens(arguments.chunk_tokens);
@@ -194,28 +209,28 @@ int Encode(Session& session, const TextArguments& arguments) {
 }
 
 int Tokenize(Session& session, const TextArguments& arguments) {
-  const auto texts = Texts(arguments);
-  if (!texts) return Session::Usage(kNeedText);
+  const TextInput input = Texts(arguments);
+  if (!input.error.empty()) return Session::Usage(input.error);
   engram::v1::TokenizeRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
-  for (const std::string& text : *texts) request.add_texts(text);
   engram::v1::TokenizeResponse response;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<InferenceService>()->Tokenize(context.get(), request, &response);
+  const grpc::Status status = CallInParts(session, input.texts, request, response, &InferenceService::Stub::Tokenize);
   if (!status.ok()) return session.Fail(status);
-  return session.Print(response, [&] {
+  session.Print(response, [&] {
     for (const auto& result : response.results()) {
+      if (result.has_error()) std::printf("error: %s\n", result.error().message().c_str());
       std::vector<std::vector<std::string>> rows = {{"id", "token", "code points"}};
       for (const auto& token : result.tokens()) {
         rows.push_back(
             {std::to_string(token.id()), token.token(),
              token.special() ? "-" : "[" + std::to_string(token.start()) + ", " + std::to_string(token.end()) + ")"});
       }
-      std::printf("%s", Table(rows).c_str());
+      if (!result.has_error()) std::printf("%s", Table(rows).c_str());
     }
   });
+  return AnyError(response);
 }
 
 }  // namespace
@@ -223,13 +238,15 @@ int Tokenize(Session& session, const TextArguments& arguments) {
 void AddInferenceVerbs(CLI::App& app, Session& session) {
   const auto arguments = std::make_shared<TextArguments>();
   TextArguments& a = *arguments;
+  const CLI::Validator file_or_stdin(
+      [](std::string& path) { return path == "-" ? std::string() : CLI::ExistingFile(path); }, "FILE");
   const auto add = [&](const char* name, const char* help, int (*run)(Session&, const TextArguments&)) {
     CLI::App* verb = app.add_subcommand(name, help);
     verb->add_option("MODEL", a.model,
                      "MODEL, MODEL@VERSION or MODEL@LABEL; default: label stable, else the newest version")
         ->required();
     verb->add_option("TEXT", a.text, "the text");
-    verb->add_option("--file", a.file, "file to read instead")->check(CLI::ExistingFile);
+    verb->add_option("--file", a.file, "file to read instead; \"-\" is standard input")->check(file_or_stdin);
     verb->callback([=, &session] { session.run = [=, &session] { return run(session, *arguments); }; });
     return verb;
   };
@@ -255,7 +272,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
   encode->add_option("--out", a.out, "write the vector as .npy");
   encode->add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
-  add("tokenize", "Token ids and offsets", Tokenize);
+  add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);
 }
 
 }  // namespace engram::client

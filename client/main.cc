@@ -4,6 +4,8 @@
 #include <cstdlib>
 
 #include "client/commands.h"
+#include "client/output.h"
+#include "nlohmann/json.hpp"
 
 namespace {
 
@@ -25,13 +27,30 @@ int Status(engram::client::Session& session) {
     running += job.state() == engram::v1::JOB_STATE_RUNNING ? 1 : 0;
   }
   if (session.json) {
-    std::printf("{\"address\":\"%s\",\"models\":%d,\"queued\":%d,\"running\":%d}\n", session.address.c_str(),
-                models.models_size(), queued, running);
+    const nlohmann::json answer = {
+        {"address", session.address}, {"models", models.models_size()}, {"queued", queued}, {"running", running}};
+    std::printf("%s\n", answer.dump().c_str());
   } else {
     std::printf("%s serves: %d models, %d jobs queued, %d running\n", session.address.c_str(), models.models_size(),
                 queued, running);
   }
   return engram::client::kOk;
+}
+
+// A verb that does not exist is told by its name; without any, the help is what somebody looks for who types `engram`.
+int MissingVerb(const CLI::App& app, const CLI::RequiredError& error) {
+  const std::vector<std::string> left = app.remaining(/*recurse=*/true);
+  const bool verb_given = !app.get_subcommands().empty();
+  if (!left.empty() && left[0][0] != '-') {
+    const std::string of = verb_given ? "engram " + app.get_subcommands()[0]->get_name() : "engram";
+    return engram::client::Session::Usage("there is no verb \"" + left[0] + "\"; `" + of + " --help` lists them");
+  }
+  if (!verb_given && left.empty()) {
+    std::fprintf(stderr, "%s", app.help().c_str());
+    return engram::client::kUsage;
+  }
+  app.exit(error);
+  return engram::client::kUsage;
 }
 
 }  // namespace
@@ -60,8 +79,13 @@ int main(int argc, char** argv) {
     verb->fallthrough();
     for (CLI::App* nested : verb->get_subcommands({})) nested->fallthrough();
   }
+  for (int i = 1; i < argc; ++i) {
+    if (!IsUtf8(argv[i])) return Session::Usage("argument " + std::to_string(i) + " is not UTF-8");
+  }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    return MissingVerb(app, error);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kOk : kUsage;
   }

@@ -7,6 +7,7 @@
 
 #include "client/commands.h"
 #include "client/output.h"
+#include "nlohmann/json.hpp"
 
 namespace engram::client {
 namespace {
@@ -103,7 +104,9 @@ int Import(Session& session, const std::string& name, const std::string& directo
   header.mutable_header()->set_request_id(request_id);
   bool sent = writer->Write(header);
   for (const std::string& file : files) sent = sent && SendFile(*writer, directory, file);
-  if (sent) writer->WritesDone();
+  engram::v1::ImportModelRequest end;
+  end.set_end(true);
+  if (sent && writer->Write(end)) writer->WritesDone();
   const grpc::Status status = writer->Finish();
   if (!status.ok()) return session.Fail(status);
   return session.Print(version, [&] {
@@ -220,8 +223,28 @@ int Export(Session& session, const ModelReference& reference, const std::string&
     fs::remove_all(partial, error);
     return session.Fail(status);
   }
-  if (!session.json) std::printf("exported %s to %s\n", FormatBytes(bytes).c_str(), directory.c_str());
+  if (session.json) {
+    std::printf("%s\n", nlohmann::json{{"directory", directory}, {"bytes", bytes}}.dump().c_str());
+  } else {
+    std::printf("exported %s to %s\n", FormatBytes(bytes).c_str(), directory.c_str());
+  }
   return kOk;
+}
+
+void AddLabelVerbs(CLI::App& group, Session& session) {
+  const auto name = std::make_shared<std::string>(), version = std::make_shared<std::string>(),
+             label = std::make_shared<std::string>("stable");
+  CLI::App* promote =
+      group.add_subcommand("promote", "Point a label to a version\nExample: engram models promote news 3");
+  promote->add_option("NAME", *name, "name of the model")->required();
+  promote->add_option("VERSION", *version, "version's number, or another label")->required();
+  promote->add_option("--label", *label, "the label")->capture_default_str();
+  promote->callback(
+      [=, &session] { session.run = [=, &session] { return Promote(session, *name, *version, *label); }; });
+  CLI::App* rollback = group.add_subcommand("rollback", "Point a label back to where it pointed before");
+  rollback->add_option("NAME", *name, "name of the model")->required();
+  rollback->add_option("--label", *label, "the label")->capture_default_str();
+  rollback->callback([=, &session] { session.run = [=, &session] { return Rollback(session, *name, *label); }; });
 }
 
 }  // namespace
@@ -230,9 +253,8 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   CLI::App* group = app.add_subcommand("models", "Import, list, show, promote, roll back, export and delete models");
   group->require_subcommand(1);
   const auto name = std::make_shared<std::string>(), directory = std::make_shared<std::string>(),
-             label = std::make_shared<std::string>(), version = std::make_shared<std::string>(),
-             task = std::make_shared<std::string>(), request_id = std::make_shared<std::string>();
-  const auto stable = std::make_shared<std::string>("stable");
+             label = std::make_shared<std::string>(), task = std::make_shared<std::string>(),
+             request_id = std::make_shared<std::string>();
 
   CLI::App* import = group->add_subcommand("import",
                                            "Make a version out of a directory in Hugging Face layout\nExample: engram "
@@ -245,33 +267,17 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   import->add_option("--task", *task,
                      "name for the classification head in the files, if there is one; default: imported");
   import->add_option("--request-id", *request_id, "the same id again gives the same version");
-  import->callback([=, &session] { session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id);
+  import->callback([=, &session] {
+    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id);
 };
 }  // namespace engram::client
 );
-
 group->add_subcommand("list", "List models")->callback([&session] {
   session.run = [&session] { return List(session); };
 });
-
 CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
 show->add_option("NAME", *name, "name of the model")->required();
 show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
-
-CLI::App* promote =
-    group->add_subcommand("promote", "Point a label to a version\nExample: engram models promote news 3");
-promote->add_option("NAME", *name, "name of the model")->required();
-promote->add_option("VERSION", *version, "version's number, or another label")->required();
-promote->add_option("--label", *stable, "the label")->capture_default_str();
-promote->callback([=, &session] {
-  session.run = [=, &session] { return Promote(session, *name, *version, *stable); };
-});
-
-CLI::App* rollback = group->add_subcommand("rollback", "Point a label back to where it pointed before");
-rollback->add_option("NAME", *name, "name of the model")->required();
-rollback->add_option("--label", *stable, "the label")->capture_default_str();
-rollback->callback([=, &session] { session.run = [=, &session] { return Rollback(session, *name, *stable); }; });
-
 CLI::App* exports = group->add_subcommand(
     "export",
     "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
@@ -280,10 +286,10 @@ exports->add_option("DIR", *directory, "a directory that does not exist yet")->r
 exports->callback([=, &session] {
   session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); };
 });
-
 CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
 remove->add_option("NAME", *name, "NAME@NUMBER")->required();
 remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
+AddLabelVerbs(*group, session);
 }
 
 }  // namespace engram::client

@@ -9,6 +9,8 @@
 #include <ctime>
 #include <fstream>
 
+#include "google/protobuf/stubs/common.h"
+
 namespace engram::client {
 namespace {
 
@@ -113,6 +115,59 @@ std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width)
   return line;
 }
 
+std::string FitLine(const std::function<std::string(int bar_width)>& line, size_t columns) {
+  constexpr int kBarWidths[] = {24, 12, 6, 0};
+  std::string text;
+  for (const int width : kBarWidths) {
+    text = line(width);
+    // The last column stays free: writing it may move the cursor to the next line.
+    if (columns == 0 || Columns(text) < columns) return text;
+  }
+  while (Columns(text) >= columns && !text.empty()) {
+    do text.pop_back();
+    while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80) != 0);
+  }
+  return text;
+}
+
+std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate) {
+  const auto whole = [](int64_t value) { return std::to_string(value); };
+  std::vector<std::vector<std::string>> rows = {{"estimate", "value"}};
+  const bool all_counted = estimate.counted_texts() >= estimate.texts();
+  rows.push_back(
+      {"texts", whole(estimate.texts()) +
+                    (all_counted ? "" : ", from " + whole(estimate.counted_texts()) + " that were counted")});
+  rows.push_back({"tokens", whole(estimate.tokens()) + (estimate.total_tokens() > estimate.tokens()
+                                                            ? " a pass, " + whole(estimate.total_tokens()) + " in all"
+                                                            : "")});
+  if (estimate.steps() > 0) rows.push_back({"steps", whole(estimate.steps())});
+  const std::string time = FormatSeconds(estimate.seconds()), speed = Print("%.0f tok/s", estimate.tokens_per_second());
+  switch (estimate.speed_origin()) {
+    case engram::v1::SPEED_ORIGIN_SAME_MODEL:
+      rows.push_back({"time", "about " + time + " at " + speed + ", the speed of " + estimate.speed_job()});
+      break;
+    case engram::v1::SPEED_ORIGIN_OTHER_MODEL:
+      rows.push_back({"time", "about " + time + " at " + speed + ", from the speed of " + estimate.speed_job() +
+                                  " on another model, by weights"});
+      break;
+    case engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS:
+      rows.push_back({"time", "more than " + time +
+                                  ": no such job was measured here yet, and the matrix products alone "
+                                  "run at " +
+                                  speed});
+      break;
+    default:
+      rows.push_back({"time", "unknown: no such job was measured here yet"});
+  }
+  rows.push_back({"memory", FormatBytes(estimate.memory_bytes()) + " beside the worker's libraries"});
+  if (estimate.version_bytes() > 0) {
+    rows.push_back({"disk", FormatBytes(estimate.version_bytes()) + " for the version, " +
+                                FormatBytes(estimate.disk_bytes()) + " while it runs; " +
+                                FormatBytes(estimate.free_disk_bytes()) + " are free"});
+  }
+  return rows;
+}
+
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data) {
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
   for (const int64_t size : shape) header += std::to_string(size) + ",";
@@ -123,6 +178,10 @@ std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data)
   bytes += static_cast<char>(header.size() & 0xFF);
   bytes += static_cast<char>(header.size() >> 8 & 0xFF);
   return bytes + header + data;
+}
+
+bool IsUtf8(const std::string& text) {
+  return google::protobuf::internal::IsStructurallyValidUTF8(text.data(), static_cast<int>(text.size()));
 }
 
 bool WriteWhole(const std::string& path, const std::string& bytes) {

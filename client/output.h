@@ -3,6 +3,7 @@
 // What people read: tables, the progress line, times and sizes; and the .npy format.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,19 @@ std::string KindName(engram::v1::JobKind kind);
 // without the bar.
 std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width);
 
+// A line with a progress bar that fits into `columns` (0: any): with a shorter bar, or none, and cut as a last resort,
+// so that a terminal can redraw it in place. `line` makes it with a bar of the width it is given.
+std::string FitLine(const std::function<std::string(int bar_width)>& line, size_t columns);
+
+// What a job would take, as rows of a table.
+std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate);
+
 // A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);
+
+// Whether a text may go into a message: the check that protobuf makes on both sides, and without which it sends what
+// the server cannot read.
+bool IsUtf8(const std::string& text);
 
 // Writes a file under a temporary name and renames it. False with a message on standard error if that fails.
 bool WriteWhole(const std::string& path, const std::string& bytes);

@@ -59,6 +59,9 @@ int Session::Fail(const grpc::Status& status) const {
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && details.reason.empty())
     message = "the server did not answer in time (--timeout)";
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && details.reason.empty())
+    message += "; send less in one call, or raise max_message_mb in the server's configuration";
+  if (message.empty()) message = "the server could not read the request, and did not say why";
   std::fprintf(stderr, "error: %s%s\n", message.c_str(),
                details.reason.empty() ? "" : (" [" + details.reason + "]").c_str());
   return kFailed;

@@ -95,6 +95,7 @@ int Evaluate(Session& session, TaskArguments arguments) {
   request.set_dataset(arguments.dataset);
   request.set_priority(arguments.priority);
   request.set_request_id(arguments.request_id);
+  request.set_validate_only(arguments.validate_only);
   Job job;
   const auto context = session.NewContext();
   const grpc::Status status = session.Stub<TaskService>()->EvaluateTask(context.get(), request, &job);
@@ -108,6 +109,8 @@ void AddCommon(CLI::App& verb, TaskArguments& arguments) {
   verb.add_option("--priority", arguments.priority, "higher runs first, -1000 to 1000")->capture_default_str();
   verb.add_option("--request-id", arguments.request_id, "the same id again gives the same job");
   verb.add_flag("--wait", arguments.wait, "follow the job to its end");
+  verb.add_flag("--validate-only", arguments.validate_only,
+                "check everything and estimate time, memory and disk, but queue nothing");
 }
 
 }  // namespace
@@ -132,7 +135,6 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   start->add_option("--set", a.settings,
                     "another training option as key=value (lr, batch_size, schedule, precision, ...); repeatable");
   start->add_option("--label", a.label, "label to set to the new version");
-  start->add_flag("--validate-only", a.validate_only, "check everything, queue nothing");
   start->callback([&session, arguments] { session.run = [=, &session] { return Start(session, *arguments); }; });
 
   CLI::App* consolidate =
@@ -146,7 +148,6 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   consolidate->add_option("--samples", a.samples, "texts drawn; default 1000");
   consolidate->add_option("--seed", a.seed, "of the choice of texts and labels");
   consolidate->add_option("--label", a.label, "label to set to the new version");
-  consolidate->add_flag("--validate-only", a.validate_only, "check everything, queue nothing");
   consolidate->callback(
       [&session, arguments] { session.run = [=, &session] { return Consolidate(session, *arguments); }; });
 

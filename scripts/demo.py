@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -49,7 +50,7 @@ class Server:
         """Runs the CLI. With show, as a user would see it; else the parsed JSON answer."""
         command = [str(BUILD / "bin" / "engram"), "--address", self.grpc]
         if show:
-            print("$ engram " + " ".join(str(w) for w in words), flush=True)
+            print("$ engram " + shlex.join(map(str, words)), flush=True)
             subprocess.run([*command, *map(str, words)], check=True)
             return None
         answer = subprocess.run([*command, "--json", *map(str, words)], check=True, stdout=subprocess.PIPE, text=True)
@@ -73,7 +74,7 @@ def accuracies(server: Server, label: str) -> dict:
 
 
 def long_text() -> pathlib.Path:
-    """One text of more than 128,000 tokens out of the DBpedia samples."""
+    """One long text out of all DBpedia samples."""
     path = HOME / "long.txt"
     rows = [json.loads(line)["text"] for part in ("train", "test") for line in gzip.open(DATA / f"dbpedia14.{part}.jsonl.gz", "rt")]
     path.write_text("\n".join(rows), encoding="utf-8")
@@ -92,16 +93,16 @@ def check(what: str, holds: bool, detail: str) -> bool:
 
 
 def show_forgetting(server: Server) -> bool:
-    say("2. Task A: Banking77 (77 intents, 2,000 texts), then consolidate it")
+    say("2. Task A: Banking77 (intents of bank customers), then consolidate it")
     server.engram("start-task", MODEL, A, "--dataset", "banking77", "--label", "after-a", "--wait")
     server.engram("consolidate-task", f"{MODEL}@after-a", A, "--fisher", "sampled", "--samples", "1000", "--label", "after-a", "--wait")
     after_a = accuracies(server, "after-a")
-    say("3. Task B: DBpedia (14 classes, 2,000 texts) on top of it, once naively and once with EWC")
+    say("3. Task B: DBpedia (kinds of things) on top of it, once naively and once with EWC")
     results = {"naive": learn(server, "naive", "after-a", []), "ewc": learn(server, "ewc", "after-a", [])}
     if CONTROLS:
         for control in ("l2sp", "permuted_ewc"):
             results[control] = learn(server, control, "after-a", [])
-    say("4. What was forgotten (per cent correct on the test parts, 1,000 texts each)")
+    say("4. What was forgotten (per cent correct on the test parts)")
     matrix([("after A", after_a)] + [(f"after B, {name}", values) for name, values in results.items()])
     naive, ewc = results["naive"], results["ewc"]
     lost, won = after_a[A] - naive[A], ewc[A] - naive[A]
@@ -117,12 +118,12 @@ def show_answers(server: Server) -> None:
     say("5. One version answers for both tasks")
     for text in ("I am still waiting on my card, when will it arrive?", "The Hudson River flows through eastern New York."):
         server.engram("classify", f"{MODEL}@ewc", text, "--top-k", "2")
-    say("6. Named entities: WNUT17 (3,394 sentences)")
+    say("6. Named entities: WNUT17")
     server.engram("datasets", "upload", "wnut17", DATA / "wnut17.train.conll.gz", "--test", DATA / "wnut17.test.conll.gz")
     server.engram("start-task", MODEL, "entities", "--dataset", "wnut17", "--kind", "ner", "--from", "base", "--label", "ner",
                   "--epochs", "2", "--wait")
     server.engram("tag-entities", f"{MODEL}@ner", "Angela Merkel met Barack Obama in Berlin, and Google opened an office in Paris.")
-    say("7. One vector for a text of more than 128,000 tokens")
+    say("7. One vector for a text far longer than the model's window")
     server.engram("encode", f"{MODEL}@ewc", "--file", long_text(), "--out", HOME / "long.npy")
 
 
@@ -141,6 +142,9 @@ def main() -> int:
             lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
         say(f"Done in {time.time() - started:.0f} s. http://{server.admin}/metrics served {len(lines)} series; the server stops now.")
         return 0 if shown else 1
+    except subprocess.CalledProcessError as error:
+        print(f"\nThe demo ends here: `engram {shlex.join(map(str, error.cmd[3:]))}` failed (see above); the server's log is {HOME / 'engramd.log'}.")
+        return 1
     finally:
         server.stop()
 

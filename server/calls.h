@@ -18,6 +18,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "server/metrics.h"
 #include "server/status_mapping.h"
+#include "server/work_pool.h"
 
 namespace engram::server {
 
@@ -50,6 +51,17 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Metrics& 
   CallRecord record(metrics, method);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(record.Close(work()));
+  return reactor;
+}
+
+// A call whose work reads files or computes: answered in the pool. `work` must own what it needs beside request and
+// response, which live until then.
+template <typename Work>
+grpc::ServerUnaryReactor* AnswerInPool(grpc::CallbackServerContext* context, Metrics& metrics, WorkPool& pool,
+                                       const char* method, Work work) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto record = std::make_shared<CallRecord>(metrics, method);
+  pool.Schedule([reactor, record, work = std::move(work)] { reactor->Finish(record->Close(work())); });
   return reactor;
 }
 

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
-#include "core/checkpoint/model_config.h"
 #include "server/names.h"
 
 namespace engram::server {
@@ -29,6 +28,13 @@ absl::StatusOr<checkpoint::VersionManifest> Catalog::Manifest(const std::string&
   absl::StatusOr<checkpoint::VersionManifest> manifest = checkpoint::ReadManifest(layout_.version(model, number));
   if (absl::IsNotFound(manifest.status())) return absl::DataLossError("the version's files are missing on the server");
   return manifest;
+}
+
+absl::StatusOr<checkpoint::ModelConfig> Catalog::Config(const std::string& model, int64_t number) const {
+  const absl::StatusOr<std::string> text =
+      ReadFile(absl::StrCat(layout_.version(model, number), "/", checkpoint::kConfigFile), 1 << 24);
+  if (!text.ok()) return absl::DataLossError("the version's config.json cannot be read on the server");
+  return checkpoint::ParseModelConfig(*text);
 }
 
 absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord& record) const {
@@ -56,13 +62,9 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
   for (const auto& [label, number] : model.labels) {
     if (number == record.number) version.add_labels(label);
   }
-  const auto config_text =
-      ReadFile(absl::StrCat(layout_.version(record.model, record.number), "/", checkpoint::kConfigFile), 1 << 24);
-  if (config_text.ok()) {
-    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, checkpoint::ParseModelConfig(*config_text));
-    const bool roberta = config.family == checkpoint::ModelFamily::kRoberta;
-    version.set_max_tokens(config.max_position_embeddings - (roberta ? config.pad_token_id + 1 : 0));
-  }
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, Config(record.model, record.number));
+  const bool roberta = config.family == checkpoint::ModelFamily::kRoberta;
+  version.set_max_tokens(config.max_position_embeddings - (roberta ? config.pad_token_id + 1 : 0));
   return version;
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/base/status.h"
 #include "core/checkpoint/manifest.h"
+#include "core/checkpoint/model_config.h"
 #include "core/jobs/store.h"
 #include "engram/v1/dataset.pb.h"
 #include "engram/v1/model.pb.h"
@@ -18,6 +19,8 @@ class Catalog {
   Catalog(jobs::Store& store, Layout layout) : store_(store), layout_(std::move(layout)) {}
 
   absl::StatusOr<checkpoint::VersionManifest> Manifest(const std::string& model, int64_t number) const;
+  // config.json of a version.
+  absl::StatusOr<checkpoint::ModelConfig> Config(const std::string& model, int64_t number) const;
   absl::StatusOr<engram::v1::Version> Describe(const jobs::VersionRecord& record) const;
   static engram::v1::Model Describe(const jobs::ModelRecord& record);
   static engram::v1::Dataset Describe(const jobs::DatasetRecord& record);

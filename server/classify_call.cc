@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/tagging/words.h"
+#include "server/api_error.h"
 #include "server/inference_service.h"
 #include "server/names.h"
 

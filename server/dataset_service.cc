@@ -18,11 +18,12 @@ using engram::v1::UploadDatasetRequest;
 // Receives both parts into memory (bounded), then checks and stores them.
 class DatasetUpload final : public UploadReactor<UploadDatasetRequest, engram::v1::Dataset> {
  public:
-  DatasetUpload(jobs::Store& store, const Layout& layout, int64_t max_bytes, WorkPool& pool, Metrics& metrics,
-                engram::v1::Dataset* response)
+  DatasetUpload(jobs::Store& store, const Layout& layout, absl::Mutex& publishing, int64_t max_bytes, WorkPool& pool,
+                Metrics& metrics, engram::v1::Dataset* response)
       : UploadReactor(metrics, "UploadDataset", pool, response),
         store_(store),
         layout_(layout),
+        publishing_(publishing),
         max_bytes_(max_bytes) {}
 
  private:
@@ -33,22 +34,19 @@ class DatasetUpload final : public UploadReactor<UploadDatasetRequest, engram::v
 
   jobs::Store& store_;
   const Layout layout_;
+  absl::Mutex& publishing_;
   const int64_t max_bytes_;
-  bool has_header_ = false;
   std::string name_, training_file_, test_file_;
   std::string training_, test_;
 };
 
 absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
   if (message.has_header()) {
-    if (has_header_) return InvalidField("header", "was sent twice");
-    has_header_ = true;
     ENGRAM_ASSIGN_OR_RETURN(name_, ParseName("dataset", "datasets", message.header().dataset()));
     training_file_ = message.header().training_file();
     test_file_ = message.header().test_file();
     return absl::OkStatus();
   }
-  if (!has_header_) return InvalidField("header", "must be the first message");
   std::string& part = message.has_test() ? test_ : training_;
   const std::string& bytes = message.has_test() ? message.test() : message.training();
   if (message.has_test() && test_file_.empty())
@@ -107,8 +105,8 @@ absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record, const std
 }
 
 absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
-  if (!has_header_) return InvalidField("header", "is missing");
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(training_, test_));
+  absl::MutexLock lock(&publishing_);
   const absl::StatusOr<jobs::DatasetRecord> known = store_.GetDataset(name_);
   if (known.ok() && known->digest != record.digest) {
     return StatusWithReason(
@@ -127,7 +125,7 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
 
 grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grpc::CallbackServerContext* /*context*/,
                                                                              engram::v1::Dataset* response) {
-  auto* upload = new DatasetUpload(store_, layout_, max_bytes_, pool_, metrics_, response);
+  auto* upload = new DatasetUpload(store_, layout_, publishing_, max_bytes_, pool_, metrics_, response);
   upload->Begin();
   return upload;
 }
@@ -164,6 +162,7 @@ grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerCont
                                                         engram::v1::DeleteDatasetResponse* /*response*/) {
   return Answer(context, metrics_, "DeleteDataset", [&]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
+    absl::MutexLock lock(&publishing_);
     ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name));
     return RemoveTree(layout_.dataset(name));
   });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "absl/synchronization/mutex.h"
 #include "core/jobs/store.h"
 #include "engram/v1/dataset.grpc.pb.h"
 #include "server/config.h"
@@ -34,6 +35,8 @@ class DatasetService final : public engram::v1::DatasetService::CallbackService 
   jobs::Store& store_;
   const Layout layout_;
   const int64_t max_bytes_;
+  // A data set's directory and its row in the store change together, one data set at a time.
+  absl::Mutex publishing_;
   WorkPool& pool_;
   Metrics& metrics_;
 };

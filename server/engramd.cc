@@ -1,6 +1,7 @@
 #include "server/engramd.h"
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -17,12 +18,14 @@
 #include "server/admin_http.h"
 #include "server/catalog.h"
 #include "server/dataset_service.h"
+#include "server/estimator.h"
 #include "server/inference_service.h"
 #include "server/job_manager.h"
 #include "server/job_service.h"
 #include "server/layout.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
+#include "server/recovery.h"
 #include "server/task_planner.h"
 #include "server/task_service.h"
 #include "server/work_pool.h"
@@ -52,13 +55,15 @@ absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
 // In the order of construction; destroyed from the last to the first.
 struct Engramd::Parts {
   Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& device,
-        std::string worker)
+        std::string worker, std::function<void()> failed)
       : config(from),
+        on_failure(std::move(failed)),
         layout{from.data_dir},
         lock(std::move(held)),
         store(std::move(opened)),
         catalog(*store, layout),
         planner(*store, catalog, layout, from.checkpoint_every_steps),
+        estimator(*store, catalog, layout, from.devices),
         launcher(std::move(worker)),
         jobs(*store, layout, launcher, metrics, Clock::Real(),
              {from.devices, static_cast<int32_t>(from.worker_threads), from.job_queue_limit}),
@@ -68,10 +73,11 @@ struct Engramd::Parts {
                                               device.precision);
             },
             from.max_loaded_versions),
-        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads)),
+        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads),
+               [this] { OnDeviceFailure(); }),
         pool(kPoolThreads),
         job_service(jobs, metrics),
-        task_service(planner, jobs, metrics),
+        task_service(planner, estimator, jobs, pool, metrics),
         model_service(*store, catalog, layout, from, pool, metrics,
                       [this](const std::string& model, int64_t number) { models.Drop(model, number); }),
         dataset_service(*store, layout, from, pool, metrics),
@@ -80,14 +86,20 @@ struct Engramd::Parts {
   std::string Scrape();
   std::string StatusPage();
   absl::Status Listen();
+  // What health checks are told, for the server as a whole and for each service.
+  void SetServing(bool serving);
+  bool Ready() { return ready && !engine.health().failed() && store->Ping().ok(); }
+  void OnDeviceFailure();
 
   const Config config;
+  const std::function<void()> on_failure;
   const Layout layout;
   const FileLock lock;
   Metrics metrics;
   const std::unique_ptr<jobs::Store> store;
   const Catalog catalog;
   const TaskPlanner planner;
+  const JobEstimator estimator;
   jobs::LocalLauncher launcher;
   JobManager jobs;
   serve::ModelSet models;
@@ -113,11 +125,29 @@ std::string Engramd::Parts::Scrape() {
 }
 
 std::string Engramd::Parts::StatusPage() {
-  std::string page = absl::StrCat("Engram: ", ready ? "serving" : "not serving", "\n\njobs\n");
+  std::string page = absl::StrCat("Engram: ", Ready() ? "serving" : "not serving", "\n\njobs\n");
   for (const auto& [state, count] : jobs.CountStates()) absl::StrAppend(&page, "  ", state, "  ", count, "\n");
   absl::StrAppend(&page, "\ninference\n  versions in memory  ", models.loaded(), "\n  texts waiting  ",
                   engine.batcher().queued_items(), "\n\n/metrics  /healthz  /readyz\n");
   return page;
+}
+
+void Engramd::Parts::SetServing(bool serving) {
+  ready = serving;
+  grpc::HealthCheckServiceInterface& health = *server->GetHealthCheckService();
+  for (const char* service :
+       {engram::v1::JobService::service_full_name(), engram::v1::TaskService::service_full_name(),
+        engram::v1::ModelService::service_full_name(), engram::v1::DatasetService::service_full_name(),
+        engram::v1::InferenceService::service_full_name()}) {
+    health.SetServingStatus(service, serving);
+  }
+  health.SetServingStatus(serving);
+}
+
+void Engramd::Parts::OnDeviceFailure() {
+  LogError("the inference device failed; the server stops, so that it can be started anew");
+  if (server) SetServing(false);
+  on_failure();
 }
 
 absl::Status Engramd::Parts::Listen() {
@@ -136,13 +166,15 @@ absl::Status Engramd::Parts::Listen() {
   server = builder.BuildAndStart();
   if (!server || grpc_port == 0)
     return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
+  SetServing(false);
   ENGRAM_ASSIGN_OR_RETURN(
-      admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); }, [this] { return ready.load(); },
+      admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); }, [this] { return Ready(); },
                                                        [this] { return StatusPage(); }}));
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program) {
+absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program,
+                                                        std::function<void()> on_failure) {
   const Layout layout{config.data_dir};
   ENGRAM_RETURN_IF_ERROR(Annotate(MakeDirectories(config.data_dir), "data_dir"));
   absl::StatusOr<FileLock> lock = FileLock::Acquire(layout.lock());
@@ -154,17 +186,17 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   ENGRAM_ASSIGN_OR_RETURN(const InferenceDevice device, ChooseDevice(config));
   for (const std::string& name : config.devices)
     ENGRAM_RETURN_IF_ERROR(Annotate(nn::ParseDevice(name).status(), "devices"));
-  ENGRAM_RETURN_IF_ERROR(RemoveTree(layout.staging()));
-  ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout.staging()));
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<jobs::Store> store, jobs::Store::Open(layout.database(), Clock::Real()));
+  ENGRAM_RETURN_IF_ERROR(RemoveOrphans(*store, layout));
   const std::string worker = config.worker_program.empty() ? worker_program : config.worker_program;
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
 
-  auto parts = std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker);
+  auto parts =
+      std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker, std::move(on_failure));
   ENGRAM_RETURN_IF_ERROR(parts->jobs.Start());
   ENGRAM_RETURN_IF_ERROR(parts->Listen());
-  parts->ready = true;
+  parts->SetServing(true);
   return std::unique_ptr<Engramd>(new Engramd(std::move(parts)));
 }
 
@@ -172,8 +204,7 @@ Engramd::Engramd(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Engramd::~Engramd() {
   constexpr absl::Duration kCallsEnd = absl::Seconds(5);
-  parts_->ready = false;
-  parts_->server->GetHealthCheckService()->SetServingStatus(false);
+  parts_->SetServing(false);
   LogInfo("draining");
   parts_->jobs.ShutDown(absl::Seconds(parts_->config.drain_seconds));
   parts_->server->Shutdown(absl::ToChronoTime(Clock::Real().Now() + kCallsEnd));

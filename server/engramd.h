@@ -2,6 +2,7 @@
 
 // The whole server: state, services, threads. engramd_main.cc wraps it in a process.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -13,8 +14,10 @@ namespace engram::server {
 class Engramd {
  public:
   // Opens data_dir (FAILED_PRECONDITION if another server holds it), takes up its jobs, listens. `worker_program`: what
-  // config.worker_program stands for if it is empty.
-  static absl::StatusOr<std::unique_ptr<Engramd>> Start(const Config& config, const std::string& worker_program);
+  // config.worker_program stands for if it is empty. `on_failure`: called once, from any thread, if the inference
+  // device failed and the process is to end; health checks have been told by then.
+  static absl::StatusOr<std::unique_ptr<Engramd>> Start(const Config& config, const std::string& worker_program,
+                                                        std::function<void()> on_failure);
   // Says NOT_SERVING, lets runs write their checkpoints, lets calls end, stops.
   ~Engramd();
 

@@ -3,7 +3,9 @@
 // standard error.
 
 #include <pthread.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -14,11 +16,15 @@
 #include "core/base/allocator.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "google/protobuf/stubs/logging.h"
+#include "grpc/support/log.h"
 #include "nlohmann/json.hpp"
 #include "server/engramd.h"
 
 namespace engram::server {
 namespace {
+
+std::atomic<bool> device_failed{false};
 
 LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
@@ -35,6 +41,18 @@ absl::StatusOr<Config> ReadConfig(const std::string& path, const std::string& da
   return ParseConfig(text);
 }
 
+// What the libraries say goes into the one log, in its form.
+void TakeOverLibraryLogs() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    const auto log = args->severity == GPR_LOG_SEVERITY_ERROR ? LogError : LogInfo;
+    log("gRPC says", {{"detail", args->message}});
+  });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel level, const char*, int, const std::string& message) {
+    const auto log = level >= google::protobuf::LOGLEVEL_ERROR ? LogWarning : LogInfo;
+    log("protobuf says", {{"detail", message}});
+  });
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "engramd: %s\n", std::string(status.message()).c_str());
   return EXIT_FAILURE;
@@ -44,6 +62,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   const absl::StatusOr<Config> config = ReadConfig(config_path, data_dir);
   if (!config.ok()) return Fail(config.status());
   SetLogLevel(LevelOf(config->log_level));
+  TakeOverLibraryLogs();
   // Blocked here, before any thread starts, and waited for below: no handler, no race.
   sigset_t signals;
   sigemptyset(&signals);
@@ -53,7 +72,10 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   std::signal(SIGPIPE, SIG_IGN);
 
   const std::string worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "engram-worker").string();
-  absl::StatusOr<std::unique_ptr<Engramd>> server = Engramd::Start(*config, worker);
+  absl::StatusOr<std::unique_ptr<Engramd>> server = Engramd::Start(*config, worker, [] {
+    device_failed.store(true);
+    kill(getpid(), SIGTERM);
+  });
   if (!server.ok()) return Fail(server.status());
   const nlohmann::json ready = {{"grpc_address", (*server)->grpc_address()},
                                 {"admin_address", (*server)->admin_address()}};
@@ -64,7 +86,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   sigwait(&signals, &received);
   server->reset();
   LogInfo("stopped");
-  return EXIT_SUCCESS;
+  return device_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 }  // namespace

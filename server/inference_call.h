@@ -64,7 +64,10 @@ class InferenceCall : public grpc::ServerUnaryReactor {
  private:
   void Run();
   void OnSequence(size_t index, absl::StatusOr<serve::SequenceResult> result) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Close(const absl::Status& status) { Finish(record_.Close(status)); }
+  void Close(const absl::Status& status) {
+    parts_.engine.health().Note(status);
+    Finish(record_.Close(status));
+  }
 
   CallRecord record_;
   std::vector<std::shared_ptr<serve::BatchItem>> items_;

@@ -1,12 +1,14 @@
 #include "server/job_manager.h"
 
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/checkpoint/version_directory.h"
+#include "server/api_error.h"
 #include "server/catalog.h"
 #include "server/names.h"
-#include "server/status_mapping.h"
 
 namespace engram::server {
 namespace {
@@ -58,6 +60,10 @@ std::string StateName(JobState state) {
   return kNames[static_cast<int>(state)];
 }
 
+absl::Status Draining() {
+  return StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down; try again soon");
+}
+
 absl::Status AlreadyEnded(const jobs::JobRecord& record) {
   return StatusWithReason(absl::StatusCode::kFailedPrecondition, "JOB_ENDED",
                           absl::StrCat("the job has ended (", StateName(record.state), ")"));
@@ -82,20 +88,24 @@ JobManager::~JobManager() { ShutDown(absl::ZeroDuration()); }
 absl::Status JobManager::Start() {
   ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout_.runs()));
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<jobs::JobRecord> unfinished, store_.UnfinishedJobs());
-  std::map<std::string, bool> alive;
+  std::set<std::string> alive;
   {
     absl::MutexLock lock(&mutex_);
     for (const jobs::JobRecord& record : unfinished) {
-      alive[record.id] = true;
       if (record.state == JobState::kPaused) continue;
-      ENGRAM_ASSIGN_OR_RETURN(const auto outcome, ReadOutcome(record.id));
-      if (outcome) {
+      const absl::StatusOr<std::optional<RunOutcome>> outcome = ReadOutcome(record.id);
+      if (!outcome.ok()) {
+        Fail(record, outcome.status());
+      } else if (*outcome) {
         // Its worker had finished when the server ended.
-        Conclude(record, outcome->has_result() ? JobState::kSucceeded : JobState::kFailed, *outcome);
-        alive.erase(record.id);
-        continue;
+        Conclude(record, (*outcome)->has_result() ? JobState::kSucceeded : JobState::kFailed, **outcome);
+      } else {
+        Requeue(record, JobState::kQueued);
       }
-      Requeue(record, JobState::kQueued);
+    }
+    for (const jobs::JobRecord& record : unfinished) {
+      const absl::StatusOr<jobs::JobRecord> now = store_.GetJob(record.id);
+      if (!now.ok() || !jobs::HasEnded(now->state)) alive.insert(record.id);
     }
   }
   // Directories of jobs that ended just before the server did.
@@ -117,6 +127,7 @@ void JobManager::ShutDown(absl::Duration patience) {
       if (run.handle) run.handle->Stop();
     }
     mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::AllEnded), patience);
+    killing_ = true;
     for (auto& [id, run] : running_) {
       LogWarning("a run is killed: it wrote no checkpoint in time", {{"job", id}});
       if (run.handle) run.handle->Kill();
@@ -125,6 +136,9 @@ void JobManager::ShutDown(absl::Duration patience) {
     stopped_ = true;
   }
   if (thread_.joinable()) thread_.join();
+  // Only now: the thread may still have had a run's end to tell.
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [number, subscription] : subscriptions_) subscription.watcher(Draining());
 }
 
 bool JobManager::SomethingToDo() const {
@@ -141,7 +155,8 @@ void JobManager::Run() {
     std::optional<std::pair<std::string, Running>> ended;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &JobManager::SomethingToDo));
+      const absl::Duration patience = unrecorded_.empty() ? absl::InfiniteDuration() : options_.record_again;
+      mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::SomethingToDo), patience);
       if (stopped_) return;
       for (auto run = running_.begin(); run != running_.end(); ++run) {
         if (!run->second.exit || !run->second.handle) continue;
@@ -154,6 +169,7 @@ void JobManager::Run() {
     }
     if (ended) EndRun(ended->first, std::move(ended->second));
     if (next) StartRun(*next);
+    if (!ended && !next) RecordAgain();
   }
 }
 
@@ -196,7 +212,7 @@ void JobManager::StartRun(const jobs::Assignment& assignment) {
   Running& run = running_[assignment.job];
   run.handle = *std::move(handle);
   // What was wished for while the process was being started.
-  if (run.wish == Wish::kCancel) run.handle->Kill();
+  if (run.wish == Wish::kCancel || killing_) run.handle->Kill();
   if (run.wish == Wish::kPause || draining_) run.handle->Stop();
   Notify(assignment.job);
 }
@@ -246,7 +262,9 @@ void JobManager::EndRun(const std::string& id, Running run) {
     Conclude(*record, JobState::kCancelled, {});
   } else if (outcome.ok() && *outcome) {
     Conclude(*record, (*outcome)->has_result() ? JobState::kSucceeded : JobState::kFailed, **outcome);
-  } else if (draining_ || run.exit->code == jobs::kExitResumable) {
+  } else if (!outcome.ok()) {
+    Fail(*record, outcome.status());
+  } else if (draining_ || run.wish == Wish::kPause || run.exit->code == jobs::kExitResumable) {
     Requeue(*record, run.wish == Wish::kPause ? JobState::kPaused : JobState::kQueued);
   } else {
     HandleCrash(*record, *run.exit);
@@ -286,9 +304,11 @@ absl::StatusOr<std::optional<jobs::VersionRecord>> JobManager::Publish(const job
                                                                        const engram::v1::JobResult& result) {
   if (record.version == 0) return std::nullopt;
   const std::string target = layout_.version(record.model, record.version);
-  if (!PathExists(target)) {
-    ENGRAM_RETURN_IF_ERROR(MakeDirectories(absl::StrCat(layout_.models(), "/", record.model, "/versions")));
-    ENGRAM_RETURN_IF_ERROR(checkpoint::PublishDirectory(layout_.run(record.id) + "/output", target));
+  const std::string output = layout_.run(record.id) + "/output";
+  // The output is gone, and the version there, where an earlier attempt ended between the rename and the transaction.
+  if (PathExists(output) || !PathExists(target)) {
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout_.versions(record.model)));
+    ENGRAM_RETURN_IF_ERROR(checkpoint::PublishDirectory(output, target));
   }
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, checkpoint::ReadManifest(target));
   jobs::VersionRecord version;
@@ -303,7 +323,8 @@ absl::StatusOr<std::optional<jobs::VersionRecord>> JobManager::Publish(const job
   return version;
 }
 
-void JobManager::Conclude(const jobs::JobRecord& record, JobState state, const RunOutcome& found) {
+void JobManager::Conclude(const jobs::JobRecord& record, JobState reached, const RunOutcome& found) {
+  JobState state = reached;
   RunOutcome outcome = found;
   std::optional<jobs::VersionRecord> version;
   if (state == JobState::kSucceeded) {
@@ -320,10 +341,12 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState state, const R
   }
   const absl::Status ended = store_.EndJob(record.id, state, outcome.SerializeAsString(), version);
   if (!ended.ok()) {
-    // The job stays as it is in the store: the next start finds its result again.
+    // Until then the job stays as it is in the store, and its run directory too: the next start finds its result there.
     LogError("a job's end could not be recorded", {{"job", record.id}, {"message", std::string(ended.message())}});
+    unrecorded_[record.id] = {reached, found};
     return;
   }
+  unrecorded_.erase(record.id);
   crashes_.erase(record.id);
   Job description;
   description.ParseFromString(record.description);
@@ -336,10 +359,23 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState state, const R
   Notify(record.id);
 }
 
+void JobManager::RecordAgain() {
+  absl::MutexLock lock(&mutex_);
+  const std::map<std::string, Unrecorded> waiting = unrecorded_;
+  for (const auto& [id, end] : waiting) {
+    const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);
+    if (record.ok()) Conclude(*record, end.state, end.outcome);
+  }
+}
+
 // ---------------------------------------------------------------- the API's side
 
 absl::StatusOr<std::optional<Job>> JobManager::FindEarlier(const jobs::RequestKey& key) {
   absl::MutexLock lock(&mutex_);
+  return FindEarlierLocked(key);
+}
+
+absl::StatusOr<std::optional<Job>> JobManager::FindEarlierLocked(const jobs::RequestKey& key) {
   ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
   if (!earlier) return std::nullopt;
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord known, store_.GetJob(*earlier));
@@ -352,7 +388,10 @@ absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& descri
   record.specification = spec.SerializeAsString();
   const bool makes_version = !spec.has_evaluate();
   absl::MutexLock lock(&mutex_);
-  if (draining_) return StatusWithReason(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down");
+  if (draining_) return Draining();
+  // Of two calls with one key, both may have found nothing before they came here.
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<Job> earlier, FindEarlierLocked(key));
+  if (earlier) return *earlier;
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord added,
                           store_.AddJob(std::move(record), makes_version, key, options_.queue_limit));
   scheduler_.Add(added.id, added.priority);
@@ -448,6 +487,7 @@ absl::StatusOr<Job> JobManager::Resume(const std::string& id) {
 absl::StatusOr<int64_t> JobManager::Watch(const std::string& id, Watcher watcher) {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  if (stopped_) return Draining();
   watcher(ToJob(record));
   const int64_t number = next_subscription_++;
   subscriptions_[number] = {id, std::move(watcher)};

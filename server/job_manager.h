@@ -40,12 +40,15 @@ struct JobManagerOptions {
   int64_t queue_limit = 1000;
   // A job fails after this many crashes of its worker without a checkpoint between them.
   int64_t max_crashes = 3;
+  // How long to wait before trying again to record the end of a job that the store did not take.
+  absl::Duration record_again = absl::Seconds(5);
 };
 
 class JobManager {
  public:
-  // Called with the job after each change, under the manager's lock: must return at once and not call back.
-  using Watcher = std::function<void(const engram::v1::Job&)>;
+  // Called with the job after each change, and with UNAVAILABLE (DRAINING) as the last call when the manager shuts
+  // down; under the manager's lock: must return at once and not call back.
+  using Watcher = std::function<void(const absl::StatusOr<engram::v1::Job>&)>;
 
   JobManager(jobs::Store& store, const Layout& layout, jobs::Launcher& launcher, Metrics& metrics, const Clock& clock,
              JobManagerOptions options);
@@ -54,14 +57,15 @@ class JobManager {
 
   // Takes up what the store holds, then starts running jobs. To be called once, first.
   absl::Status Start() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Asks all runs for a checkpoint, waits for them up to `patience`, kills the rest. Their jobs stay queued.
+  // Asks all runs for a checkpoint, waits for them up to `patience`, kills the rest. Their jobs stay queued. Watchers
+  // get their last call.
   void ShutDown(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The job that an earlier call with this key made. ALREADY_EXISTS (REQUEST_ID_REUSED) if the id was used for another
   // request.
   absl::StatusOr<std::optional<engram::v1::Job>> FindEarlier(const jobs::RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
   // `description`: the job as the API shows it, without what the manager fills in. `spec`: with short names; paths are
-  // filled in when the run starts.
+  // filled in when the run starts. Of several calls with one key the first makes the job and all get it.
   absl::StatusOr<engram::v1::Job> Submit(jobs::JobRecord record, const engram::v1::Job& description,
                                          const engram::worker::v1::RunSpec& spec, const jobs::RequestKey& key)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -88,6 +92,11 @@ class JobManager {
     Wish wish = Wish::kNone;
     std::optional<jobs::RunExit> exit;
   };
+  // A job whose end the store has not taken yet (its disk is full, say).
+  struct Unrecorded {
+    jobs::JobState state;
+    engram::worker::v1::RunOutcome outcome;
+  };
   struct Subscription {
     std::string job;
     Watcher watcher;
@@ -104,8 +113,10 @@ class JobManager {
 
   // What a run's end means for its job.
   void EndRun(const std::string& id, Running run) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Conclude(const jobs::JobRecord& record, jobs::JobState state, const engram::worker::v1::RunOutcome& outcome)
+  // Publishes and records the end; if the store does not take it, RecordAgain tries until it does.
+  void Conclude(const jobs::JobRecord& record, jobs::JobState reached, const engram::worker::v1::RunOutcome& outcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RecordAgain() ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const jobs::JobRecord& record, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Requeue(const jobs::JobRecord& record, jobs::JobState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleCrash(const jobs::JobRecord& record, jobs::RunExit exit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -113,6 +124,8 @@ class JobManager {
                                                              const engram::v1::JobResult& result);
   absl::StatusOr<std::optional<engram::worker::v1::RunOutcome>> ReadOutcome(const std::string& id) const;
 
+  absl::StatusOr<std::optional<engram::v1::Job>> FindEarlierLocked(const jobs::RequestKey& key)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   engram::v1::Job ToJob(const jobs::JobRecord& record) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Notify(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -127,9 +140,11 @@ class JobManager {
   jobs::Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Running> running_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int64_t> crashes_ ABSL_GUARDED_BY(mutex_);  // since the last checkpoint
+  std::map<std::string, Unrecorded> unrecorded_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, Subscription> subscriptions_ ABSL_GUARDED_BY(mutex_);
   int64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // no new runs
+  bool killing_ ABSL_GUARDED_BY(mutex_) = false;   // runs that are still there have no time left
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;   // the thread is to end
   std::thread thread_;
 };

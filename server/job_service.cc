@@ -17,9 +17,9 @@ class WatchStream final : public StreamWriter<Job> {
       Close(id.status());
       return;
     }
-    const absl::StatusOr<int64_t> watching = jobs_.Watch(*id, [this](const Job& job) {
-      Push(job);
-      if (job.state() >= engram::v1::JOB_STATE_SUCCEEDED) Close(absl::OkStatus());
+    const absl::StatusOr<int64_t> watching = jobs_.Watch(*id, [this](const absl::StatusOr<Job>& job) {
+      if (job.ok()) Push(*job);
+      if (!job.ok() || job->state() >= engram::v1::JOB_STATE_SUCCEEDED) Close(job.status());
     });
     if (watching.ok()) {
       subscription_ = *watching;

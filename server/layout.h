@@ -20,8 +20,9 @@ struct Layout {
   // What is being received; emptied at every start.
   std::string staging() const { return data_dir + "/staging"; }
 
+  std::string versions(const std::string& model) const { return absl::StrCat(models(), "/", model, "/versions"); }
   std::string version(const std::string& model, int64_t number) const {
-    return absl::StrCat(models(), "/", model, "/versions/", number);
+    return absl::StrCat(versions(model), "/", number);
   }
   std::string dataset(const std::string& name) const { return absl::StrCat(datasets(), "/", name); }
   std::string training(const std::string& name) const { return dataset(name) + "/train.jsonl"; }

@@ -52,7 +52,6 @@ class ModelImport final : public UploadReactor<ImportModelRequest, engram::v1::V
   const Layout layout_;
   const int64_t max_bytes_;
   std::string staging_, model_, label_, task_ = "imported", request_id_;
-  bool has_header_ = false;
   int64_t bytes_ = 0;
   std::set<std::string> files_;
   std::string path_;  // of the file that is being written
@@ -60,8 +59,6 @@ class ModelImport final : public UploadReactor<ImportModelRequest, engram::v1::V
 };
 
 absl::Status ModelImport::TakeHeader(const engram::v1::ImportHeader& header) {
-  if (has_header_) return InvalidField("header", "was sent twice");
-  has_header_ = true;
   ENGRAM_ASSIGN_OR_RETURN(model_, ParseName("model", "models", header.model()));
   if (!header.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", header.label()));
   if (!header.task().empty()) {
@@ -111,13 +108,10 @@ absl::Status ModelImport::TakeChunk(const engram::v1::FileChunk& chunk) {
 }
 
 absl::Status ModelImport::Take(const ImportModelRequest& message) {
-  if (message.has_header()) return TakeHeader(message.header());
-  if (!has_header_) return InvalidField("header", "must be the first message");
-  return TakeChunk(message.chunk());
+  return message.has_header() ? TakeHeader(message.header()) : TakeChunk(message.chunk());
 }
 
 absl::Status ModelImport::Done(engram::v1::Version& response) {
-  if (!has_header_) return InvalidField("header", "is missing");
   ENGRAM_RETURN_IF_ERROR(CloseFile());
   jobs::RequestKey key;
   if (!request_id_.empty()) key = {request_id_, "ImportModel", absl::StrCat(model_, " ", label_, " ", task_)};
@@ -129,7 +123,7 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
   } else {
     ENGRAM_ASSIGN_OR_RETURN(number, store_.ReserveVersion(model_));
     const std::string target = layout_.version(model_, number);
-    ENGRAM_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(target).parent_path().string()));
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(layout_.versions(model_)));
     ENGRAM_RETURN_IF_ERROR(checkpoint::BuildAndPublish(
         staging_ + "/version", target,
         [&](const std::string& directory) { return ImportVersion(received(), model_, number, task_, directory); }));

@@ -37,13 +37,4 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       details.SerializeAsString());
 }
 
-engram::v1::Error ToError(const absl::Status& status) {
-  engram::v1::Error error;
-  error.set_code(static_cast<int>(status.code()));
-  error.set_reason(StatusReason(status));
-  error.set_message(std::string(status.message()));
-  error.set_field(StatusField(status));
-  return error;
-}
-
 }  // namespace engram::server

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/base/status.h"
-#include "engram/v1/job.pb.h"
 #include "grpcpp/support/status.h"
 
 namespace engram::server {
@@ -9,8 +8,5 @@ namespace engram::server {
 // The status of a reply: code and message as they are, google.rpc.ErrorInfo (reason, domain "engram"), BadRequest where
 // a field was named, RetryInfo where trying again later helps.
 grpc::Status ToGrpc(const absl::Status& status);
-
-// The same as data, for one text of many and for jobs.
-engram::v1::Error ToError(const absl::Status& status);
 
 }  // namespace engram::server

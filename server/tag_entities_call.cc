@@ -5,6 +5,7 @@
 #include "core/tagging/spans.h"
 #include "core/tagging/windows.h"
 #include "core/tagging/words.h"
+#include "server/api_error.h"
 #include "server/inference_service.h"
 #include "server/names.h"
 

@@ -1,6 +1,8 @@
 #include "server/task_planner.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -21,16 +23,10 @@ namespace {
 
 using engram::worker::v1::TrainWork;
 
-const checkpoint::ManifestTask* FindTask(const checkpoint::VersionManifest& manifest, const std::string& name) {
-  const auto found =
-      std::find_if(manifest.tasks.begin(), manifest.tasks.end(), [&](const auto& task) { return task.name == name; });
-  return found == manifest.tasks.end() ? nullptr : &*found;
-}
-
 absl::StatusOr<const checkpoint::ManifestTask*> LearnedTask(const checkpoint::VersionManifest& manifest,
                                                             const std::string& name) {
   ENGRAM_RETURN_IF_ERROR(CheckId("task", name));
-  if (const checkpoint::ManifestTask* task = FindTask(manifest, name)) return task;
+  if (const checkpoint::ManifestTask* task = FindManifestTask(manifest, name)) return task;
   return StatusWithReason(
       absl::StatusCode::kFailedPrecondition, "TASK_NOT_LEARNED",
       absl::StrCat("this version has not learned task \"", name, "\"; train it first (`engram start-task`)"));
@@ -60,6 +56,56 @@ absl::StatusOr<std::string> KindFor(engram::v1::TaskKind asked, corpus::DatasetK
     default:
       return tagged ? "token_classification" : labelled ? "sequence_classification" : "masked_language_model";
   }
+}
+
+// The outputs that a head of that kind has for a data set: its labels, or the tags of its entity types.
+absl::StatusOr<std::vector<std::string>> OutputsOf(const std::string& kind, const jobs::DatasetRecord& dataset) {
+  if (kind == "sequence_classification") return dataset.labels;
+  if (kind != "token_classification") return std::vector<std::string>();
+  ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTypes(dataset.labels));
+  return tags.names();
+}
+
+// The labels of a task are fixed once it is learned.
+absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector<std::string>& outputs) {
+  constexpr size_t kShown = 20;
+  const std::set<std::string> learned(task.labels.begin(), task.labels.end());
+  for (const std::string& label : outputs) {
+    if (learned.contains(label)) continue;
+    const size_t shown = std::min(task.labels.size(), kShown);
+    return InvalidField(
+        "dataset",
+        absl::StrCat("has the label \"", label, "\", which task \"", task.name,
+                     "\" of this version does not have; its ", task.labels.size(), " labels are fixed (",
+                     absl::StrJoin(task.labels.begin(), task.labels.begin() + shown, ", "),
+                     shown < task.labels.size() ? ", ..." : "", "): choose another task name, or other data"));
+  }
+  return absl::OkStatus();
+}
+
+// A number as somebody would write it: the options that workers get have all digits of a double
+// ("0.90000000000000002").
+std::string Shortest(const std::string& text) {
+  double value = 0;
+  if (text.find('.') == std::string::npos || !absl::SimpleAtod(text, &value)) return text;
+  std::array<char, 32> buffer{};
+  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general);
+  return written.ec == std::errc() ? std::string(buffer.data(), written.ptr) : text;
+}
+
+// INVALID_ARGUMENT for a data set that the task cannot be measured on.
+absl::Status CheckMeasurable(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset) {
+  const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
+  const bool classified = task.kind == "sequence_classification", tagged = task.kind == "token_classification";
+  if (classified && kind != corpus::DatasetKind::kClassification)
+    return InvalidField("dataset", absl::StrCat("has no labels to measure the classification task \"", task.name,
+                                                "\" on; choose one with labels"));
+  if (tagged != (kind == corpus::DatasetKind::kTagging))
+    return InvalidField(
+        "dataset", absl::StrCat(tagged ? "has no tags to measure" : "holds tagged words, but is to measure", " task \"",
+                                task.name, "\"; choose another data set"));
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outputs, OutputsOf(task.kind, dataset));
+  return CheckLabels(task, outputs);
 }
 
 absl::StatusOr<double> RealOption(const std::string& name, const std::string& text) {
@@ -116,12 +162,7 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
                                    const jobs::DatasetRecord& dataset, TrainWork& work) const {
   ENGRAM_ASSIGN_OR_RETURN(const std::string kind,
                           KindFor(request.kind(), static_cast<corpus::DatasetKind>(dataset.kind)));
-  std::vector<std::string> labels;
-  if (kind == "sequence_classification") labels = dataset.labels;
-  if (kind == "token_classification") {
-    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTypes(dataset.labels));
-    labels = tags.names();
-  }
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> labels, OutputsOf(kind, dataset));
   std::string pooling = "standard";
   if (kind == "sequence_classification") {
     ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(base));
@@ -132,18 +173,12 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
     if (kind != "sequence_classification") return InvalidField("pooling", "only classification pools; leave it out");
     pooling = asked->second;
   }
-  if (const checkpoint::ManifestTask* known = FindTask(base.manifest, request.task())) {
+  if (const checkpoint::ManifestTask* known = FindManifestTask(base.manifest, request.task())) {
     if (known->kind != kind) {
       return InvalidField("task", absl::StrCat("\"", known->name, "\" is a ", known->kind,
                                                " task of this version; choose another name"));
     }
-    const std::set<std::string> learned(known->labels.begin(), known->labels.end());
-    for (const std::string& label : labels) {
-      if (learned.contains(label)) continue;
-      return InvalidField("dataset", absl::StrCat("has the label \"", label, "\", which task \"", known->name,
-                                                  "\" of this version does not have; its labels are fixed (",
-                                                  absl::StrJoin(known->labels, ", "), "): choose another task name"));
-    }
+    ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
     labels = known->labels;
     if (request.options().contains("pooling") && pooling != known->pooling) {
       return InvalidField("pooling", absl::StrCat("the task's head has pooling ", known->pooling, "; leave it out"));
@@ -219,7 +254,7 @@ absl::StatusOr<PlannedJob> TaskPlanner::Plan(const engram::v1::StartTaskRequest&
   job.record.datasets = {name};
 
   auto& shown = *job.description.mutable_options();
-  for (const auto& [key, value] : work.options()) shown[key] = value;
+  for (const auto& [key, value] : work.options()) shown[key] = Shortest(value);
   shown["dataset"] = DatasetName(name);
   shown["kind"] = work.kind();
   shown["pooling"] = work.pooling();
@@ -302,6 +337,7 @@ absl::StatusOr<PlannedJob> TaskPlanner::Plan(const engram::v1::EvaluateTaskReque
       dataset = store_.GetDataset(name);
     }
     if (!dataset.ok()) return dataset.status();
+    ENGRAM_RETURN_IF_ERROR(CheckMeasurable(*task, *dataset));
     auto* item = job.spec.mutable_evaluate()->add_items();
     item->set_task(task->name);
     item->mutable_dataset()->set_name(dataset->name);

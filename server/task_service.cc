@@ -25,7 +25,7 @@ std::string Digest(Request request) {
 
 template <typename Request>
 absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* method, const Request& request,
-                   bool validate_only, engram::v1::Job* response) {
+                   engram::v1::Job* response) {
   ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   jobs::RequestKey key;
   if (!request.request_id().empty()) key = {request.request_id(), method, Digest(request)};
@@ -36,35 +36,46 @@ absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* met
     return absl::OkStatus();
   }
   ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, planner.Plan(request));
-  if (validate_only) {
-    *response = job.description;
-    return absl::OkStatus();
-  }
   return Reply(jobs.Submit(std::move(job.record), job.description, job.spec, key), response);
+}
+
+template <typename Request>
+absl::Status Validate(const TaskPlanner& planner, const JobEstimator& estimator, const Request& request,
+                      engram::v1::Job* response) {
+  ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  ENGRAM_ASSIGN_OR_RETURN(const PlannedJob job, planner.Plan(request));
+  *response = job.description;
+  return Reply(estimator.Estimate(job), response->mutable_estimate());
 }
 
 }  // namespace
 
+template <typename Request>
+grpc::ServerUnaryReactor* TaskService::Handle(grpc::CallbackServerContext* context, const char* method,
+                                              const Request* request, engram::v1::Job* response) {
+  if (request->validate_only()) {
+    return AnswerInPool(context, metrics_, pool_, method,
+                        [this, request, response] { return Validate(planner_, estimator_, *request, response); });
+  }
+  return Answer(context, metrics_, method, [&] { return Queue(planner_, jobs_, method, *request, response); });
+}
+
 grpc::ServerUnaryReactor* TaskService::StartTask(grpc::CallbackServerContext* context,
                                                  const engram::v1::StartTaskRequest* request,
                                                  engram::v1::Job* response) {
-  return Answer(context, metrics_, "StartTask",
-                [&] { return Queue(planner_, jobs_, "StartTask", *request, request->validate_only(), response); });
+  return Handle(context, "StartTask", request, response);
 }
 
 grpc::ServerUnaryReactor* TaskService::ConsolidateTask(grpc::CallbackServerContext* context,
                                                        const engram::v1::ConsolidateTaskRequest* request,
                                                        engram::v1::Job* response) {
-  return Answer(context, metrics_, "ConsolidateTask", [&] {
-    return Queue(planner_, jobs_, "ConsolidateTask", *request, request->validate_only(), response);
-  });
+  return Handle(context, "ConsolidateTask", request, response);
 }
 
 grpc::ServerUnaryReactor* TaskService::EvaluateTask(grpc::CallbackServerContext* context,
                                                     const engram::v1::EvaluateTaskRequest* request,
                                                     engram::v1::Job* response) {
-  return Answer(context, metrics_, "EvaluateTask",
-                [&] { return Queue(planner_, jobs_, "EvaluateTask", *request, /*validate_only=*/false, response); });
+  return Handle(context, "EvaluateTask", request, response);
 }
 
 }  // namespace engram::server

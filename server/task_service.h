@@ -1,16 +1,19 @@
 #pragma once
 
 #include "engram/v1/task.grpc.pb.h"
+#include "server/estimator.h"
 #include "server/job_manager.h"
 #include "server/metrics.h"
 #include "server/task_planner.h"
+#include "server/work_pool.h"
 
 namespace engram::server {
 
 class TaskService final : public engram::v1::TaskService::CallbackService {
  public:
-  TaskService(const TaskPlanner& planner, JobManager& jobs, Metrics& metrics)
-      : planner_(planner), jobs_(jobs), metrics_(metrics) {}
+  TaskService(const TaskPlanner& planner, const JobEstimator& estimator, JobManager& jobs, WorkPool& pool,
+              Metrics& metrics)
+      : planner_(planner), estimator_(estimator), jobs_(jobs), pool_(pool), metrics_(metrics) {}
 
   grpc::ServerUnaryReactor* StartTask(grpc::CallbackServerContext* context, const engram::v1::StartTaskRequest* request,
                                       engram::v1::Job* response) override;
@@ -22,8 +25,14 @@ class TaskService final : public engram::v1::TaskService::CallbackService {
                                          engram::v1::Job* response) override;
 
  private:
+  template <typename Request>
+  grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, const char* method, const Request* request,
+                                   engram::v1::Job* response);
+
   const TaskPlanner& planner_;
+  const JobEstimator& estimator_;
   JobManager& jobs_;
+  WorkPool& pool_;
   Metrics& metrics_;
 };
 

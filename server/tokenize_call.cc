@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/api_error.h"
 #include "server/inference_service.h"
 #include "server/names.h"
 
@@ -19,7 +20,10 @@ class TokenizeCall final : public InferenceCall {
  private:
   absl::Status Prepare() override;
   void TakeResult(size_t /*index*/, absl::StatusOr<serve::SequenceResult> /*result*/) override {}
-  absl::Status Compose() override { return absl::OkStatus(); }
+  absl::Status Compose() override {
+    *response_.mutable_timings() = timings_;
+    return absl::OkStatus();
+  }
 
   const TokenizeRequest& request_;
   TokenizeResponse& response_;
@@ -43,6 +47,7 @@ absl::Status TokenizeCall::Prepare() {
       ++errors;
       continue;
     }
+    response_.set_tokens(response_.tokens() + static_cast<int64_t>(encoding->ids.size()));
     for (size_t i = 0; i < encoding->ids.size(); ++i) {
       engram::v1::Token* token = result->add_tokens();
       token->set_id(encoding->ids[i]);

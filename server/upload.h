@@ -14,7 +14,10 @@
 namespace engram::server {
 
 // Take: called with each message in turn, on gRPC's thread; an error ends the call. Done: called once, in the pool,
-// after the last message; fills the response. Deletes itself when the call is over.
+// after the message that says `end`; fills the response. Deletes itself when the call is over.
+//
+// gRPC shows a client that closes its stream and one that dies in the same way, so only `end` tells a whole upload from
+// half of one.
 template <typename Request, typename Response>
 class UploadReactor : public grpc::ServerReadReactor<Request> {
  public:
@@ -26,7 +29,7 @@ class UploadReactor : public grpc::ServerReadReactor<Request> {
 
   void OnReadDone(bool ok) override {
     if (ok) {
-      const absl::Status taken = Take(message_);
+      const absl::Status taken = TakeInOrder();
       if (taken.ok()) {
         this->StartRead(&message_);
       } else {
@@ -34,7 +37,11 @@ class UploadReactor : public grpc::ServerReadReactor<Request> {
       }
       return;
     }
-    // The end of the stream, or of the client: a client that broke off must not leave half an upload behind.
+    if (!ended_) {
+      this->Finish(record_.Close(
+          InvalidField("end", "is missing: the upload broke off before its last message, so nothing of it was kept")));
+      return;
+    }
     pool_.Schedule([this] {
       const absl::Status status = cancelled_.load() ? absl::CancelledError("the client went away") : Done(*response_);
       this->Finish(record_.Close(status));
@@ -44,14 +51,25 @@ class UploadReactor : public grpc::ServerReadReactor<Request> {
   void OnDone() override { delete this; }
 
  protected:
+  // The header comes first, once.
   virtual absl::Status Take(const Request& message) = 0;
   virtual absl::Status Done(Response& response) = 0;
 
  private:
+  absl::Status TakeInOrder() {
+    if (ended_) return InvalidField("end", "must be the last message");
+    if (!headed_ && !message_.has_header()) return InvalidField("header", "must be the first message");
+    if (headed_ && message_.has_header()) return InvalidField("header", "was sent twice");
+    headed_ = true;
+    ended_ = message_.has_end();
+    return ended_ ? absl::OkStatus() : Take(message_);
+  }
+
   CallRecord record_;
   WorkPool& pool_;
   Response* const response_;
   Request message_;
+  bool headed_ = false, ended_ = false;
   std::atomic<bool> cancelled_{false};
 };
 

@@ -226,6 +226,12 @@ absl::Status CheckFiles(const VersionManifest& manifest) {
 
 }  // namespace
 
+const ManifestTask* FindManifestTask(const VersionManifest& manifest, std::string_view name) {
+  const auto found = std::find_if(manifest.tasks.begin(), manifest.tasks.end(),
+                                  [name](const ManifestTask& task) { return task.name == name; });
+  return found == manifest.tasks.end() ? nullptr : &*found;
+}
+
 absl::Status CheckManifest(const VersionManifest& manifest) {
   if (manifest.model.empty()) return InvalidField("model", "must not be empty");
   if (manifest.version < 1 || manifest.version > kMaxCount) return InvalidField("version", "must be at least 1");

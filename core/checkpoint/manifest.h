@@ -83,6 +83,9 @@ struct VersionManifest {
   friend bool operator==(const VersionManifest&, const VersionManifest&) = default;
 };
 
+// The task of that name; nullptr if the version has not learned it. Lives as long as the manifest.
+const ManifestTask* FindManifestTask(const VersionManifest& manifest, std::string_view name);
+
 // Everything that ParseManifest checks beyond the syntax: known kinds, unique names, sizes of the matrix, digests of 64
 // lower-case hexadecimal digits, heads and consolidations in files that are listed. INVALID_ARGUMENT names the field.
 absl::Status CheckManifest(const VersionManifest& manifest);

@@ -125,6 +125,11 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, cons
   return store;
 }
 
+absl::Status Store::Ping() {
+  absl::MutexLock lock(&mutex_);
+  return database_->Query("SELECT count(*) FROM models").status();
+}
+
 absl::Status Store::Migrate() {
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> version, database_->Query("PRAGMA user_version"));
   const int64_t found = AsInteger(version[0][0]);
@@ -184,7 +189,9 @@ absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const
         absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
         absl::StrCat("the queue holds ", queue_limit, " unfinished jobs, its limit; cancel some or wait"));
   }
+  // Both were there when the job was planned; since then somebody may have deleted them.
   if (job.base_version > 0) ENGRAM_RETURN_IF_ERROR(FindVersion(job.model, job.base_version));
+  for (const std::string& dataset : job.datasets) ENGRAM_RETURN_IF_ERROR(DatasetLocked(dataset).status());
   job.id = NewJobId();
   job.state = JobState::kQueued;
   job.created = absl::FromUnixMicros(NowMicros());
@@ -474,6 +481,18 @@ absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
   return transaction->Commit();
 }
 
+absl::StatusOr<NumberUse> Store::UseOfNumber(std::string_view model, int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                          database_->Query("SELECT EXISTS(SELECT 1 FROM versions WHERE model=?1 AND number=?2), "
+                                           "EXISTS(SELECT 1 FROM jobs WHERE state<4 AND model=?1 AND version=?2), "
+                                           "EXISTS(SELECT 1 FROM models WHERE name=?1 AND next_version>?2)",
+                                           {Text(model), number}));
+  if (AsInteger(rows[0][0]) != 0) return NumberUse::kVersion;
+  if (AsInteger(rows[0][1]) != 0) return NumberUse::kPending;
+  return AsInteger(rows[0][2]) != 0 ? NumberUse::kAbandoned : NumberUse::kUnknown;
+}
+
 // ---------------------------------------------------------------- data sets
 
 absl::Status Store::AddDataset(const DatasetRecord& dataset) {
@@ -487,6 +506,10 @@ absl::Status Store::AddDataset(const DatasetRecord& dataset) {
 
 absl::StatusOr<DatasetRecord> Store::GetDataset(std::string_view name) {
   absl::MutexLock lock(&mutex_);
+  return DatasetLocked(name);
+}
+
+absl::StatusOr<DatasetRecord> Store::DatasetLocked(std::string_view name) {
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                           database_->Query("SELECT * FROM datasets WHERE name=?1", {Text(name)}));
   if (rows.empty()) {

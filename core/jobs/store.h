@@ -52,6 +52,14 @@ struct VersionRecord {
   std::string metrics;  // bytes
 };
 
+// What became of a version's number.
+enum class NumberUse {
+  kVersion,    // a version has it
+  kPending,    // an unfinished job will make it
+  kAbandoned,  // given out, and nobody has it: a failed or interrupted attempt, or a deleted version
+  kUnknown,    // never given out by this store
+};
+
 struct ModelRecord {
   std::string name;
   absl::Time created = absl::InfinitePast();
@@ -81,14 +89,16 @@ class Store {
  public:
   // Creates or opens the file. FAILED_PRECONDITION if a newer Engram wrote it.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, const Clock& clock);
+  // Whether the database still answers.
+  absl::Status Ping() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The resource that an earlier call with this key made; nullopt if there was none (or the key is empty).
   // ALREADY_EXISTS with reason REQUEST_ID_REUSED if the id was used for another call.
   absl::StatusOr<std::optional<std::string>> FindRequest(const RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // ---- jobs. AddJob fills id, created and, if `makes_version`, the reserved number. RESOURCE_EXHAUSTED with reason
-  // QUEUE_FULL if `queue_limit` jobs are unfinished. The key is stored in the same transaction; a race on one key gives
-  // ALREADY_EXISTS.
+  // QUEUE_FULL if `queue_limit` jobs are unfinished; NOT_FOUND if the base version or a data set is gone. The key is
+  // stored in the same transaction; a race on one key gives ALREADY_EXISTS.
   absl::StatusOr<JobRecord> AddJob(JobRecord job, bool makes_version, const RequestKey& key, int64_t queue_limit)
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<JobRecord> GetJob(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -124,6 +134,7 @@ class Store {
   absl::StatusOr<int64_t> RollbackLabel(std::string_view model, std::string_view label) ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION while a label points to it or an unfinished job starts from it.
   absl::Status DeleteVersion(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<NumberUse> UseOfNumber(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // ---- data sets
   absl::Status AddDataset(const DatasetRecord& dataset) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -144,6 +155,7 @@ class Store {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ModelRecord> ModelLocked(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status FindVersion(std::string_view model, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<DatasetRecord> DatasetLocked(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<JobRecord> JobLocked(std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string NewJobId() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

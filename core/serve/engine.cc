@@ -27,8 +27,11 @@ absl::StatusOr<std::map<std::string, at::Tensor>> Forward(const ServedVersion& v
 
 }  // namespace
 
-Engine::Engine(const Clock& clock, BatcherLimits limits, int threads)
-    : clock_(clock), batcher_(clock, limits), thread_([this, threads] { Run(threads); }) {}
+Engine::Engine(const Clock& clock, BatcherLimits limits, int threads, std::function<void()> on_device_failure)
+    : clock_(clock),
+      batcher_(clock, limits),
+      health_(std::move(on_device_failure)),
+      thread_([this, threads] { Run(threads); }) {}
 
 Engine::~Engine() {
   batcher_.ShutDown();
@@ -53,6 +56,7 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
   const ServedVersion& version = static_cast<const SequenceItem&>(*batch.front()).version();
   nn::PackedBatch packed;
   const auto logits = nn::GuardTorch([&] { return Forward(version, sequences, heads, packed); });
+  health_.Note(logits.status());
   const absl::Duration compute = clock_.Now() - start;
   ++counters_.batches;
   counters_.sequences += static_cast<int64_t>(batch.size());

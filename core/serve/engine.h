@@ -19,6 +19,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "core/serve/batcher.h"
+#include "core/serve/device_health.h"
 #include "core/serve/served_version.h"
 
 namespace engram::serve {
@@ -71,13 +72,15 @@ struct EngineCounters {
 
 class Engine {
  public:
-  // `threads`: what one batch computes with; 0: libtorch's default.
-  Engine(const Clock& clock, BatcherLimits limits, int threads);
+  // `threads`: what one batch computes with; 0: libtorch's default. `on_device_failure`: see DeviceHealth.
+  Engine(const Clock& clock, BatcherLimits limits, int threads, std::function<void()> on_device_failure);
   // Fails what is queued with UNAVAILABLE and waits for the batch in progress.
   ~Engine();
 
   // Only SequenceItems may be submitted.
   Batcher& batcher() { return batcher_; }
+  // For those that compute on the same device beside the engine to note what they saw.
+  DeviceHealth& health() { return health_; }
   const EngineCounters& counters() const { return counters_; }
   void ShutDown() { batcher_.ShutDown(); }
 
@@ -87,6 +90,7 @@ class Engine {
 
   const Clock& clock_;
   Batcher batcher_;
+  DeviceHealth health_;
   EngineCounters counters_;
   std::thread thread_;
 };

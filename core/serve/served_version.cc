@@ -1,6 +1,5 @@
 #include "core/serve/served_version.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/nn/device.h"
@@ -8,9 +7,7 @@
 namespace engram::serve {
 
 const checkpoint::ManifestTask* ServedVersion::FindTask(const std::string& task) const {
-  const auto& tasks = version.manifest.tasks;
-  const auto found = std::find_if(tasks.begin(), tasks.end(), [&](const auto& entry) { return entry.name == task; });
-  return found == tasks.end() ? nullptr : &*found;
+  return checkpoint::FindManifestTask(version.manifest, task);
 }
 
 absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std::string& model, int64_t number,

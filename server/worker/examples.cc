@@ -143,6 +143,12 @@ absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKi
   return out;
 }
 
+int64_t TotalTokens(std::span<const train::TrainingExample> examples) {
+  int64_t tokens = 0;
+  for (const train::TrainingExample& example : examples) tokens += static_cast<int64_t>(example.sequence.ids.size());
+  return tokens;
+}
+
 train::TokenMetric EntityF1(const tagging::TagSet& tags) {
   return [tags](std::span<const train::TrainingExample> examples,
                 std::span<const at::Tensor> logits) -> absl::StatusOr<double> {

@@ -3,6 +3,7 @@
 // From the rows of a data set to tokenized training examples.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct Examples {
 absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,
                                       const tokenize::Tokenizer& tokenizer);
+
+// Tokens of all examples, special tokens included.
+int64_t TotalTokens(std::span<const train::TrainingExample> examples);
 
 // Micro-averaged F1 of entities (seqeval's), decoded by constrained Viterbi.
 train::TokenMetric EntityF1(const tagging::TagSet& tags);

@@ -4,15 +4,13 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
+#include "server/names.h"
 #include "server/worker/examples.h"
 
 namespace engram::worker {
 namespace {
-
-std::string TaskName(const RunContext& context, const std::string& task) {
-  return absl::StrCat("models/", context.spec.model(), "/tasks/", task);
-}
 
 void AddMetric(const std::string& task, const std::string& metric, double value, int64_t count,
                engram::v1::JobResult& result) {
@@ -32,6 +30,18 @@ void AddConfusion(const std::string& task, const checkpoint::ManifestTask& label
 }
 
 }  // namespace
+
+absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string training, Sha256HexOfFile(dataset.training_path()));
+  std::string test = Sha256Hex("");
+  if (!dataset.test_path().empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(test, Sha256HexOfFile(dataset.test_path()));
+  }
+  if (Sha256Hex(training + test) == dataset.digest()) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kDataLoss, "DATASET_DAMAGED",
+      absl::StrCat("data set \"", dataset.name(), "\" is not what was uploaded; delete it and upload it again"));
+}
 
 absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
@@ -59,9 +69,9 @@ absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& tas
   return spec;
 }
 
-absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
-                     const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
-                     engram::v1::JobResult& result) {
+absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
+                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                                 engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
                           MakeExamples(dataset, spec.kind, task.labels, model.config().max_length(), tokenizer));
@@ -76,25 +86,27 @@ absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoi
     options.token_metric = EntityF1(tags);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
+  const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
-  const std::string name = TaskName(context, task.name);
+  const WorkDone done{TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
+  const std::string name = server::TaskName(context.spec.model(), task.name);
   const int64_t count = dataset.size();
   AddMetric(name, "loss", evaluation.loss, count, result);
   if (spec.kind == nn::HeadKind::kMaskedLanguageModel) {
     AddMetric(name, "perplexity", std::exp(evaluation.loss), count, result);
-    return absl::OkStatus();
+    return done;
   }
   if (spec.kind == nn::HeadKind::kTokenClassification) {
     AddMetric(name, "entity_f1", evaluation.score, count, result);
     AddMetric(name, "tag_accuracy", evaluation.metrics.accuracy, count, result);
-    return absl::OkStatus();
+    return done;
   }
   AddMetric(name, "accuracy", evaluation.metrics.accuracy, count, result);
   AddMetric(name, "macro_f1", evaluation.metrics.macro_f1, count, result);
   AddMetric(name, "expected_calibration_error", evaluation.metrics.expected_calibration_error, count, result);
   AddMetric(name, "brier", evaluation.metrics.brier, count, result);
   AddConfusion(name, task, evaluation.metrics, result);
-  return absl::OkStatus();
+  return done;
 }
 
 std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,

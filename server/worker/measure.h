@@ -11,18 +11,26 @@
 
 namespace engram::worker {
 
+// Compares both parts of a data set with its digest; DATA_LOSS with reason DATASET_DAMAGED if they are others.
+absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset);
 absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path);
 
 // The task as the trainer wants it: kind, number of outputs, masking.
 absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& task,
                                              const tokenize::Tokenizer& tokenizer);
 
+// What a pass over texts took.
+struct WorkDone {
+  int64_t tokens = 0;  // special tokens included
+  double seconds = 0;
+};
+
 // Measures a task and appends its metrics (accuracy, macro_f1, loss, expected_calibration_error; entity_f1 for taggers;
 // loss and perplexity for masked LMs) to `result`. Texts longer than the model's window are cut, and a warning says how
 // many.
-absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
-                     const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
-                     engram::v1::JobResult& result);
+absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
+                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                                 engram::v1::JobResult& result);
 
 // The first number of `metric` on `task` in a result.
 std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,

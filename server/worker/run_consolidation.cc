@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -27,8 +26,10 @@ void Record(const continual::Consolidation& consolidation, checkpoint::VersionMa
 
 absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Model& model,
                                                      const checkpoint::ManifestTask& task,
-                                                     const tokenize::Tokenizer& tokenizer, double& trace) {
+                                                     const tokenize::Tokenizer& tokenizer,
+                                                     engram::v1::JobResult& result) {
   const ConsolidateWork& work = context.spec.consolidate();
+  ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task.kind));
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
@@ -37,10 +38,15 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
   options.samples = work.samples();
   options.seed = work.seed();
+  const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(
       continual::Importance importance,
       continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
-  trace = importance.trace;
+  result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  result.set_tokens(importance.samples * TotalTokens(examples.examples) /
+                    static_cast<int64_t>(examples.examples.size()));
+  result.set_fisher_trace(importance.trace);
+  result.set_fisher_samples(importance.samples);
   continual::Consolidation consolidation;
   consolidation.task = task.name;
   consolidation.kind = options.kind;
@@ -63,13 +69,13 @@ RunResult RunConsolidation(RunContext& context) {
   load.precision = nn::Precision::kFloat32;  // a Fisher is a sum of squares: fp32 from end to end
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
-  const auto task = std::find_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
-                                 [&](const auto& known) { return known.name == context.spec.consolidate().task(); });
-  if (task == base.manifest.tasks.end()) return absl::NotFoundError("the version has not learned this task");
+  const checkpoint::ManifestTask* const task =
+      checkpoint::FindManifestTask(base.manifest, context.spec.consolidate().task());
+  if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
 
-  double trace = 0;
+  engram::v1::JobResult result;
   ENGRAM_ASSIGN_OR_RETURN(const continual::Consolidation made,
-                          Consolidate(context, *base.model, *task, *tokenizer, trace));
+                          Consolidate(context, *base.model, *task, *tokenizer, result));
   const std::string source = absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile);
   ENGRAM_ASSIGN_OR_RETURN(std::vector<continual::Consolidation> all,
                           continual::LoadConsolidations(source, *base.model));
@@ -87,9 +93,6 @@ RunResult RunConsolidation(RunContext& context) {
   base.manifest.seeds["importance"] = made.seed;
   ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(*base.model, base.config_text, context.spec.base_directory(),
                                          /*keep_consolidations=*/false, base.manifest, context.output()));
-  engram::v1::JobResult result;
-  result.set_fisher_trace(trace);
-  result.set_fisher_samples(made.samples);
   return result;
 }
 

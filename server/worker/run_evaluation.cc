@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <optional>
 
 #include "core/nn/device.h"
@@ -18,12 +17,14 @@ RunResult RunEvaluation(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
   engram::v1::JobResult result;
   for (const auto& item : context.spec.evaluate().items()) {
-    const auto task = std::find_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
-                                   [&](const auto& known) { return known.name == item.task(); });
-    if (task == base.manifest.tasks.end()) return absl::NotFoundError("the version has not learned this task");
+    const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, item.task());
+    if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
+    ENGRAM_RETURN_IF_ERROR(VerifyDataset(item.dataset()));
     const auto& part = item.dataset().test_path().empty() ? item.dataset().training_path() : item.dataset().test_path();
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, ReadPart(part));
-    ENGRAM_RETURN_IF_ERROR(Measure(context, *base.model, *task, *tokenizer, dataset, result));
+    ENGRAM_ASSIGN_OR_RETURN(const WorkDone done, Measure(context, *base.model, *task, *tokenizer, dataset, result));
+    result.set_tokens(result.tokens() + done.tokens);
+    result.set_work_seconds(result.work_seconds() + done.seconds);
   }
   return result;
 }

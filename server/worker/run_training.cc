@@ -134,6 +134,7 @@ RunResult RunTraining(RunContext& context) {
   context.Phase("loading");
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, ReadOptions(work));
   ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
+  ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   checkpoint::ManifestTask task = DescribeTask(work, training.size());
 
@@ -173,18 +174,20 @@ RunResult RunTraining(RunContext& context) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
     input.token_metric = EntityF1(tags);
   }
+  const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
 
   engram::v1::JobResult result;
   result.set_steps(trained.steps);
   result.set_tokens(trained.tokens);
+  result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
   DescribeVersion(context, work, options, base.manifest);
   RecordTask(task, base.manifest);
   if (!work.dataset().test_path().empty()) {
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
-    ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test, result));
+    ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test, result).status());
     for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
       RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
     }

@@ -26,6 +26,7 @@
 #include "core/base/log.h"
 #include "core/jobs/launcher.h"
 #include "core/nn/device.h"
+#include "server/api_error.h"
 #include "server/worker/event_pipe.h"
 #include "server/worker/run.h"
 
@@ -66,15 +67,6 @@ RunResult Dispatch(RunContext& context) {
   });
 }
 
-engram::v1::Error ToError(const absl::Status& status) {
-  engram::v1::Error error;
-  error.set_code(static_cast<int>(status.code()));
-  error.set_reason(StatusReason(status));
-  error.set_message(std::string(status.message()));
-  error.set_field(StatusField(status));
-  return error;
-}
-
 absl::Status WriteOutcome(const RunContext& context, const engram::worker::v1::RunOutcome& outcome) {
   return WriteFileAtomic(absl::StrCat(context.directory, "/result.binpb"), outcome.SerializeAsString());
 }
@@ -108,6 +100,8 @@ int Run(const std::string& directory) {
     LogError("the run directory cannot be used", {{"lock", std::string(lock.status().message())}});
     return EXIT_FAILURE;
   }
+  // A run before this one had finished when its server died, too late for the next server to see the result.
+  if (PathExists(absl::StrCat(directory, "/result.binpb"))) return EXIT_SUCCESS;
   if (context.spec.threads() > 0) at::set_num_threads(context.spec.threads());
   LogInfo("run started", {{"job", context.spec.job()}, {"device", context.spec.device()}});
   const absl::Status prepared = PrepareOutput(context);
@@ -125,9 +119,9 @@ int Run(const std::string& directory) {
     rusage usage{};
     if (getrusage(RUSAGE_SELF, &usage) == 0) made.set_peak_bytes(int64_t{usage.ru_maxrss} * 1024);
     const absl::Status synced = context.spec.version() > 0 ? SyncTree(context.output()) : absl::OkStatus();
-    if (!synced.ok()) *outcome.mutable_error() = ToError(synced);
+    if (!synced.ok()) *outcome.mutable_error() = server::ToError(synced);
   } else {
-    *outcome.mutable_error() = ToError(result.status());
+    *outcome.mutable_error() = server::ToError(result.status());
   }
   if (outcome.has_error())
     LogError("run failed", {{"job", context.spec.job()}, {"message", outcome.error().message()}});

@@ -161,6 +161,14 @@ def new_server(tmp_path):
             server.process.wait()
 
 
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory):
+    """One empty server for the tests of a file."""
+    server = Server(tmp_path_factory.mktemp("module")).start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory):
     """One server for the tests that only add to it: the base model imported as models/base, two small data sets uploaded."""

@@ -1,12 +1,12 @@
 """Bad input: a clear error that names the field, and nothing lost."""
 import json
 import shutil
-import struct
+import subprocess
 
 import grpc
 import pytest
 
-from conftest import BASE_MODEL, ROOT, error_info, messages
+from conftest import BASE_MODEL, BUILD, ROOT, error_info, messages
 
 GOOD = '{"text": "a b", "label": "x"}\n{"text": "c d", "label": "y"}\n'
 
@@ -78,18 +78,27 @@ def test_start_task(shared_server, fields, code, field):
     assert str(ROOT) not in refused.value.details() and "/tmp" not in refused.value.details()
 
 
+@pytest.mark.parametrize("option, value", [("gamma", "nan"), ("gamma", "2"), ("lr", "inf"), ("epochs", "0"), ("progress_every", "0"), ("penalty_mode", "x"),
+                                           ("pooling", "max"), ("batch_size", "99999999999999999999")])
+def test_options(shared_server, option, value):
+    with pytest.raises(grpc.RpcError) as refused:
+        start(shared_server, options={option: value})
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [option], refused.value.details()
+
+
 def test_validate_only_queues_nothing(shared_server):
     before = shared_server.json("jobs", "list").get("jobs", [])
     job = start(shared_server, validate_only=True)
-    assert job.name == "" and job.options["strategy"] == "naive" and job.options["lr"]
+    assert job.name == "" and job.options["strategy"] == "naive" and (job.options["lr"], job.options["beta1"]) == ("0.0002", "0.9")
     assert shared_server.json("jobs", "list").get("jobs", []) == before
 
 
 def test_a_label_map_that_contradicts_the_task(shared_server, tmp_path):
     s = shared_server
     s.engram("start-task", "base@1", "small", "--dataset", "banking77", "--epochs", "1", "--label", "small", "--wait")
-    answer = s.engram("start-task", "base@small", "small", "--dataset", "dbpedia14", check=False)
-    assert answer.returncode == 1 and "label" in answer.stderr
+    for words in (("start-task", "base@small", "small"), ("evaluate", "base@small", "--task", "small")):
+        answer = s.engram(*words, "--dataset", "dbpedia14", check=False)
+        assert answer.returncode == 1 and "label" in answer.stderr and "small" in answer.stderr
 
 
 def test_consolidate_before_training(shared_server):
@@ -133,7 +142,7 @@ def unknown_key(directory):
     path.write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize("change, said", [(truncate, "model.safetensors"), (flip_header, ""), (lie_about_shapes, "of another shape"),
+@pytest.mark.parametrize("change, said", [(truncate, "model.safetensors"), (flip_header, "model.safetensors"), (lie_about_shapes, "of another shape"),
                                           (unknown_key, "is_decoder")])
 def test_models(shared_server, tmp_path, change, said):
     answer = shared_server.engram("models", "import", "broken", damaged_copy(tmp_path, change), check=False)
@@ -141,11 +150,86 @@ def test_models(shared_server, tmp_path, change, said):
     assert "broken" not in shared_server.engram("models", "list").stdout
 
 
-def test_ten_thousand_texts_in_one_call(shared_server):
+@pytest.mark.parametrize("method", ["Classify", "TagEntities", "Tokenize"])
+@pytest.mark.parametrize("count", [0, 10_000])
+def test_ten_thousand_texts_in_one_call(shared_server, method, count):
     m = messages()
     with pytest.raises(grpc.RpcError) as refused:
-        shared_server.stub("InferenceService").Tokenize(m.TokenizeRequest(model="base", version="1", texts=["a"] * 10_000))
+        getattr(shared_server.stub("InferenceService"), method)(getattr(m, f"{method}Request")(model="base", version="1", texts=["a"] * count))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["texts"]
+
+
+def test_ten_thousand_texts_through_the_command_line(shared_server, tmp_path):
+    """The CLI sends them in parts; the answer is as if it were one."""
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"text {i}\n" for i in range(600)))
+    answer = shared_server.json("tokenize", "base@1", "--file", path)
+    assert len(answer["results"]) == 600 and answer["model"] == "models/base" and answer["version"] == "1" and answer["truncated"] is False
+    assert int(answer["tokens"]) == sum(len(result["tokens"]) for result in answer["results"])
+
+
+def test_texts_that_are_not_utf8(shared_server, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good\n\n\xff bad\n")
+    for verb in ("classify", "tag-entities", "tokenize"):
+        answer = shared_server.engram(verb, "base@1", "--file", path, check=False)
+        assert answer.returncode == 2 and "line 3 is not UTF-8" in answer.stderr, answer.stderr
+    answer = shared_server.engram("encode", "base@1", "--file", path, check=False)
+    assert answer.returncode == 2 and "not UTF-8" in answer.stderr
+    answer = subprocess.run([BUILD / "bin" / "engram", "tokenize", "base", b"\xff"], capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2 and "argument 3 is not UTF-8" in answer.stderr
+
+
+def test_a_request_over_the_message_limit(new_server):
+    server = new_server({"max_message_mb": 1})
+    for words in (("encode", "base", "--file", "-"), ("tokenize", "base", "-"), ("classify", "base", "--file", "-")):
+        answer = server.engram(*words, stdin="a" * (2 << 20), check=False)
+        assert answer.returncode == 1 and "max_message_mb" in answer.stderr, answer.stderr
+
+
+def test_uploads_that_break_off(shared_server):
+    """gRPC shows a stream that was closed and one that broke in the same way: only the last message makes it whole."""
+    m = messages()
+    rows = m.UploadDatasetRequest(training=GOOD.encode())
+    header = m.UploadDatasetRequest(header=m.UploadHeader(dataset="partial", training_file="a.jsonl"))
+    end = m.UploadDatasetRequest(end=True)
+    upload = shared_server.stub("DatasetService").UploadDataset
+    for requests, field in (([header, rows], "end"), ([rows, end], "header"), ([header, header], "header"), ([header, rows, end, rows], "end"), ([], "end")):
+        with pytest.raises(grpc.RpcError) as refused:
+            upload(iter(requests))
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [field], refused.value.details()
+    files = [m.ImportModelRequest(chunk=m.FileChunk(path=name, data=(BASE_MODEL / name).read_bytes()))
+             for name in ("config.json", "vocab.txt", "tokenizer.json")]
+    with pytest.raises(grpc.RpcError) as refused:
+        shared_server.stub("ModelService").ImportModel(iter([m.ImportModelRequest(header=m.ImportHeader(model="partial")), *files]))
+    assert error_info(refused.value)[1] == ["end"]
+    assert "partial" not in shared_server.engram("datasets", "list").stdout + shared_server.engram("models", "list").stdout
+    assert upload(iter([header, rows, end])).training_rows == 2
+    shared_server.engram("datasets", "delete", "partial")
+
+
+def test_a_stored_version_with_one_bit_flipped(new_server, tmp_path):
+    """Nothing of it is ever served or trained on; the other versions are not touched by it."""
+    server = new_server()
+    for name in ("damaged", "whole"):
+        server.engram("models", "import", name, BASE_MODEL)
+    (tmp_path / "rows.jsonl").write_text(GOOD)
+    server.engram("datasets", "upload", "rows", tmp_path / "rows.jsonl")
+    with open(server.folder / "data/models/damaged/versions/1/model.safetensors", "r+b") as file:
+        file.seek(-1000, 2)
+        byte = file.read(1)[0]
+        file.seek(-1000, 2)
+        file.write(bytes([byte ^ 0x10]))
+    answer = server.engram("tokenize", "damaged", "some text", check=False)
+    assert answer.returncode == 1 and "VERSION_DAMAGED" in answer.stderr and "model.safetensors" in answer.stderr
+    job = json.loads(server.engram("--json", "start-task", "damaged", "t", "--dataset", "rows", "--wait", check=False).stdout)
+    assert job["state"] == "JOB_STATE_FAILED" and job["error"]["reason"] == "VERSION_DAMAGED"
+    server.engram("tokenize", "whole", "some text")
+    # The same for a data set.
+    stored = server.folder / "data/datasets/rows/train.jsonl"
+    stored.write_text(stored.read_text().replace("a b", "a c"))
+    job = json.loads(server.engram("--json", "start-task", "whole", "t", "--dataset", "rows", "--wait", check=False).stdout)
+    assert job["state"] == "JOB_STATE_FAILED" and job["error"]["reason"] == "DATASET_DAMAGED"
 
 
 def test_text_without_task(shared_server):
@@ -154,8 +238,6 @@ def test_text_without_task(shared_server):
 
 
 def test_configuration(tmp_path):
-    import subprocess
-    from conftest import BUILD
     for text, said in [("data_dir: x\ngrpc_adress: 127.0.0.1:1\n", "grpc_address"), ("data_dir: x\nbatch_tokens: many\n", "batch_tokens"),
                        ("grpc_address: 127.0.0.1:0\n", "data_dir"), ("data_dir: x\ngrpc_address: 0.0.0.0:7860\n", "allow_insecure_public"),
                        ("data_dir: x\ndata_dir: y\n", "data_dir"), ("[1, 2", "line")]:
@@ -166,13 +248,13 @@ def test_configuration(tmp_path):
 
 
 def test_cli_usage_and_unreachable(shared_server, tmp_path):
-    import subprocess
-    from conftest import BUILD
     engram = BUILD / "bin" / "engram"
     run = lambda *words: subprocess.run([engram, *words], capture_output=True, text=True, timeout=60)
     assert run("--address", "127.0.0.1:1", "models", "list").returncode == 3
     assert run("models", "import", "x", tmp_path / "absent").returncode == 2
-    assert run("no-such-verb").returncode == 2
+    for words, said in ((["no-such-verb"], "no-such-verb"), (["models", "no-such-verb"], "engram models --help"), ([], "Subcommands"), (["models"], "")):
+        answer = run(*words)
+        assert answer.returncode == 2 and said in answer.stderr, answer.stderr
     assert run("classify", "base").returncode == 2
     assert run("start-task", "base", "t", "--dataset", "d", "--set", "novalue").returncode == 2
     assert run("--help").returncode == 0

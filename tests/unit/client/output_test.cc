@@ -26,6 +26,38 @@ TEST(Output, ProgressLine) {
             "training  epoch 1/3  [##......]   25%  50/200  3120 tok/s  loss 1.500  penalty 0.25  1:05 left");
 }
 
+TEST(Output, LinesFitTheTerminal) {
+  const auto line = [](int width) { return std::string(static_cast<size_t>(width), '#') + " 50 % done ü"; };
+  EXPECT_EQ(FitLine(line, 0), std::string(24, '#') + " 50 % done ü");
+  EXPECT_EQ(FitLine(line, 37), std::string(24, '#') + " 50 % done ü");
+  EXPECT_EQ(FitLine(line, 36), std::string(12, '#') + " 50 % done ü");
+  EXPECT_EQ(FitLine(line, 13), " 50 % done ü");
+  EXPECT_EQ(FitLine(line, 12), " 50 % done ");
+  EXPECT_EQ(FitLine(line, 5), " 50 ");
+}
+
+TEST(Output, EstimatesSayWhereTheirSpeedIsFrom) {
+  engram::v1::JobEstimate estimate;
+  estimate.set_texts(2000);
+  estimate.set_counted_texts(2000);
+  estimate.set_tokens(30000);
+  estimate.set_total_tokens(90000);
+  estimate.set_steps(189);
+  estimate.set_seconds(61);
+  estimate.set_tokens_per_second(1475);
+  const auto text = [&] { return Table(EstimateRows(estimate)); };
+  EXPECT_NE(text().find("unknown"), std::string::npos);
+  EXPECT_NE(text().find("30000 a pass, 90000 in all"), std::string::npos);
+  EXPECT_EQ(text().find("disk"), std::string::npos);  // an evaluation makes no version
+  estimate.set_speed_origin(engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS);
+  EXPECT_NE(text().find("more than 1:01"), std::string::npos);
+  estimate.set_speed_origin(engram::v1::SPEED_ORIGIN_SAME_MODEL);
+  estimate.set_speed_job("jobs/01J");
+  estimate.set_version_bytes(1 << 20);
+  EXPECT_NE(text().find("about 1:01 at 1475 tok/s, the speed of jobs/01J"), std::string::npos);
+  EXPECT_NE(text().find("1.0 MiB for the version"), std::string::npos);
+}
+
 TEST(Output, TimesAndSizes) {
   EXPECT_EQ(FormatSeconds(59.6), "1:00");
   EXPECT_EQ(FormatSeconds(3661), "1:01:01");

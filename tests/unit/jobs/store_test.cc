@@ -19,6 +19,7 @@ class StoreTest : public ::testing::Test {
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     directory_ = pattern;
     Reopen();
+    ASSERT_TRUE(store_->AddDataset({"rows", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
   }
   void TearDown() override { ASSERT_TRUE(RemoveTree(directory_).ok()); }
   // As after a kill: nothing is said to the old one but the end of its connection.
@@ -40,7 +41,7 @@ class StoreTest : public ::testing::Test {
     job.model = "news";
     job.priority = priority;
     job.description = std::string("bytes\0with zero", 15);
-    job.datasets = {"emotion"};
+    job.datasets = {"rows"};
     auto added = store_->AddJob(job, true, key, 100);
     EXPECT_TRUE(added.ok()) << added.status();
     return *added;
@@ -131,9 +132,11 @@ TEST_F(StoreTest, WhatIsInUseIsNotDeleted) {
   job.model = "news";
   job.base_version = free;
   job.datasets = {"emotion"};
+  // Deleted between the plan and its acceptance.
+  EXPECT_EQ(StatusReason(store_->AddJob(job, true, {}, 10).status()), "DATASET_NOT_FOUND");
+  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
   job = *store_->AddJob(job, true, {}, 10);
   EXPECT_EQ(StatusReason(store_->DeleteVersion("news", free)), "VERSION_IN_USE");
-  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
   EXPECT_EQ(StatusReason(store_->DeleteDataset("emotion")), "DATASET_IN_USE");
   ASSERT_TRUE(store_->EndJob(job.id, JobState::kCancelled, "", std::nullopt).ok());
   EXPECT_TRUE(store_->DeleteVersion("news", free).ok());
@@ -141,6 +144,20 @@ TEST_F(StoreTest, WhatIsInUseIsNotDeleted) {
   EXPECT_EQ(StatusReason(store_->GetDataset("emotion").status()), "DATASET_NOT_FOUND");
   // A deleted number is not given out again.
   EXPECT_GT(Publish("news", ""), job.version);
+}
+
+TEST_F(StoreTest, KnowsWhatBecameOfANumber) {
+  const int64_t published = Publish("news", ""), lost = *store_->ReserveVersion("news");
+  const JobRecord job = Add();
+  EXPECT_EQ(*store_->UseOfNumber("news", published), NumberUse::kVersion);
+  EXPECT_EQ(*store_->UseOfNumber("news", lost), NumberUse::kAbandoned);
+  EXPECT_EQ(*store_->UseOfNumber("news", job.version), NumberUse::kPending);
+  EXPECT_EQ(*store_->UseOfNumber("news", job.version + 1), NumberUse::kUnknown);
+  EXPECT_EQ(*store_->UseOfNumber("olds", 1), NumberUse::kUnknown);
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "", std::nullopt).ok());
+  EXPECT_EQ(*store_->UseOfNumber("news", job.version), NumberUse::kAbandoned);
+  ASSERT_TRUE(store_->DeleteVersion("news", published).ok());
+  EXPECT_EQ(*store_->UseOfNumber("news", published), NumberUse::kAbandoned);
 }
 
 TEST_F(StoreTest, DataSetsSurvive) {

@@ -1,0 +1,112 @@
+"""The command line as people and programs use it: the progress line on a terminal, Ctrl-C, JSON of every verb, help."""
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+
+import pytest
+
+from conftest import BUILD
+
+ENGRAM = BUILD / "bin" / "engram"
+REDRAW = "\r\x1b[K"
+
+
+@pytest.fixture(scope="module")
+def stream(shared_server):
+    """A version that has learned and consolidated a task: what is trained on top of it pays a penalty."""
+    s = shared_server
+    s.engram("start-task", "base@1", "cli", "--dataset", "banking77", "--epochs", "1", "--label", "cli", "--wait")
+    s.engram("consolidate-task", "base@cli", "cli", "--samples", "16", "--label", "cli", "--wait")
+    return s
+
+
+def run_on_terminal(command: list, columns: int) -> tuple[int, str]:
+    """Runs a command whose standard error is a terminal of that width; its exit status and what it drew there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    drawn = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # how Linux tells that the other side was closed
+            break
+        if not part:
+            break
+        drawn += part
+    os.close(ours)
+    return process.wait(timeout=60), drawn.decode()
+
+
+@pytest.mark.parametrize("columns", [140, 50])
+def test_a_terminal_shows_a_bar_that_is_redrawn_in_place(stream, columns):
+    job = stream.json("start-task", "base@cli", "second", "--dataset", "banking77", "--epochs", "10")["name"]
+    code, drawn = run_on_terminal([ENGRAM, "--address", stream.grpc, "jobs", "watch", job], columns)
+    assert code == 0
+    lines = [line for line in drawn.split(REDRAW)[:-1] if line]  # after the last one come warnings, if any
+    assert lines and all(len(line) < columns and "\n" not in line for line in lines), lines
+    training = [line for line in lines if line.startswith("training")]
+    assert training
+    if columns == 140:
+        full = re.compile(r"training  epoch \d+/10  \[#*\.*\] +\d+%  \d+/20  \d+ tok/s  loss \d+\.\d+  penalty [\d.e-]+  \d+:\d\d left")
+        assert any(full.fullmatch(line) for line in training), training
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(stream):
+    job = stream.json("start-task", "base@1", "long", "--dataset", "banking77", "--epochs", "500")["name"]
+    with subprocess.Popen([ENGRAM, "--address", stream.grpc, "jobs", "watch", job], stderr=subprocess.PIPE, text=True) as watching:
+        assert any(line.startswith("training") for line in watching.stderr)
+        watching.send_signal(signal.SIGINT)
+        said = watching.stderr.read()
+    assert watching.returncode == 1 and "The job goes on" in said and "jobs cancel" in said
+    assert stream.json("jobs", "show", job)["state"] == "JOB_STATE_RUNNING"
+    stream.engram("jobs", "cancel", job)
+    answer = stream.engram("jobs", "watch", job, check=False)
+    assert answer.returncode == 1 and "was cancelled" in answer.stderr
+
+
+def test_every_verb_answers_in_json(stream, tmp_path):
+    s = stream
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+    version = s.json("start-task", "base@1", "json", "--dataset", "banking77", "--epochs", "1", "--wait")["result"]["version"]
+    number = version.split("/")[-1]
+    queued = s.json("start-task", "base@1", "json", "--dataset", "banking77", "--epochs", "500")
+    answers = {
+        "datasets upload": s.json("datasets", "upload", "jsonrows", rows)["training_rows"] == "2",
+        "datasets list": any(d["name"] == "datasets/jsonrows" for d in s.json("datasets", "list")["datasets"]),
+        "datasets show": s.json("datasets", "show", "jsonrows")["labels"] == ["x", "y"],
+        "datasets delete": s.json("datasets", "delete", "jsonrows") == {},
+        "models list": any(m["name"] == "models/base" for m in s.json("models", "list")["models"]),
+        "models show": any(v["name"] == version for v in s.json("models", "show", "base")["versions"]),
+        "models promote": s.json("models", "promote", "base", number, "--label", "json")["labels"]["json"] == number,
+        "models rollback": s.json("models", "promote", "base", "1", "--label", "json")["labels"]["json"] == "1"
+                           and s.json("models", "rollback", "base", "--label", "json")["labels"]["json"] == number,
+        "models export": int(s.json("models", "export", f"base@{number}", tmp_path / "export")["bytes"]) > 80_000_000,
+        "jobs list": s.json("jobs", "list", "--state", "queued", "--limit", "1")["jobs"] is not None,
+        "jobs show": s.json("jobs", "show", queued["name"])["name"] == queued["name"],
+        "jobs pause": s.json("jobs", "pause", queued["name"])["name"] == queued["name"],
+        "jobs cancel": s.json("jobs", "cancel", queued["name"])["name"] == queued["name"],
+        "evaluate": s.json("evaluate", f"base@{number}", "--validate-only")["kind"] == "JOB_KIND_EVALUATE",
+        "consolidate-task": s.json("consolidate-task", f"base@{number}", "json", "--validate-only")["kind"] == "JOB_KIND_CONSOLIDATE",
+        "classify": len(s.json("classify", f"base@{number}", "some text")["results"]) == 1,
+        "tokenize": len(s.json("tokenize", "base@1", "some text")["results"][0]["tokens"]) == 4,
+        "encode": s.json("encode", "base@1", "some text")["vector"]["shape"] == ["384"],
+        "status": s.json("status")["models"] >= 1,
+    }
+    assert all(answers.values()), [verb for verb, holds in answers.items() if not holds]
+
+
+def test_every_verb_has_help():
+    listed = subprocess.run([ENGRAM, "--help"], capture_output=True, text=True, check=True).stdout
+    verbs = re.findall(r"^  ([a-z-]+)  ", listed.split("Subcommands:")[1], re.MULTILINE)
+    assert {"datasets", "models", "start-task", "consolidate-task", "evaluate", "jobs", "classify", "tag-entities", "encode", "tokenize", "status"} == set(verbs)
+    for verb in verbs:
+        shown = subprocess.run([ENGRAM, verb, "--help"], capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 0 and "Usage" in shown.stdout

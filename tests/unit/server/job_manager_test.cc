@@ -1,0 +1,399 @@
+#include "server/job_manager.h"
+
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/manifest.h"
+#include "core/checkpoint/version_directory.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/recovery.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::Job;
+using engram::worker::v1::RunOutcome;
+using engram::worker::v1::RunSpec;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::Duration kPatience = absl::Seconds(20);  // for other threads; nothing waits this long unless it fails
+
+// A worker that does what the test says.
+class FakeRun {
+ public:
+  FakeRun(std::string directory, jobs::RunCallbacks callbacks)
+      : directory_(std::move(directory)), callbacks_(std::move(callbacks)), thread_([this] { Follow(); }) {
+    EXPECT_TRUE(spec_.ParseFromString(*ReadFile(directory_ + "/spec.binpb")));
+  }
+  // Once Exit was called: waits until on_exit has returned.
+  void Join() { thread_.join(); }
+
+  const std::string& directory() const { return directory_; }
+  const RunSpec& spec() const { return spec_; }
+  void Exit(int code, int signal = 0) {
+    absl::MutexLock lock(&mutex_);
+    if (!exit_) exit_ = jobs::RunExit{code, signal};
+  }
+  void Checkpoint() {
+    engram::worker::v1::RunEvent event;
+    event.set_checkpoint_step(1);
+    callbacks_.on_message(event.SerializeAsString());
+  }
+  // Leaves the version and the result that a training leaves.
+  void Succeed() {
+    const std::string output = directory_ + "/output";
+    EXPECT_TRUE(MakeDirectories(output).ok());
+    for (const char* file : {"/config.json", "/model.safetensors"})
+      EXPECT_TRUE(WriteFileAtomic(output + file, "x").ok());
+    checkpoint::VersionManifest manifest;
+    manifest.model = spec().model();
+    manifest.version = spec().version();
+    manifest.created = "2026-01-02T03:04:05Z";
+    EXPECT_EQ(checkpoint::WriteManifest(output, manifest), absl::OkStatus());
+    RunOutcome outcome;
+    outcome.mutable_result()->set_steps(7);
+    EXPECT_TRUE(WriteFileAtomic(directory_ + "/result.binpb", outcome.SerializeAsString()).ok());
+    Exit(0);
+  }
+  void AwaitStop() {
+    absl::MutexLock lock(&mutex_);
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&stopped_), kPatience));
+  }
+  void Stop() {
+    absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+  }
+
+ private:
+  bool Exited() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return exit_.has_value(); }
+  void Follow() {
+    jobs::RunExit exit;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &FakeRun::Exited));
+      exit = *exit_;
+    }
+    callbacks_.on_exit(exit);
+  }
+
+  const std::string directory_;
+  const jobs::RunCallbacks callbacks_;
+  RunSpec spec_;
+  absl::Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<jobs::RunExit> exit_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+class FakeLauncher final : public jobs::Launcher {
+ public:
+  absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Launch(const std::string& directory,
+                                                          jobs::RunCallbacks callbacks) override {
+    auto run = std::make_shared<FakeRun>(directory, std::move(callbacks));
+    absl::MutexLock lock(&mutex_);
+    runs_.push_back(run);
+    return std::make_unique<Handle>(std::move(run));
+  }
+  // The n-th run, from 0, once it was started.
+  std::shared_ptr<FakeRun> Run(size_t n) {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [this, n]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return runs_.size() > n; };
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience)) << "run " << n << " was not started";
+    return runs_.at(n);
+  }
+  size_t count() const {
+    absl::MutexLock lock(&mutex_);
+    return runs_.size();
+  }
+
+ private:
+  class Handle final : public jobs::RunHandle {
+   public:
+    explicit Handle(std::shared_ptr<FakeRun> run) : run_(std::move(run)) {}
+    ~Handle() override {
+      Kill();
+      run_->Join();
+    }
+    void Stop() override { run_->Stop(); }
+    void Kill() override { run_->Exit(-1, 9); }
+
+   private:
+    const std::shared_ptr<FakeRun> run_;
+  };
+
+  mutable absl::Mutex mutex_;
+  std::vector<std::shared_ptr<FakeRun>> runs_ ABSL_GUARDED_BY(mutex_);
+};
+
+class JobManagerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "/engram-jobs-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    layout_.data_dir = pattern;
+    ASSERT_TRUE(MakeDirectories(layout_.models()).ok());
+    Open();
+    jobs::VersionRecord base;
+    base.model = "news";
+    base.number = *store_->ReserveVersion("news");
+    ASSERT_TRUE(store_->AddVersion(base, "stable", {}).ok());
+    Start();
+  }
+  void TearDown() override {
+    manager_.reset();
+    store_.reset();
+    ASSERT_TRUE(RemoveTree(layout_.data_dir).ok());
+  }
+  void Open() {
+    auto store = jobs::Store::Open(layout_.database(), clock_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  void Start() {
+    manager_ =
+        std::make_unique<JobManager>(*store_, layout_, launcher_, metrics_, clock_,
+                                     JobManagerOptions{{"cpu"}, 0, 1000, /*max_crashes=*/3, absl::Milliseconds(10)});
+    ASSERT_TRUE(manager_->Start().ok());
+  }
+  // As after the server's death: what it had not written is gone.
+  void Restart() {
+    manager_.reset();
+    store_.reset();
+    Open();
+    Start();
+  }
+  absl::StatusOr<Job> Submit(int64_t priority = 0, const jobs::RequestKey& key = {}, const std::string& label = "") {
+    jobs::JobRecord record;
+    record.model = "news";
+    record.base_version = 1;
+    record.priority = priority;
+    record.label = label;
+    RunSpec spec;
+    spec.set_model("news");
+    spec.set_base_version(1);
+    spec.mutable_train()->set_task("emotion");
+    return manager_->Submit(record, Job(), spec, key);
+  }
+  std::string Add(int64_t priority = 0) { return Submit(priority)->name().substr(5); }
+  // The job once it is in that state.
+  Job Await(const std::string& id, engram::v1::JobState state) {
+    struct Seen {
+      absl::Mutex mutex;
+      Job job ABSL_GUARDED_BY(mutex);
+    } seen;
+    const auto number = manager_->Watch(id, [&](const absl::StatusOr<Job>& job) {
+      if (!job.ok()) return;
+      absl::MutexLock lock(&seen.mutex);
+      seen.job = *job;
+    });
+    EXPECT_TRUE(number.ok());
+    Job job;
+    {
+      absl::MutexLock lock(&seen.mutex);
+      const auto reached = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seen.mutex) { return seen.job.state() == state; };
+      EXPECT_TRUE(seen.mutex.AwaitWithTimeout(absl::Condition(&reached), kPatience)) << seen.job.DebugString();
+      job = seen.job;
+    }
+    manager_->Unwatch(*number);
+    return job;
+  }
+
+  FakeClock clock_;
+  Layout layout_;
+  Metrics metrics_;
+  FakeLauncher launcher_;
+  std::unique_ptr<jobs::Store> store_;
+  std::unique_ptr<JobManager> manager_;
+};
+
+TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
+  const std::string first = Add();
+  launcher_.Run(0);  // it has the device when the others come
+  const std::string second = Add(), urgent = Add(5);
+  for (const auto& [n, id] : {std::pair{0, first}, std::pair{1, urgent}, std::pair{2, second}}) {
+    const auto run = launcher_.Run(static_cast<size_t>(n));
+    EXPECT_EQ(run->directory(), layout_.run(id));
+    run->Succeed();
+    const Job job = Await(id, engram::v1::JOB_STATE_SUCCEEDED);
+    EXPECT_EQ(job.result().version(), absl::StrCat("models/news/versions/", run->spec().version()));
+    EXPECT_EQ(job.result().steps(), 7);
+    EXPECT_TRUE(PathExists(layout_.version("news", run->spec().version()) + "/engram.json"));
+    EXPECT_FALSE(PathExists(layout_.run(id)));
+  }
+  EXPECT_EQ(store_->GetModel("news")->versions, 4);
+}
+
+TEST_F(JobManagerTest, ACrashStartsItAgainAndTheThirdWithoutACheckpointFailsIt) {
+  const std::string id = Add();
+  launcher_.Run(0)->Exit(-1, 9);
+  launcher_.Run(1)->Exit(-1, 11);
+  launcher_.Run(2)->Checkpoint();  // it got further: the count begins anew
+  launcher_.Run(2)->Exit(-1, 9);
+  launcher_.Run(3)->Exit(1);
+  launcher_.Run(4)->Exit(-1, 9);
+  const Job job = Await(id, engram::v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.error().reason(), "WORKER_CRASHED");
+  EXPECT_THAT(job.error().message(), HasSubstr("memory"));
+  EXPECT_EQ(job.attempts(), 5);
+  EXPECT_EQ(launcher_.count(), 5);
+}
+
+TEST_F(JobManagerTest, PausesAndResumesQueuedAndRunningJobs) {
+  const std::string running = Add();
+  const auto run = launcher_.Run(0);
+  const std::string queued = Add();
+  EXPECT_EQ(manager_->Pause(queued)->state(), engram::v1::JOB_STATE_PAUSED);
+  ASSERT_TRUE(manager_->Pause(running).ok());
+  run->AwaitStop();
+  run->Exit(jobs::kExitResumable);
+  Await(running, engram::v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(launcher_.count(), 1);  // nothing else was queued
+  EXPECT_EQ(StatusReason(manager_->Resume("01ARZ3NDEKTSV4RRFFQ69G5FAV").status()), "JOB_NOT_FOUND");
+  ASSERT_TRUE(manager_->Resume(running).ok());
+  EXPECT_EQ(StatusReason(manager_->Resume(running).status()), "JOB_NOT_PAUSED");
+  launcher_.Run(1)->Succeed();
+  EXPECT_EQ(Await(running, engram::v1::JOB_STATE_SUCCEEDED).attempts(), 2);
+  EXPECT_EQ(StatusReason(manager_->Pause(running).status()), "JOB_ENDED");
+  EXPECT_EQ(StatusReason(manager_->Resume(running).status()), "JOB_ENDED");
+}
+
+TEST_F(JobManagerTest, AWorkerThatCrashesInsteadOfPausingIsPausedAllTheSame) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  ASSERT_TRUE(manager_->Pause(id).ok());
+  run->Exit(-1, 11);
+  Await(id, engram::v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(launcher_.count(), 1);
+}
+
+TEST_F(JobManagerTest, CancelsQueuedAndRunningJobsAndLeavesEndedOnes) {
+  const std::string running = Add();
+  launcher_.Run(0);
+  const std::string queued = Add();
+  EXPECT_EQ(manager_->Cancel(queued)->state(), engram::v1::JOB_STATE_CANCELLED);
+  ASSERT_TRUE(manager_->Cancel(running).ok());  // the worker is killed
+  Await(running, engram::v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(manager_->Cancel(running)->state(), engram::v1::JOB_STATE_CANCELLED);
+  EXPECT_FALSE(PathExists(layout_.run(running)));
+  EXPECT_EQ(launcher_.count(), 1);
+}
+
+TEST_F(JobManagerTest, OneRequestIdMakesOneJobAlsoAtTheSameTime) {
+  std::vector<std::thread> threads;
+  absl::Mutex mutex;
+  std::set<std::string> names;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      const auto job = Submit(0, {"once", "StartTask", "digest"});
+      ASSERT_TRUE(job.ok()) << job.status();
+      absl::MutexLock lock(&mutex);
+      names.insert(job->name());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(names.size(), 1);
+  EXPECT_EQ(store_->UnfinishedJobs()->size(), 1);
+}
+
+TEST_F(JobManagerTest, ShutDownKeepsJobsAndTellsWatchers) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  absl::Status last;
+  ASSERT_TRUE(manager_->Watch(id, [&](const absl::StatusOr<Job>& job) { last = job.status(); }).ok());
+  std::thread stopping([&] { manager_->ShutDown(kPatience); });
+  run->AwaitStop();
+  run->Exit(jobs::kExitResumable);
+  stopping.join();
+  EXPECT_EQ(StatusReason(last), "DRAINING");
+  EXPECT_EQ(StatusReason(Submit().status()), "DRAINING");
+  Restart();
+  launcher_.Run(1)->Succeed();
+  Await(id, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, TakesUpAResultThatTheServerDidNotSee) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  manager_.reset();  // killed: the run's end is not seen
+  run->Succeed();
+  Restart();
+  Await(id, engram::v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(launcher_.count(), 1);
+}
+
+TEST_F(JobManagerTest, TakesUpAVersionThatWasRenamedButNotRecorded) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  const int64_t number = run->spec().version();
+  manager_.reset();
+  run->Succeed();
+  ASSERT_TRUE(MakeDirectories(layout_.versions("news")).ok());
+  ASSERT_TRUE(checkpoint::PublishDirectory(layout_.run(id) + "/output", layout_.version("news", number)).ok());
+  ASSERT_TRUE(RemoveOrphans(*store_, layout_).ok());  // the number is the job's: no orphan
+  Restart();
+  EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().version(),
+            absl::StrCat("models/news/versions/", number));
+  EXPECT_TRUE(store_->GetVersion("news", number).ok());
+}
+
+TEST_F(JobManagerTest, ADirectoryThatIsThereAlreadyIsNeverTakenForTheOutput) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  ASSERT_TRUE(MakeDirectories(layout_.version("news", run->spec().version())).ok());
+  run->Succeed();
+  EXPECT_EQ(Await(id, engram::v1::JOB_STATE_FAILED).error().reason(), "VERSION_EXISTS");
+}
+
+TEST_F(JobManagerTest, ADamagedResultFailsItsJobAndNotTheServer) {
+  const std::string id = Add(), other = Add();
+  const auto run = launcher_.Run(0);
+  manager_.reset();
+  ASSERT_TRUE(WriteFileAtomic(run->directory() + "/result.binpb", "\xFF\xFF").ok());
+  Restart();
+  Await(id, engram::v1::JOB_STATE_FAILED);
+  launcher_.Run(1)->Succeed();
+  Await(other, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, AnEndThatTheStoreDoesNotTakeIsRecordedLater) {
+  const std::string id = Add(), other = Add();
+  auto database = jobs::Database::Open(layout_.database());
+  ASSERT_TRUE(database.ok());
+  ASSERT_TRUE(
+      (*database)
+          ->Script("CREATE TRIGGER refuse BEFORE UPDATE OF outcome ON jobs BEGIN SELECT RAISE(ABORT, 'no'); END")
+          .ok());
+  launcher_.Run(0)->Succeed();
+  const auto next = launcher_.Run(1);  // the device was given back, so the first run has ended
+  EXPECT_EQ(store_->GetJob(id)->state, jobs::JobState::kRunning);
+  EXPECT_TRUE(PathExists(layout_.run(id)));
+  ASSERT_TRUE((*database)->Script("DROP TRIGGER refuse").ok());
+  EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().steps(), 7);
+  EXPECT_FALSE(PathExists(layout_.run(id)));
+  next->Succeed();
+  Await(other, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, OrphansGoAndWhatTheStoreDoesNotKnowStays) {
+  const int64_t lost = *store_->ReserveVersion("news");
+  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
+  for (const std::string& directory :
+       {layout_.version("news", 1), layout_.version("news", lost), layout_.version("news", lost + 1),
+        layout_.version("olds", 1), layout_.dataset("emotion"), layout_.dataset("half"), layout_.staging() + "/x"}) {
+    ASSERT_TRUE(MakeDirectories(directory).ok());
+  }
+  ASSERT_TRUE(RemoveOrphans(*store_, layout_).ok());
+  EXPECT_THAT(*ListDirectory(layout_.versions("news")), ElementsAre("1", absl::StrCat(lost + 1)));
+  EXPECT_THAT(*ListDirectory(layout_.versions("olds")), ElementsAre("1"));
+  EXPECT_THAT(*ListDirectory(layout_.datasets()), ElementsAre("emotion"));
+  EXPECT_THAT(*ListDirectory(layout_.staging()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace engram::server
