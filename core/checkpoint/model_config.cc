@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
 #include "core/checkpoint/model_config_keys.h"
-#include "core/checkpoint/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {

@@ -1,9 +1,9 @@
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace engram::checkpoint {
+namespace engram {
 namespace {
 
 using ::testing::HasSubstr;
@@ -91,4 +91,4 @@ TEST(ObjectReader, ReportsTheFirstErrorAndUnusedKeys) {
 }
 
 }  // namespace
-}  // namespace engram::checkpoint
+}  // namespace engram
