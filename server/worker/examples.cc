@@ -1,5 +1,6 @@
 #include "server/worker/examples.h"
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <utility>
@@ -91,6 +92,7 @@ absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::strin
     for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
     ENGRAM_ASSIGN_OR_RETURN(const auto windows,
                             tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
+    out.cut += std::any_of(windows.begin(), windows.end(), [](const auto& window) { return window.word_cut; }) ? 1 : 0;
     for (const tagging::WordWindow& window : windows) {
       ENGRAM_RETURN_IF_ERROR(AddWindow(sentence, window, numbers, max_length, tokenizer, out));
     }

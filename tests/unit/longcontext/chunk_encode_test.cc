@@ -16,7 +16,8 @@ TEST(TokenWindows, PartitionTheTokensAndEndBetweenWords) {
   for (int round = 0; round < 50; ++round) {
     std::vector<int32_t> words;
     int32_t word = 0;
-    for (uint64_t i = 0; i < 1 + random.NextBelow(300); ++i) words.push_back(word += random.NextBelow(3) == 0 ? 0 : 1);
+    const uint64_t length = 1 + random.NextBelow(300);
+    for (uint64_t i = 0; i < length; ++i) words.push_back(word += random.NextBelow(3) == 0 ? 0 : 1);
     const auto overlap = static_cast<int64_t>(random.NextBelow(11));
     const std::vector<TokenWindow> windows = PlanTokenWindows(words, 20, overlap);
     int64_t owned = 0;
