@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "server/inference_service.h"
 #include "server/names.h"
 
@@ -32,6 +33,7 @@ absl::Status TokenizeCall::Prepare() {
   response_.set_version(version_->number);
   tokenize::EncodeOptions options;
   options.add_special_tokens = !request_.no_special_tokens();
+  const absl::Time start = Clock::Real().Now();
   absl::Status first_error;
   int errors = 0;
   for (const std::string& text : request_.texts()) {
@@ -43,6 +45,7 @@ absl::Status TokenizeCall::Prepare() {
       ++errors;
       continue;
     }
+    response_.set_tokens(response_.tokens() + static_cast<int64_t>(encoding->ids.size()));
     for (size_t i = 0; i < encoding->ids.size(); ++i) {
       engram::v1::Token* token = result->add_tokens();
       token->set_id(encoding->ids[i]);
@@ -54,6 +57,9 @@ absl::Status TokenizeCall::Prepare() {
       token->set_special(encoding->special[i] != 0);
     }
   }
+  timings_.set_tokenize_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  *response_.mutable_timings() = timings_;
+  parts_.metrics.CountTexts("Tokenize", request_.texts_size(), response_.tokens(), errors);
   return errors == request_.texts_size() ? first_error : absl::OkStatus();
 }
 

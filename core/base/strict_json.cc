@@ -69,6 +69,8 @@ template <typename Json>
 absl::StatusOr<Json> Parse(std::string_view text, std::string_view name, const JsonLimits& limits) {
   if (text.size() > limits.bytes)
     return InvalidField(name, absl::StrCat("has ", text.size(), " bytes; at most ", limits.bytes, " are read"));
+  if (const auto zero = FindZeroByte(text))
+    return InvalidField(name, absl::StrCat("is no valid JSON (at byte ", *zero, ")"));
   StructureCheck check(limits);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) return InvalidField(name, check.error);
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
@@ -90,6 +92,11 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
+
+std::optional<size_t> FindZeroByte(std::string_view text) {
+  const size_t at = text.find('\0');
+  return at == std::string_view::npos ? std::nullopt : std::optional(at);
+}
 
 absl::StatusOr<nlohmann::json> ParseStrictObject(std::string_view text, std::string_view name,
                                                  const JsonLimits& limits) {

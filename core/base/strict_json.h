@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -26,6 +27,10 @@ struct JsonLimits {
   int depth = kMaxJsonDepth;
   size_t keys = kMaxJsonKeys;  // of one object
 };
+
+// The first zero byte of `text`, which no JSON has: nlohmann's parser takes it for the end and would let anything
+// follow. nullopt if there is none. For those who call that parser themselves.
+std::optional<size_t> FindZeroByte(std::string_view text);
 
 // The object in `text`. INVALID_ARGUMENT for field `name` (what the user calls the file) if it is not one JSON object,
 // repeats a key or exceeds a limit.

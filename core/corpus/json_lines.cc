@@ -130,7 +130,7 @@ JsonRow ToRow(std::string_view line) {
     return true;
   };
   const Json json = Json::parse(line, check, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return Problem("is not JSON");
+  if (json.is_discarded() || FindZeroByte(line)) return Problem("is not JSON");
   if (!repeated.empty()) return Problem(absl::StrCat("has ", Quoted(repeated), " twice"));
   if (!json.is_object()) return Problem("is not a JSON object");
   if (json.contains("words")) return WordsRow(json);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -71,8 +70,9 @@ absl::StatusOr<Dataset> ReadDelimited(std::string_view text, char separator, std
   if (text_columns.size() > 1 || label_columns.size() > 1)
     return InvalidField(header, "names the column \"text\" or \"label\" twice; rename one");
   const size_t text_column = text_columns[0];
-  const std::optional<size_t> label_column = label_columns.empty() ? std::nullopt : std::optional(label_columns[0]);
-  dataset.kind = label_column ? DatasetKind::kClassification : DatasetKind::kText;
+  const bool labelled = !label_columns.empty();
+  const size_t label_column = labelled ? label_columns[0] : text_column;
+  dataset.kind = labelled ? DatasetKind::kClassification : DatasetKind::kText;
   RowErrors errors;
   for (size_t i = 1; i < rows.size(); ++i) {
     const DelimitedRow& row = rows[i];
@@ -81,11 +81,11 @@ absl::StatusOr<Dataset> ReadDelimited(std::string_view text, char separator, std
                  absl::StrCat("has ", row.cells.size(), " cells where the header has ", rows[0].cells.size()));
     } else if (tagging::TrimWhiteSpace(row.cells[text_column]).empty()) {
       errors.Add(row.line, "has no text");
-    } else if (label_column && tagging::TrimWhiteSpace(row.cells[*label_column]).empty()) {
+    } else if (labelled && tagging::TrimWhiteSpace(row.cells[label_column]).empty()) {
       errors.Add(row.line, "has no label");
     } else {
       dataset.texts.push_back(row.cells[text_column]);
-      if (label_column) dataset.labels.push_back(row.cells[*label_column]);
+      if (labelled) dataset.labels.push_back(row.cells[label_column]);
     }
   }
   ENGRAM_RETURN_IF_ERROR(errors.ToStatus(field));

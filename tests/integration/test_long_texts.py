@@ -17,7 +17,7 @@ WIDTH = 32
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("long")
-    made = Server(folder, {"inference_precision": "fp32", "max_message_mb": 16}).start()
+    made = Server(folder, {"inference_precision": "fp32", "max_message_mb": 32}).start()
     made.directory = make("bert", "Model", folder / "model", max_position_embeddings=512)
     made.engram("models", "import", "long", made.directory)
     made.tokenizer = tokenizer(made.directory)
@@ -102,3 +102,10 @@ def test_refusals(server, text, options, field):
     with pytest.raises(grpc.RpcError) as refused:
         encode(server, text, **options)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [field]
+
+
+def test_more_vectors_than_an_answer_can_carry(server):
+    """Nothing is computed or allocated for an answer that could not be sent."""
+    with pytest.raises(grpc.RpcError) as refused:
+        encode(server, "a " * 13_000_000, chunk_tokens=8, chunk_vectors=True)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["chunk_tokens"], refused.value.details()

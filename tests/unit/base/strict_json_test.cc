@@ -20,6 +20,8 @@ TEST(ParseStrictObject, RefusesWhatALenientParserLetsPass) {
   EXPECT_THAT(Refusal(""), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{} {}"), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":NaN}"), HasSubstr("no valid JSON"));
+  EXPECT_THAT(Refusal(std::string("{}\0", 3)), HasSubstr("no valid JSON (at byte 2)"));
+  EXPECT_THAT(Refusal(std::string("{}\0 anything", 12)), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":1e999}"), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":\"\xff\"}"), HasSubstr("no valid JSON"));
 }

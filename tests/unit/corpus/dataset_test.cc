@@ -100,6 +100,13 @@ TEST(Dataset, NothingIsTakenThatIsThereTwice) {
               HasSubstr("line 1 has a \"text\" that is no string"));
 }
 
+TEST(Dataset, NothingFollowsARow) {
+  EXPECT_EQ(
+      StatusField(Refusal(std::string("{\"text\": \"a\"}\n{\"text\": \"b\"}\0 {\"text\": \"c\"}\n", 45), "t.jsonl")),
+      "training line 2");
+  EXPECT_EQ(StatusField(Refusal("{\"text\": \"a\"} {\"text\": \"b\"}\n", "t.jsonl")), "training line 1");
+}
+
 TEST(Dataset, LinesOfConllAreThoseOfTheFile) {
   const std::string message(Refusal("\n\na B-x\nword\nb Q-x\n\nc O\nd I-y\n", "t.conll").message());
   EXPECT_THAT(message, HasSubstr("line 4 has one column only"));

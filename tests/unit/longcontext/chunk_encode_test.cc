@@ -127,6 +127,11 @@ TEST_F(EncodeDocumentTest, Refusals) {
   options.overlap = 14;
   EXPECT_EQ(StatusField(EncodeDocument(*model_, *tokenizer_, text_, options).status()), "overlap");
   options.overlap = 0;
+  options.max_result_bytes = 500;  // a chunk with its vector of 32 numbers takes more than a third of it
+  EXPECT_EQ(StatusField(EncodeDocument(*model_, *tokenizer_, text_, options).status()), "chunk_tokens");
+  options.max_result_bytes = 1 << 20;
+  options.chunk_vectors = false;
+  EXPECT_FALSE(EncodeDocument(*model_, *tokenizer_, text_, options)->chunk_vectors.defined());
   options.progress = [](int64_t, int64_t) { return false; };
   EXPECT_TRUE(absl::IsCancelled(EncodeDocument(*model_, *tokenizer_, text_, options).status()));
 }
