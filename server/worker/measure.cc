@@ -73,7 +73,7 @@ absl::Status Measure(RunContext& context, const nn::Model& model, const checkpoi
   train::EvaluateOptions options;
   if (spec.kind == nn::HeadKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    options.token_metric = EntityF1(tags);
+    options.token_metric = SentenceEntityF1(tags, examples.places);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));

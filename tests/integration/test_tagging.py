@@ -1,13 +1,16 @@
 """TagEntities against transformers and dynamic programs in fp64: words, windows, legal sequences, probabilities, places."""
 import itertools
-import json
 import gzip
+import json
+import random
 import re
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from seqeval.metrics import f1_score
 
 from conftest import DATA, Server, messages
 from small_models import CONFIGS, TAGS, decode, make, tokenizer, word_logits
@@ -107,3 +110,39 @@ def test_one_bad_text_does_not_fail_the_others(server):
     answer = tag(server, "bert", ["good text", " \n", "\u200b"])
     assert not answer.results[0].error.message and answer.results[1].error.field == "texts[1]"
     assert not answer.results[2].error.message and not answer.results[2].entities  # a word that no token stands for
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_measured_f1_is_that_of_whole_sentences(server, family, tmp_path):
+    """Sentences of up to 300 words in windows of 64 tokens, words that no token stands for among them: the F1 that a run reports is seqeval's on the
+    decoded sentences."""
+    rng = random.Random(family)
+    words = [w for text in plain_texts() for w in text.split()]
+    sentences = []
+    for length in (3, 40, 80, 300, 150):
+        sentence, tag = [], "O"
+        for _ in range(length):
+            tag = rng.choice([t for t in TAGS if t[0] != "I" or tag[0] != "O" and t[2:] == tag[2:]])
+            sentence.append((rng.choice(words) if rng.random() < 0.97 else "\u200b", tag))
+        sentences.append(sentence)
+    data = tmp_path / "long.conll"
+    data.write_text("\n".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences))
+    server.engram("datasets", "upload", f"long-{family}", data, "--test", data)
+    job = server.json("start-task", f"{family}@1", "names", "--dataset", f"long-{family}", "--epochs", "1", "--set", "lr=1e-3", "--set", "precision=fp32", "--wait")
+    version = job["result"]["version"].split("/")[-1]
+    server.engram("models", "export", f"{family}@{version}", tmp_path / "export")
+    model = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "export").eval()
+    made, tags, guessed = tokenizer(tmp_path / "export"), [model.config.id2label[i] for i in range(len(TAGS))], []
+    for sentence in sentences:
+        known = [i for i, (word, _) in enumerate(sentence) if word != "\u200b"]
+        logits = np.zeros((len(sentence), len(tags)))
+        logits[:, tags.index("O")] = 30
+        logits[known] = word_logits(model, made, [sentence[i][0] for i in known], 64)[0]
+        path = ["O"] * len(sentence)
+        for first, end, name, _ in decode(logits, tags):
+            path[first:end] = [f"B-{name}"] + [f"I-{name}"] * (end - first - 1)
+        guessed.append(path)
+    gold = [[tag for _, tag in sentence] for sentence in sentences]
+    expected = f1_score(gold, guessed)
+    got = next(m["value"] for m in job["result"]["metrics"] if m["metric"] == "entity_f1")
+    assert got == pytest.approx(expected, abs=1e-9) and expected > 0.02
