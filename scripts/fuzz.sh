@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the libFuzzer targets with clang, AddressSanitizer and UndefinedBehaviorSanitizer in build-fuzz and runs each for a while.
+# Builds the libFuzzer targets with clang, AddressSanitizer and UndefinedBehaviorSanitizer in build-fuzz and runs each for a while, one a processor.
 #   scripts/fuzz.sh SECONDS
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,10 +8,20 @@ cmake -S . -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DENGRAM_TORCH=OF
   >build-fuzz.log 2>&1 || { cat build-fuzz.log; exit 1; }
 rm -f build-fuzz.log
 ninja -C build-fuzz -j "$(nproc)" fuzzers
-for target in build-fuzz/bin/*_fuzz; do
-  name=$(basename "$target")
+
+run_target() { # TARGET SECONDS; what it finds is kept in build-fuzz, the seeds are in the repository
+  local name corpus log
+  name=$(basename "$1")
   corpus=build-fuzz/corpus/$name
+  log=build-fuzz/$name.log
   mkdir -p "$corpus"
-  echo "== $name, $seconds s"
-  "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 -verbosity=0 "$corpus" 2>&1 | tail -12
-done
+  local status=0
+  "$1" -max_total_time="$2" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 -verbosity=0 -artifact_prefix="build-fuzz/$name-" \
+    "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1 || status=$?
+  echo "== $name, $2 s"
+  if [ "$status" -ne 0 ]; then tail -60 "$log"; else grep '^stat::' "$log"; fi
+  return "$status"
+}
+export -f run_target
+# One target a processor. xargs fails if one of them does.
+printf '%s\n' build-fuzz/bin/*_fuzz | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'run_target "$1" "$2"' _ {} "$seconds"

@@ -9,7 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 namespace engram::server {
 namespace {
@@ -125,7 +125,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& yaml) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     const auto field = Fields().find(key);
     if (field == Fields().end()) {
-      const std::string nearest = checkpoint::NearestName(key, known);
+      const std::string nearest = NearestName(key, known);
       return InvalidField(key.empty() ? "config" : key,
                           nearest.empty()
                               ? "is no key of the configuration"

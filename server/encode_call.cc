@@ -59,6 +59,7 @@ absl::Status EncodeCall::Prepare() {
   options.chunk_tokens = request_.chunk_tokens();
   options.overlap = request_.overlap();
   options.normalize = request_.normalize();
+  options.chunk_vectors = request_.chunk_vectors();
   bool late = false;
   options.progress = [&](int64_t, int64_t) {
     late = Clock::Real().Now() > deadline_;

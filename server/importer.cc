@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/tensor_names.h"
 #include "core/nn/device.h"
 #include "core/nn/version.h"
 #include "core/tagging/bio.h"
@@ -39,6 +42,24 @@ absl::StatusOr<std::optional<checkpoint::ManifestTask>> HeadOf(const checkpoint:
     if (!tags.ok()) return Annotate(tags.status(), "config.json id2label");
   }
   return task;
+}
+
+// Whether the tensors are those that config.json promises, before anything is allocated by its numbers.
+absl::Status CheckTensors(const std::string& source, const checkpoint::ModelConfig& config,
+                          const std::optional<checkpoint::ManifestTask>& head) {
+  const absl::StatusOr<checkpoint::SafetensorsFile> file =
+      checkpoint::SafetensorsFile::Open(absl::StrCat(source, "/", checkpoint::kModelFile));
+  if (!file.ok()) return Annotate(file.status(), checkpoint::kModelFile);
+  std::vector<checkpoint::ExpectedTensor> expected = checkpoint::EncoderTensors(config);
+  if (head) {
+    const checkpoint::HeadClass kind = head->kind == "token_classification"
+                                           ? checkpoint::HeadClass::kTokenClassification
+                                           : checkpoint::HeadClass::kSequenceClassification;
+    for (checkpoint::ExpectedTensor& tensor :
+         checkpoint::HeadTensors(config, kind, static_cast<int64_t>(head->labels.size())))
+      expected.push_back(std::move(tensor));
+  }
+  return checkpoint::MatchTensors(config.family, expected, *file).status();
 }
 
 }  // namespace
@@ -74,6 +95,7 @@ absl::Status ImportVersion(const std::string& source, const std::string& model, 
                                                    tokenizer->vocabulary_size(), " tokens"));
   }
   ENGRAM_ASSIGN_OR_RETURN(const std::optional<checkpoint::ManifestTask> head, HeadOf(*config, task));
+  ENGRAM_RETURN_IF_ERROR(CheckTensors(source, *config, head));
   nn::LoadOptions load;
   if (head) load.head = nn::FileHead{head->name, nn::ToHeadConfig(*head)};
   load.need_pooler = head && nn::NeedsPooler(static_cast<nn::Family>(config->family), nn::ToHeadConfig(*head));

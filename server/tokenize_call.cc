@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "server/api_error.h"
 #include "server/inference_service.h"
 #include "server/names.h"
@@ -36,6 +37,7 @@ absl::Status TokenizeCall::Prepare() {
   response_.set_version(version_->number);
   tokenize::EncodeOptions options;
   options.add_special_tokens = !request_.no_special_tokens();
+  const absl::Time start = Clock::Real().Now();
   absl::Status first_error;
   int errors = 0;
   for (const std::string& text : request_.texts()) {
@@ -59,6 +61,9 @@ absl::Status TokenizeCall::Prepare() {
       token->set_special(encoding->special[i] != 0);
     }
   }
+  timings_.set_tokenize_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  *response_.mutable_timings() = timings_;
+  parts_.metrics.CountTexts("Tokenize", request_.texts_size(), response_.tokens(), errors);
   return errors == request_.texts_size() ? first_error : absl::OkStatus();
 }
 

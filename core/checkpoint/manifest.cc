@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 #include "core/checkpoint/version_directory.h"
 
 namespace engram::checkpoint {

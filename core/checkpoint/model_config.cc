@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
 #include "core/checkpoint/model_config_keys.h"
-#include "core/checkpoint/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {
@@ -180,6 +180,11 @@ absl::Status ReadNumbers(ConfigReader& reader, ModelConfig& config) {
   return absl::OkStatus();
 }
 
+bool NamesClass(const ModelConfig& config, std::string_view end) {
+  return std::any_of(config.architectures.begin(), config.architectures.end(),
+                     [end](const std::string& name) { return name.ends_with(end); });
+}
+
 // Features that would change what the encoder computes and are not implemented.
 absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(reader.Only("position_embedding_type", "absolute", "only absolute positions are implemented"));
@@ -199,8 +204,7 @@ absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config
     return InvalidField("sinusoidal_pos_embds", "must be true or false in config.json");
   }
   // Embedding and decoder are one parameter here; a masked LM that keeps two would lose one.
-  const bool masked_lm = std::any_of(config.architectures.begin(), config.architectures.end(),
-                                     [](const std::string& name) { return name.ends_with("ForMaskedLM"); });
+  const bool masked_lm = NamesClass(config, "ForMaskedLM");
   const Json* tied = reader.Find("tie_word_embeddings");
   if (masked_lm && tied != nullptr && *tied != Json(true)) {
     return InvalidField("tie_word_embeddings",
@@ -273,6 +277,19 @@ absl::Status ReadLabels(ConfigReader& reader, ModelConfig& config) {
   return absl::OkStatus();
 }
 
+// Probabilities are a softmax over exclusive classes; for the other heads of the same class they would be wrong.
+absl::Status CheckClassifier(ConfigReader& reader, const ModelConfig& config) {
+  const Json* problem = reader.Find("problem_type");
+  if (!NamesClass(config, "ForSequenceClassification")) return absl::OkStatus();
+  if (problem != nullptr && *problem != "single_label_classification") {
+    return InvalidField("problem_type", absl::StrCat("is ", ConfigReader::Shown(*problem),
+                                                     " in config.json; only single_label_classification is read"));
+  }
+  if (config.labels.size() == 1)
+    return InvalidField("id2label", "names one class only, as for a regression; a classifier needs at least two");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
@@ -284,6 +301,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
   ENGRAM_RETURN_IF_ERROR(RefuseUnimplemented(reader, config));
   ENGRAM_RETURN_IF_ERROR(ReadNumbers(reader, config));
   ENGRAM_RETURN_IF_ERROR(ReadLabels(reader, config));
+  ENGRAM_RETURN_IF_ERROR(CheckClassifier(reader, config));
   ENGRAM_RETURN_IF_ERROR(reader.RefuseUnknown());
   return config;
 }

@@ -17,9 +17,9 @@ const std::set<std::string>& HarmlessConfigKeys() {
       "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id",
       "forced_bos_token_id", "forced_eos_token_id",
       // heads that Engram does not load
-      "qa_dropout", "problem_type", "directionality", "pooler_fc_size", "pooler_num_attention_heads",
-      "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "summary_activation", "summary_first_dropout",
-      "summary_last_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+      "qa_dropout", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+      "pooler_size_per_head", "pooler_type", "summary_activation", "summary_first_dropout", "summary_last_dropout",
+      "summary_proj_to_labels", "summary_type", "summary_use_proj",
       // defaults of text generation, which transformers 4 wrote into every config
       "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
       "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
 #include "core/base/utf8.h"
 #include "core/checkpoint/safetensors_header.h"
-#include "core/checkpoint/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {

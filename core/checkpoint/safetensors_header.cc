@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {
@@ -187,6 +187,8 @@ absl::StatusOr<uint64_t> TensorBytes(std::string_view name, Dtype dtype, const s
 }
 
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view text) {
+  if (const auto zero = FindZeroByte(text))
+    return BadSafetensors(absl::StrCat("the header is no valid JSON (at its byte ", *zero, ")"));
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &reader)) return BadSafetensors(reader.error);
   return std::move(reader.header);

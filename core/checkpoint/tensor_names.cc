@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 namespace engram::checkpoint {
 namespace {

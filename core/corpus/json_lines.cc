@@ -1,15 +1,16 @@
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
 #include "core/base/utf8.h"
 #include "core/corpus/lines.h"
 #include "core/corpus/readers.h"
 #include "core/corpus/row_errors.h"
 #include "core/tagging/bio.h"
 #include "core/tagging/words.h"
-#include "nlohmann/json.hpp"
 
 namespace engram::corpus {
 namespace {
@@ -53,9 +54,10 @@ JsonRow WordsRow(const Json& json) {
   const auto problem = tagging::NormaliseTags(row.sentence.tags, tagging::TagScheme::kBio2).problem;
   if (problem) return Problem(absl::StrCat("word ", problem->word + 1, ": ", problem->message));
   const auto text = json.find("text");
+  if (text != json.end() && !text->is_string()) return Problem("has a \"text\" that is no string");
   for (const std::string& word : row.sentence.words)
     absl::StrAppend(&row.sentence.text, row.sentence.text.empty() ? "" : " ", word);
-  if (text != json.end() && text->is_string()) row.sentence.text = text->get<std::string>();
+  if (text != json.end()) row.sentence.text = text->get<std::string>();
   return row;
 }
 
@@ -119,8 +121,17 @@ JsonRow EntitiesRow(const std::string& text, const Json& entities) {
 }
 
 JsonRow ToRow(std::string_view line) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return Problem("is not JSON");
+  // The parser keeps the last of two equal keys; here neither is better than the other.
+  std::set<std::string> seen;
+  std::string repeated;
+  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get_ref<const std::string&>()).second)
+      repeated = value.get_ref<const std::string&>();
+    return true;
+  };
+  const Json json = Json::parse(line, check, /*allow_exceptions=*/false);
+  if (json.is_discarded() || FindZeroByte(line)) return Problem("is not JSON");
+  if (!repeated.empty()) return Problem(absl::StrCat("has ", Quoted(repeated), " twice"));
   if (!json.is_object()) return Problem("is not a JSON object");
   if (json.contains("words")) return WordsRow(json);
   const auto text = json.find("text");

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -14,17 +13,20 @@
 namespace engram::corpus {
 namespace {
 
-std::optional<size_t> FindColumn(const DelimitedRow& header, std::string_view name) {
+// The columns of that name.
+std::vector<size_t> FindColumns(const DelimitedRow& header, std::string_view name) {
+  std::vector<size_t> columns;
   for (size_t i = 0; i < header.cells.size(); ++i) {
-    if (absl::AsciiStrToLower(AbslView(tagging::TrimWhiteSpace(header.cells[i]))) == AbslView(name)) return i;
+    if (absl::AsciiStrToLower(AbslView(tagging::TrimWhiteSpace(header.cells[i]))) == AbslView(name))
+      columns.push_back(i);
   }
-  return std::nullopt;
+  return columns;
 }
 
 // The sentences of a CoNLL file as they stand there.
 struct ConllSentences {
   std::vector<std::vector<std::string>> words, tags;
-  std::vector<int64_t> lines;  // where each begins
+  std::vector<std::vector<int64_t>> lines;  // of each word
 };
 
 ConllSentences SplitSentences(std::string_view text, RowErrors& errors) {
@@ -46,9 +48,10 @@ ConllSentences SplitSentences(std::string_view text, RowErrors& errors) {
     if (!open) {
       sentences.words.emplace_back();
       sentences.tags.emplace_back();
-      sentences.lines.push_back(number);
+      sentences.lines.emplace_back();
       open = true;
     }
+    sentences.lines.back().push_back(number);
     sentences.words.back().emplace_back(trimmed.substr(0, word_end));
     sentences.tags.back().emplace_back(trimmed.substr(tag_begin + 1));
   });
@@ -61,25 +64,28 @@ absl::StatusOr<Dataset> ReadDelimited(std::string_view text, char separator, std
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<DelimitedRow> rows, ParseDelimited(text, separator, field));
   Dataset dataset;
   if (rows.empty()) return dataset;
-  const std::optional<size_t> text_column = FindColumn(rows[0], "text"), label_column = FindColumn(rows[0], "label");
-  if (!text_column) {
-    return InvalidField(absl::StrCat(AbslView(field), " line 1"),
-                        "is no header with a column \"text\" (and \"label\"); add one");
-  }
-  dataset.kind = label_column ? DatasetKind::kClassification : DatasetKind::kText;
+  const std::vector<size_t> text_columns = FindColumns(rows[0], "text"), label_columns = FindColumns(rows[0], "label");
+  const std::string header = absl::StrCat(AbslView(field), " line ", rows[0].line);
+  if (text_columns.empty()) return InvalidField(header, "is no header with a column \"text\" (and \"label\"); add one");
+  if (text_columns.size() > 1 || label_columns.size() > 1)
+    return InvalidField(header, "names the column \"text\" or \"label\" twice; rename one");
+  const size_t text_column = text_columns[0];
+  const bool labelled = !label_columns.empty();
+  const size_t label_column = labelled ? label_columns[0] : text_column;
+  dataset.kind = labelled ? DatasetKind::kClassification : DatasetKind::kText;
   RowErrors errors;
   for (size_t i = 1; i < rows.size(); ++i) {
     const DelimitedRow& row = rows[i];
     if (row.cells.size() != rows[0].cells.size()) {
       errors.Add(row.line,
                  absl::StrCat("has ", row.cells.size(), " cells where the header has ", rows[0].cells.size()));
-    } else if (tagging::TrimWhiteSpace(row.cells[*text_column]).empty()) {
+    } else if (tagging::TrimWhiteSpace(row.cells[text_column]).empty()) {
       errors.Add(row.line, "has no text");
-    } else if (label_column && tagging::TrimWhiteSpace(row.cells[*label_column]).empty()) {
+    } else if (labelled && tagging::TrimWhiteSpace(row.cells[label_column]).empty()) {
       errors.Add(row.line, "has no label");
     } else {
-      dataset.texts.push_back(row.cells[*text_column]);
-      if (label_column) dataset.labels.push_back(row.cells[*label_column]);
+      dataset.texts.push_back(row.cells[text_column]);
+      if (labelled) dataset.labels.push_back(row.cells[label_column]);
     }
   }
   ENGRAM_RETURN_IF_ERROR(errors.ToStatus(field));
@@ -95,7 +101,7 @@ absl::StatusOr<Dataset> ReadConll(std::string_view text, std::string_view field)
   for (size_t i = 0; i < sentences.words.size(); ++i) {
     tagging::NormalisedTags normalised = tagging::NormaliseTags(sentences.tags[i], scheme);
     if (normalised.problem) {
-      errors.Add(sentences.lines[i] + static_cast<int64_t>(normalised.problem->word), normalised.problem->message);
+      errors.Add(sentences.lines[i][normalised.problem->word], normalised.problem->message);
       continue;
     }
     TaggedSentence sentence;

@@ -85,6 +85,17 @@ Chunk Describe(const tokenize::Encoding& encoding, const TokenWindow& window) {
   return chunk;
 }
 
+// Short chunks of a long text make more vectors than text; nothing is allocated for more than a reply can carry.
+absl::Status CheckResultSize(int64_t chunks, int64_t width, const ChunkOptions& options) {
+  const int64_t one =
+      static_cast<int64_t>(sizeof(Chunk)) + (options.chunk_vectors ? width * static_cast<int64_t>(sizeof(float)) : 0);
+  if (chunks <= options.max_result_bytes / one) return absl::OkStatus();
+  return InvalidField(
+      "chunk_tokens",
+      absl::StrCat("makes ", chunks, " chunks of ", one, " bytes each; at most ", options.max_result_bytes / one,
+                   " fit into an answer: ask for longer chunks, or leave their vectors out"));
+}
+
 // Adds the windows [first, last), encoded as one batch.
 absl::Status AddBatch(const nn::Model& model, const tokenize::Encoding& encoding, const tokenize::SpecialIds& special,
                       std::span<const TokenWindow> windows, int64_t first, Aggregation kind, Aggregate& document,
@@ -99,6 +110,7 @@ absl::Status AddBatch(const nn::Model& model, const tokenize::Encoding& encoding
     // Behind [CLS], in the order of the tokens.
     const at::Tensor rows = hidden.narrow(0, batch.host_cu_seqlens[i] + 1, window.end - window.begin).to(at::kFloat);
     document.Add(rows.narrow(0, window.first_owned - window.begin, window.end_owned - window.first_owned));
+    if (!chunk_vectors.defined()) continue;
     Aggregate own(kind, rows.size(1));
     own.Add(rows);
     chunk_vectors.select(0, first + static_cast<int64_t>(i)).copy_(own.Result());
@@ -138,9 +150,10 @@ absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tok
   const std::vector<TokenWindow> windows = PlanTokenWindows(encoding.words, budget, options.overlap);
   const auto count = static_cast<int64_t>(windows.size());
   const int64_t width = model.config().hidden_size;
+  ENGRAM_RETURN_IF_ERROR(CheckResultSize(count, width, options));
   DocumentVectors result;
   result.tokens = static_cast<int64_t>(encoding.ids.size());
-  result.chunk_vectors = at::empty({count, width}, at::kFloat);
+  if (options.chunk_vectors) result.chunk_vectors = at::empty({count, width}, at::kFloat);
   Aggregate document(options.aggregation, width);
   for (int64_t first = 0; first < count;) {
     int64_t last = first, tokens = 0;
@@ -161,7 +174,7 @@ absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tok
   at::Tensor vector = document.Result();
   if (options.normalize) {
     vector = UnitLength(vector);
-    result.chunk_vectors = UnitLength(result.chunk_vectors);
+    if (options.chunk_vectors) result.chunk_vectors = UnitLength(result.chunk_vectors);
   }
   result.document.assign(vector.const_data_ptr<float>(), vector.const_data_ptr<float>() + width);
   return result;

@@ -29,6 +29,8 @@ struct ChunkOptions {
   int64_t overlap = 0;          // content tokens that neighbouring chunks share, at most half of a chunk's content
   int64_t batch_tokens = 8192;  // of one packed batch; a single chunk may be longer
   bool normalize = false;       // scale the vectors to length 1
+  bool chunk_vectors = true;    // false: DocumentVectors::chunk_vectors stays undefined
+  int64_t max_result_bytes = int64_t{256} << 20;  // of the chunks and their vectors
   // Called after each batch with (chunks done, chunks in all); a false answer ends the work with CANCELLED.
   std::function<bool(int64_t, int64_t)> progress;
 };
@@ -43,7 +45,7 @@ struct Chunk {
 struct DocumentVectors {
   std::vector<float> document;  // [d]
   std::vector<Chunk> chunks;
-  at::Tensor chunk_vectors;  // fp32 [chunks, d] on the CPU, each over the chunk's own content tokens
+  at::Tensor chunk_vectors;  // if asked for: fp32 [chunks, d] on the CPU, each over the chunk's own content tokens
   int64_t tokens = 0;        // content tokens of the text
 };
 
@@ -56,7 +58,8 @@ struct TokenWindow {
 };
 std::vector<TokenWindow> PlanTokenWindows(const std::vector<int32_t>& words, int64_t budget, int64_t overlap);
 
-// INVALID_ARGUMENT naming "text", "chunk_tokens" or "overlap"; CANCELLED.
+// INVALID_ARGUMENT naming "text", "chunk_tokens" (also if that many chunks would exceed max_result_bytes) or "overlap";
+// CANCELLED.
 absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tokenize::Tokenizer& tokenizer,
                                                std::string_view text, const ChunkOptions& options);
 

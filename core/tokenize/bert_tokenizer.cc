@@ -65,12 +65,34 @@ absl::StatusOr<std::unique_ptr<BertTokenizer>> BertTokenizer::Create(std::vector
   const auto find = [&](const std::string& token) { return tokenizer->vocabulary_.Find(token); };
   tokenizer->special_ = {find(options.cls), find(options.sep), find(options.pad), find(options.unknown),
                          find(options.mask)};
-  for (const auto& [token, id] : {std::pair{options.unknown, tokenizer->special_.unknown},
-                                  {options.cls, tokenizer->special_.cls},
-                                  {options.sep, tokenizer->special_.sep}}) {
-    if (id < 0) return InvalidField("vocabulary", absl::StrCat("lacks the special token ", token));
-  }
+  ENGRAM_RETURN_IF_ERROR(tokenizer->CollectSpecialTokens());
   return tokenizer;
+}
+
+absl::Status BertTokenizer::CollectSpecialTokens() {
+  special_tokens_ = options_.added_special;
+  for (const std::string* token : {&options_.unknown, &options_.cls, &options_.sep}) special_tokens_.push_back(*token);
+  for (const std::string& token : special_tokens_) {
+    if (token.empty()) return InvalidField("vocabulary", "a special token is empty");
+    if (vocabulary_.Find(token) < 0) return InvalidField("vocabulary", absl::StrCat("lacks the special token ", token));
+  }
+  for (const std::string* token : {&options_.pad, &options_.mask}) {  // a tagger needs neither
+    if (!token->empty() && vocabulary_.Find(*token) >= 0) special_tokens_.push_back(*token);
+  }
+  std::sort(special_tokens_.begin(), special_tokens_.end(), [](const std::string& a, const std::string& b) {
+    return a.size() != b.size() ? a.size() > b.size() : a < b;
+  });
+  special_tokens_.erase(std::unique(special_tokens_.begin(), special_tokens_.end()), special_tokens_.end());
+  for (const std::string& token : special_tokens_) begins_special_[static_cast<unsigned char>(token[0])] = true;
+  return absl::OkStatus();
+}
+
+const std::string* BertTokenizer::SpecialPrefix(std::string_view text) const {
+  if (!begins_special_[static_cast<unsigned char>(text[0])]) return nullptr;
+  for (const std::string& token : special_tokens_) {
+    if (text.starts_with(token)) return &token;
+  }
+  return nullptr;
 }
 
 void BertTokenizer::AppendWord(const NormalizedWord& word, Range offset, int32_t word_index, Encoding& out) const {
@@ -115,18 +137,15 @@ absl::Status BertTokenizer::AppendText(std::string_view text, bool special_token
     code_points += static_cast<uint32_t>(CountCodePoints(plain));
   };
   for (size_t at = 0; special_tokens_in_text && at < text.size(); ++at) {
-    for (const std::string* token : {&options_.unknown, &options_.cls, &options_.sep, &options_.pad, &options_.mask}) {
-      const int32_t id = vocabulary_.Find(*token);
-      if (id < 0 || !text.substr(at).starts_with(*token)) continue;
-      flush(at);
-      const uint32_t begin = static_cast<uint32_t>(at), size = static_cast<uint32_t>(token->size()),
-                     characters = static_cast<uint32_t>(CountCodePoints(*token));
-      Push(out, id, {begin, begin + size}, {code_points, code_points + characters}, words++);
-      code_points += characters;
-      plain_begin = at + token->size();
-      at = plain_begin - 1;
-      break;
-    }
+    const std::string* token = SpecialPrefix(text.substr(at));
+    if (token == nullptr) continue;
+    flush(at);
+    const auto begin = static_cast<uint32_t>(at), size = static_cast<uint32_t>(token->size()),
+               characters = static_cast<uint32_t>(CountCodePoints(*token));
+    Push(out, vocabulary_.Find(*token), {begin, begin + size}, {code_points, code_points + characters}, words++);
+    code_points += characters;
+    plain_begin = at + token->size();
+    at = plain_begin - 1;
   }
   flush(text.size());
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 // WordPiece as BERT uses it: normalize, split, greedy longest match; words of more than 100 characters, and words with
 // a part that the vocabulary does not have, are one unknown token.
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,11 +19,13 @@ struct BertTokenizerOptions {
   std::string unknown = "[UNK]", cls = "[CLS]", sep = "[SEP]", pad = "[PAD]", mask = "[MASK]";
   std::string continuation_prefix = "##";
   int64_t max_characters_per_word = 100;
+  std::vector<std::string> added_special;  // tokens of the vocabulary that are special beside the five above
 };
 
 class BertTokenizer final : public Tokenizer {
  public:
-  // INVALID_ARGUMENT if the vocabulary lacks the unknown, cls or sep token.
+  // INVALID_ARGUMENT if the vocabulary lacks the unknown, cls or sep token, or an added one, and if one of them is
+  // empty.
   static absl::StatusOr<std::unique_ptr<BertTokenizer>> Create(std::vector<std::string> vocabulary,
                                                                const BertTokenizerOptions& options);
 
@@ -42,6 +45,9 @@ class BertTokenizer final : public Tokenizer {
 
   // The tokens of one text without special ones, appended.
   absl::Status AppendText(std::string_view text, bool special_tokens_in_text, Encoding& out) const;
+  absl::Status CollectSpecialTokens();
+  // The longest special token that `text` begins with; nullptr if there is none.
+  const std::string* SpecialPrefix(std::string_view text) const;
   void AppendPlain(std::string_view text, Range offset, int32_t& words, Encoding& out) const;
   void AppendWord(const NormalizedWord& word, Range offset, int32_t word_index, Encoding& out) const;
   absl::StatusOr<Encoding> Assemble(Encoding first, const Encoding* second, const EncodeOptions& options) const;
@@ -49,6 +55,8 @@ class BertTokenizer final : public Tokenizer {
   Vocabulary vocabulary_;
   BertTokenizerOptions options_;
   SpecialIds special_;
+  std::vector<std::string> special_tokens_;  // all of them, longest first
+  std::array<bool, 256> begins_special_{};   // by first byte
 };
 
 }  // namespace engram::tokenize

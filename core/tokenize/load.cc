@@ -4,119 +4,128 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/strict_json.h"
 #include "core/tokenize/bert_tokenizer.h"
-#include "nlohmann/json.hpp"
+#include "core/tokenize/tokenizer_files.h"
 
 namespace engram::tokenize {
 namespace {
 
-using Json = nlohmann::json;
-constexpr size_t kMaxFile = size_t{1} << 28;
-constexpr size_t kMaxTokens = 4'000'000;
+template <typename T>
+struct Setting {
+  const char* key;  // as tokenizer_config.json and special_tokens_map.json write it
+  std::optional<T> TokenizerSettings::*member;
+};
+constexpr Setting<bool> kFlags[] = {{"do_lower_case", &TokenizerSettings::lowercase},
+                                    {"strip_accents", &TokenizerSettings::strip_accents},
+                                    {"tokenize_chinese_chars", &TokenizerSettings::chinese_chars}};
+constexpr Setting<std::string> kTokens[] = {{"unk_token", &TokenizerSettings::unknown},
+                                            {"cls_token", &TokenizerSettings::cls},
+                                            {"sep_token", &TokenizerSettings::sep},
+                                            {"pad_token", &TokenizerSettings::pad},
+                                            {"mask_token", &TokenizerSettings::mask}};
 
-absl::StatusOr<Json> ReadJson(const std::string& path, const std::string& name) {
-  ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFile));
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object()) return InvalidField(name, "is not a JSON object");
-  return json;
-}
-
-// A boolean that may be absent or null.
-absl::Status Flag(const Json& json, const char* key, bool absent, bool& out) {
-  out = absent;
-  if (!json.contains(key) || json[key].is_null()) return absl::OkStatus();
-  if (!json[key].is_boolean()) return InvalidField(key, "must be true or false");
-  out = json[key].get<bool>();
+// Adds what `file` says to what the files before it said.
+absl::Status Merge(const std::string& file, const TokenizerSettings& from, TokenizerSettings& into) {
+  const auto merge = [&](const auto& setting) -> absl::Status {
+    const auto& said = from.*setting.member;
+    auto& known = into.*setting.member;
+    if (said && known && *said != *known) {
+      return InvalidField(absl::StrCat(file, ": ", setting.key),
+                          "contradicts the tokenizer's other files; make them agree");
+    }
+    if (said) known = said;
+    return absl::OkStatus();
+  };
+  for (const auto& flag : kFlags) ENGRAM_RETURN_IF_ERROR(merge(flag));
+  for (const auto& token : kTokens) ENGRAM_RETURN_IF_ERROR(merge(token));
+  into.added.insert(into.added.end(), from.added.begin(), from.added.end());
   return absl::OkStatus();
 }
 
-absl::Status RequireType(const Json& json, const char* key, const char* type) {
-  if (json.contains(key) && json[key].is_object() && json[key].value("type", Json()) == type) return absl::OkStatus();
-  return InvalidField(absl::StrCat("tokenizer.json: ", key), absl::StrCat("only ", type, " is read"));
-}
-
-// strip_accents null follows lowercase, as in the reference.
-absl::Status ReadNormalizer(const Json& json, const char* lowercase_key, const char* chinese_key,
-                            BertNormalizerOptions& options) {
-  ENGRAM_RETURN_IF_ERROR(Flag(json, lowercase_key, true, options.lowercase));
-  ENGRAM_RETURN_IF_ERROR(Flag(json, chinese_key, true, options.chinese_chars));
-  return Flag(json, "strip_accents", options.lowercase, options.strip_accents);
-}
-
-absl::StatusOr<std::vector<std::string>> ReadVocabulary(const Json& vocabulary) {
-  if (!vocabulary.is_object() || vocabulary.empty() || vocabulary.size() > kMaxTokens)
-    return InvalidField("tokenizer.json: model.vocab", "must map tokens to ids");
-  std::vector<std::string> tokens(vocabulary.size());
-  std::vector<bool> seen(vocabulary.size());
-  for (const auto& [token, id] : vocabulary.items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= tokens.size() || seen[id.get<uint64_t>()]) {
-      return InvalidField("tokenizer.json: model.vocab",
-                          absl::StrCat("the id of \"", token, "\" is repeated or leaves a hole"));
-    }
-    seen[id.get<uint64_t>()] = true;
-    tokens[id.get<uint64_t>()] = token;
+// An added token is found in the raw text before anything else. Only special ones are, and only if asked for
+// (EncodeOptions), so that all of them must be special tokens of the vocabulary.
+absl::Status CheckAdded(const std::vector<AddedToken>& added, const std::vector<std::string>& vocabulary) {
+  for (const AddedToken& token : added) {
+    const auto id = static_cast<size_t>(token.id);
+    if (token.special && id < vocabulary.size() && vocabulary[id] == token.content) continue;
+    return InvalidField("added_tokens", absl::StrCat(Quoted(token.content), " with id ", token.id,
+                                                     " is not a special token of the vocabulary"));
   }
-  return tokens;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> FromTokenizerJson(const std::string& directory) {
-  ENGRAM_ASSIGN_OR_RETURN(const Json json, ReadJson(directory + "/tokenizer.json", "tokenizer.json"));
-  ENGRAM_RETURN_IF_ERROR(RequireType(json, "model", "WordPiece"));
-  ENGRAM_RETURN_IF_ERROR(RequireType(json, "normalizer", "BertNormalizer"));
-  ENGRAM_RETURN_IF_ERROR(RequireType(json, "pre_tokenizer", "BertPreTokenizer"));
-  const Json& model = json["model"];
+BertTokenizerOptions ToOptions(const TokenizerSettings& settings) {
   BertTokenizerOptions options;
-  ENGRAM_RETURN_IF_ERROR(ReadNormalizer(json["normalizer"], "lowercase", "handle_chinese_chars", options.normalizer));
-  ENGRAM_RETURN_IF_ERROR(Flag(json["normalizer"], "clean_text", true, options.normalizer.clean_text));
-  options.unknown = model.value("unk_token", options.unknown);
-  options.continuation_prefix = model.value("continuing_subword_prefix", options.continuation_prefix);
-  options.max_characters_per_word = model.value("max_input_chars_per_word", options.max_characters_per_word);
-  ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> tokens, ReadVocabulary(model.value("vocab", Json())));
-  for (const Json& added : json.value("added_tokens", Json::array())) {
-    const uint64_t id = added.value("id", uint64_t{0});
-    const std::string content = added.value("content", std::string());
-    if (id >= tokens.size() || tokens[id] != content || !added.value("special", false)) {
-      return InvalidField("tokenizer.json: added_tokens",
-                          absl::StrCat("\"", content, "\" is not a special token of the vocabulary"));
-    }
-  }
-  return BertTokenizer::Create(std::move(tokens), options);
+  options.normalizer.clean_text = settings.clean_text.value_or(true);
+  options.normalizer.lowercase = settings.lowercase.value_or(true);
+  options.normalizer.strip_accents = settings.strip_accents.value_or(options.normalizer.lowercase);
+  options.normalizer.chinese_chars = settings.chinese_chars.value_or(true);
+  options.unknown = settings.unknown.value_or(options.unknown);
+  options.cls = settings.cls.value_or(options.cls);
+  options.sep = settings.sep.value_or(options.sep);
+  options.pad = settings.pad.value_or(options.pad);
+  options.mask = settings.mask.value_or(options.mask);
+  options.continuation_prefix = settings.continuation_prefix.value_or(options.continuation_prefix);
+  options.max_characters_per_word = settings.max_characters_per_word.value_or(options.max_characters_per_word);
+  for (const AddedToken& token : settings.added) options.added_special.push_back(token.content);
+  return options;
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> FromVocabulary(const std::string& directory) {
-  ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory + "/vocab.txt", kMaxFile));
-  BertTokenizerOptions options;
-  if (PathExists(directory + "/tokenizer_config.json")) {
-    ENGRAM_ASSIGN_OR_RETURN(const Json json, ReadJson(directory + "/tokenizer_config.json", "tokenizer_config.json"));
-    ENGRAM_RETURN_IF_ERROR(ReadNormalizer(json, "do_lower_case", "tokenize_chinese_chars", options.normalizer));
-  }
-  std::vector<std::string> tokens;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    tokens.push_back(text.substr(begin, end - begin));
-    if (!tokens.back().empty() && tokens.back().back() == '\r') tokens.back().pop_back();
-    begin = end + 1;
-  }
-  if (tokens.empty() || tokens.size() > kMaxTokens) return InvalidField("vocab.txt", "holds no tokens, or too many");
-  return BertTokenizer::Create(std::move(tokens), options);
+absl::Status CheckSameVocabulary(const std::vector<std::string>& json, const std::vector<std::string>& file) {
+  const auto [a, b] = std::mismatch(json.begin(), json.end(), file.begin(), file.end());
+  if (a == json.end() && b == file.end()) return absl::OkStatus();
+  return InvalidField(absl::StrCat("vocab.txt line ", b - file.begin() + 1),
+                      "contradicts the vocabulary of tokenizer.json; remove one of the files");
 }
-
-constexpr const char* kFiles[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {
-  if (PathExists(directory + "/tokenizer.json")) return FromTokenizerJson(directory);
-  if (PathExists(directory + "/vocab.txt")) return FromVocabulary(directory);
-  return InvalidField("tokenizer", "neither tokenizer.json nor vocab.txt is there");
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& texts) {
+  TokenizerSettings settings;
+  std::vector<std::string> vocabulary;
+  if (texts.tokenizer_json) {
+    ENGRAM_ASSIGN_OR_RETURN(TokenizerJson json, ReadTokenizerJson(*texts.tokenizer_json));
+    settings = std::move(json.settings);
+    vocabulary = std::move(json.vocabulary);
+  }
+  if (texts.vocabulary) {
+    ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> tokens, ReadVocabularyFile(*texts.vocabulary));
+    if (texts.tokenizer_json) ENGRAM_RETURN_IF_ERROR(CheckSameVocabulary(vocabulary, tokens));
+    vocabulary = std::move(tokens);
+  }
+  if (vocabulary.empty()) return InvalidField("tokenizer", "neither tokenizer.json nor vocab.txt is there");
+  if (texts.tokenizer_config) {
+    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said,
+                            ReadTokenizerConfig(*texts.tokenizer_config, !texts.tokenizer_json.has_value()));
+    ENGRAM_RETURN_IF_ERROR(Merge("tokenizer_config.json", said, settings));
+  }
+  if (texts.special_tokens_map) {
+    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadSpecialTokensMap(*texts.special_tokens_map));
+    ENGRAM_RETURN_IF_ERROR(Merge("special_tokens_map.json", said, settings));
+  }
+  if (texts.added_tokens) {
+    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadAddedTokens(*texts.added_tokens));
+    ENGRAM_RETURN_IF_ERROR(Merge("added_tokens.json", said, settings));
+  }
+  ENGRAM_RETURN_IF_ERROR(CheckAdded(settings.added, vocabulary));
+  return BertTokenizer::Create(std::move(vocabulary), ToOptions(settings));
 }
 
-std::vector<std::string> TokenizerFiles(const std::string& directory) {
-  std::vector<std::string> found;
-  for (const char* name : kFiles) {
-    if (PathExists(directory + "/" + name)) found.push_back(name);
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {
+  TokenizerTexts texts;
+  for (const auto& [name, text] : {std::pair{"tokenizer.json", &texts.tokenizer_json},
+                                   {"vocab.txt", &texts.vocabulary},
+                                   {"tokenizer_config.json", &texts.tokenizer_config},
+                                   {"special_tokens_map.json", &texts.special_tokens_map},
+                                   {"added_tokens.json", &texts.added_tokens}}) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    if (!PathExists(path)) continue;
+    absl::StatusOr<std::string> content = ReadFile(path, kMaxTokenizerFile);
+    if (!content.ok()) return Annotate(content.status(), name);
+    *text = *std::move(content);
   }
-  return found;
+  return ParseTokenizer(texts);
 }
 
 }  // namespace engram::tokenize

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,11 +70,17 @@ class Tokenizer {
   virtual int32_t TokenToId(std::string_view token) const = 0;
 };
 
-// Reads tokenizer.json (WordPiece with BertNormalizer and BertPreTokenizer), or vocab.txt with tokenizer_config.json.
-// Anything else, and files that contradict each other, is an error that names the key.
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
+// The contents of a tokenizer's files; nullopt for one that is not there.
+struct TokenizerTexts {
+  std::optional<std::string> tokenizer_json, vocabulary /* vocab.txt */, tokenizer_config, special_tokens_map,
+      added_tokens;
+};
 
-// The files of a directory that make its tokenizer, to be copied into a version.
-std::vector<std::string> TokenizerFiles(const std::string& directory);
+// A tokenizer from tokenizer.json (WordPiece with BertNormalizer, BertPreTokenizer and BERT's template), or from
+// vocab.txt with what tokenizer_config.json says. INVALID_ARGUMENT naming file and key for anything else, and for files
+// that contradict each other.
+absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& texts);
+// The same for the files of a directory.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
 
 }  // namespace engram::tokenize

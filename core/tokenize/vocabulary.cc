@@ -9,11 +9,14 @@ namespace engram::tokenize {
 absl::StatusOr<Vocabulary> Vocabulary::Create(std::vector<std::string> tokens, std::string_view continuation_prefix) {
   Vocabulary vocabulary;
   vocabulary.tokens_ = std::move(tokens);
-  size_t bytes = 0;
-  for (const std::string& token : vocabulary.tokens_) bytes += token.size();
-  if (bytes >= size_t{1} << 24) return InvalidField("vocabulary", "is too large: its tokens hold 16 MiB or more");
-  uint32_t bits = 8;  // at most half full
-  while ((size_t{1} << bits) < 2 * bytes) ++bits;
+  size_t edges = 0;  // at most one a byte in each of the two tries
+  for (const std::string& token : vocabulary.tokens_)
+    edges += token.starts_with(continuation_prefix) ? 2 * token.size() - continuation_prefix.size() : token.size();
+  // A node's number has 24 bits in an edge's key.
+  if (edges >= (size_t{1} << 24) - 3)
+    return InvalidField("vocabulary", "is too large: its tokens hold more than 16 MiB, continuations counted twice");
+  uint32_t bits = 8;  // at most half full, so that a probe is short and a missing edge is found to be missing
+  while ((size_t{1} << bits) < 2 * edges) ++bits;
   vocabulary.edges_.resize(size_t{1} << bits);
   vocabulary.shift_ = 32 - bits;
   vocabulary.mask_ = (uint32_t{1} << bits) - 1;

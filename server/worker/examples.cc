@@ -1,5 +1,6 @@
 #include "server/worker/examples.h"
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <utility>
@@ -43,9 +44,20 @@ absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::s
   return absl::OkStatus();
 }
 
-// One window of a sentence.
-absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::WordWindow& window,
-                       const std::map<std::string, int64_t>& numbers, int64_t max_length,
+absl::Status AddGold(const corpus::TaggedSentence& sentence, const std::map<std::string, int64_t>& numbers,
+                     SentencePlaces& places) {
+  std::vector<int32_t>& gold = places.gold.emplace_back();
+  for (const std::string& tag : sentence.tags) {
+    const auto number = numbers.find(tag);
+    if (number == numbers.end())
+      return InvalidField("rows", absl::StrCat("the tag \"", tag, "\" is no tag of the task"));
+    gold.push_back(static_cast<int32_t>(number->second));
+  }
+  return absl::OkStatus();
+}
+
+// One window of the sentence whose gold tags were added last.
+absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::WordWindow& window, int64_t max_length,
                        const tokenize::Tokenizer& tokenizer, Examples& out) {
   std::vector<std::string_view> words(sentence.words.begin() + window.first_word,
                                       sentence.words.begin() + window.end_word);
@@ -54,8 +66,8 @@ absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::Wo
   options.truncation = tokenize::Truncation::kLongestFirst;  // acts only on a single word longer than the window
   ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.EncodeWords(words, options));
   train::TrainingExample example;
+  SentencePlaces::Window place{out.places.gold.size() - 1, {}};
   int32_t previous = -1;
-  bool any = false;
   for (const int32_t word : encoding.words) {
     const int32_t in_sentence = word + window.first_word;
     const bool first_token = word >= 0 && word != previous;
@@ -65,16 +77,13 @@ absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::Wo
       example.tags.push_back(nn::ops::kIgnored);
       continue;
     }
-    const auto number = numbers.find(sentence.tags[static_cast<size_t>(in_sentence)]);
-    if (number == numbers.end()) {
-      return InvalidField("rows", absl::StrCat("the tag \"", sentence.tags[static_cast<size_t>(in_sentence)],
-                                               "\" is no tag of the task"));
-    }
-    example.tags.push_back(number->second);
-    any = true;
+    example.tags.push_back(out.places.gold.back()[static_cast<size_t>(in_sentence)]);
+    place.words.push_back(in_sentence);
   }
   example.sequence = {std::move(encoding.ids), {}};
-  if (any) out.examples.push_back(std::move(example));
+  if (place.words.empty()) return absl::OkStatus();
+  out.examples.push_back(std::move(example));
+  out.places.windows.push_back(std::move(place));
   return absl::OkStatus();
 }
 
@@ -85,14 +94,16 @@ absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::strin
   tokenize::EncodeOptions bare;
   bare.add_special_tokens = false;
   for (const corpus::TaggedSentence& sentence : dataset.sentences) {
+    ENGRAM_RETURN_IF_ERROR(AddGold(sentence, numbers, out.places));
     const std::vector<std::string_view> words(sentence.words.begin(), sentence.words.end());
     ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.EncodeWords(words, bare));
     std::vector<int32_t> counts(words.size(), 0);
     for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
     ENGRAM_ASSIGN_OR_RETURN(const auto windows,
                             tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
+    out.cut += std::any_of(windows.begin(), windows.end(), [](const auto& window) { return window.word_cut; }) ? 1 : 0;
     for (const tagging::WordWindow& window : windows) {
-      ENGRAM_RETURN_IF_ERROR(AddWindow(sentence, window, numbers, max_length, tokenizer, out));
+      ENGRAM_RETURN_IF_ERROR(AddWindow(sentence, window, max_length, tokenizer, out));
     }
   }
   return absl::OkStatus();
@@ -165,6 +176,36 @@ train::TokenMetric EntityF1(const tagging::TagSet& tags) {
       ENGRAM_ASSIGN_OR_RETURN(const tagging::ViterbiPath path,
                               tagging::Viterbi(tags, tagging::LogSoftmaxRows(rows, tags.size())));
       ENGRAM_RETURN_IF_ERROR(scorer.Add(gold, path.tags));
+    }
+    return scorer.Scores().micro.f1;
+  };
+}
+
+train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places) {
+  return [tags, places = std::move(places)](std::span<const train::TrainingExample> examples,
+                                            std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
+    constexpr float kCertain = 30;
+    const auto width = static_cast<size_t>(tags.size());
+    std::vector<std::vector<float>> rows;
+    for (const std::vector<int32_t>& gold : places.gold) {
+      rows.emplace_back(gold.size() * width, 0.0F);
+      for (size_t word = 0; word < gold.size(); ++word)
+        rows.back()[word * width + static_cast<size_t>(tags.outside())] = kCertain;
+    }
+    for (size_t i = 0; i < examples.size(); ++i) {
+      const SentencePlaces::Window& window = places.windows[i];
+      auto word = window.words.begin();
+      for (size_t token = 0; token < examples[i].tags.size(); ++token) {
+        if (examples[i].tags[token] == nn::ops::kIgnored) continue;
+        const float* row = logits[i].const_data_ptr<float>() + token * width;
+        std::copy(row, row + width, &rows[window.sentence][static_cast<size_t>(*word++) * width]);
+      }
+    }
+    tagging::EntityScorer scorer(tags);
+    for (size_t sentence = 0; sentence < rows.size(); ++sentence) {
+      ENGRAM_ASSIGN_OR_RETURN(const tagging::ViterbiPath path,
+                              tagging::Viterbi(tags, tagging::LogSoftmaxRows(rows[sentence], tags.size())));
+      ENGRAM_RETURN_IF_ERROR(scorer.Add(places.gold[sentence], path.tags));
     }
     return scorer.Scores().micro.f1;
   };

@@ -17,9 +17,20 @@
 
 namespace engram::worker {
 
+// Where the counted tokens of tagging examples come from.
+struct SentencePlaces {
+  std::vector<std::vector<int32_t>> gold;  // of each sentence: the tag of each word
+  struct Window {
+    size_t sentence = 0;
+    std::vector<int32_t> words;  // of the sentence, one for each counted token of the example, in order
+  };
+  std::vector<Window> windows;  // one an example
+};
+
 struct Examples {
   std::vector<train::TrainingExample> examples;
-  int64_t cut = 0;  // texts that were longer than max_length and lost their end (classification only)
+  int64_t cut = 0;        // texts that lost something: longer than max_length; tagging: with a single word that is
+  SentencePlaces places;  // tagging only
 };
 
 // Classification: one example a text, cut at `max_length` tokens. Tagging: one a sentence, long ones as several windows
@@ -33,7 +44,11 @@ absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKi
 // Tokens of all examples, special tokens included.
 int64_t TotalTokens(std::span<const train::TrainingExample> examples);
 
-// Micro-averaged F1 of entities (seqeval's), decoded by constrained Viterbi.
+// Micro-averaged F1 of entities (seqeval's), decoded by constrained Viterbi, over any examples: each window is scored
+// by itself, so that an entity that two windows share counts as two.
 train::TokenMetric EntityF1(const tagging::TagSet& tags);
+// The same over all examples that MakeExamples made, in their order: windows are put together first, and a word that
+// the tokenizer drops is O, as TagEntities does it.
+train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places);
 
 }  // namespace engram::worker

@@ -83,7 +83,7 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   train::EvaluateOptions options;
   if (spec.kind == nn::HeadKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    options.token_metric = EntityF1(tags);
+    options.token_metric = SentenceEntityF1(tags, examples.places);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
   const absl::Time start = Clock::Real().Now();

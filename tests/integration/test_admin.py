@@ -144,3 +144,34 @@ def test_every_panel_of_the_dashboard_shows_the_real_server(shared_server, tmp_p
     finally:
         prometheus.stop()
         s.engram("jobs", "cancel", running)
+
+
+def test_the_shipped_manifest_fits_the_real_server(new_server):
+    """The server starts from the ConfigMap's file, and answers the probes; ports, mounts and claims are those that the file names."""
+    documents = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "engram.yaml").read_text()))
+    kinds = {d["kind"]: d for d in documents}
+    assert len(kinds) == len(documents) == 4
+    pod = kinds["Deployment"]["spec"]["template"]
+    [container] = pod["spec"]["containers"]
+    [(file, text)] = kinds["ConfigMap"]["data"].items()
+    config = yaml.safe_load(text)
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+    assert container["args"] == ["--config", f"{mounts['config']}/{file}"] and mounts["data"] == config["data_dir"] and set(mounts) == set(volumes)
+    assert volumes["config"]["configMap"]["name"] == kinds["ConfigMap"]["metadata"]["name"]
+    assert volumes["data"]["persistentVolumeClaim"]["claimName"] == kinds["PersistentVolumeClaim"]["metadata"]["name"]
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    assert [f"0.0.0.0:{ports[name]}" for name in ("grpc", "admin")] == [config["grpc_address"], config["admin_address"]]
+    assert {p["targetPort"] for p in kinds["Service"]["spec"]["ports"]} == set(ports)
+    assert kinds["Service"]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(ports["admin"])
+    here = {**config, "grpc_address": "0.0.0.0:0", "admin_address": "0.0.0.0:0"}
+    del here["data_dir"]
+    server = new_server(here)
+    paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    for path in paths | {pod["metadata"]["annotations"]["prometheus.io/path"]}:
+        assert get(server, path)[0] == 200
+    assert server.stop() == 0
+    # The pod is given longer to stop than the server takes at most.
+    drain = int(re.search(r"int64_t drain_seconds = (\d+);", (ROOT / "server" / "config.h").read_text())[1])
+    assert pod["spec"]["terminationGracePeriodSeconds"] > drain

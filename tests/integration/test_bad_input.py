@@ -142,8 +142,35 @@ def unknown_key(directory):
     path.write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize("change, said", [(truncate, "model.safetensors"), (flip_header, "model.safetensors"), (lie_about_shapes, "of another shape"),
-                                          (unknown_key, "is_decoder")])
+def lie_hugely(directory):
+    """A terabyte of embeddings: refused before anything is allocated by it."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config.update(vocab_size=4_000_000, hidden_size=65_520, intermediate_size=65_536, max_position_embeddings=1_048_576)
+    path.write_text(json.dumps(config))
+
+
+def edit_tokenizer(pointer, value):
+    def change(directory):
+        path = directory / "tokenizer.json"
+        whole = part = json.loads(path.read_text())
+        for key in pointer[:-1]:
+            part = part[key]
+        part[pointer[-1]] = value
+        path.write_text(json.dumps(whole))
+    return change
+
+
+def other_vocabulary(directory):
+    (directory / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n")
+
+
+@pytest.mark.parametrize("change, said", [
+    (truncate, "model.safetensors"), (flip_header, "model.safetensors: not a valid safetensors file"), (lie_about_shapes, "of another shape"),
+    (lie_hugely, "of another shape"), (unknown_key, "is_decoder"), (other_vocabulary, "vocab.txt line 2"),
+    (edit_tokenizer(["model", "unk_token"], 5), "unk_token"), (edit_tokenizer(["added_tokens"], "x"), "added_tokens"),
+    (edit_tokenizer(["post_processor"], None), "post_processor"), (edit_tokenizer(["model", "type"], "BPE"), "only WordPiece"),
+], ids=["truncated", "flipped", "shapes", "huge", "unknown-key", "vocabularies", "token-type", "added-type", "template", "bpe"])
 def test_models(shared_server, tmp_path, change, said):
     answer = shared_server.engram("models", "import", "broken", damaged_copy(tmp_path, change), check=False)
     assert answer.returncode == 1 and said in answer.stderr, answer.stderr

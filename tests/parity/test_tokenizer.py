@@ -11,18 +11,19 @@ import subprocess
 import numpy
 import pytest
 import tokenizers
+import transformers
 
 BUILD = pathlib.Path(os.environ["ENGRAM_BUILD"])
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE_MODEL = ROOT / ".deps" / "base-model"
 
 
-def oracle(lowercase: bool = True, **normalizer) -> tokenizers.Tokenizer:
+def oracle(**normalizer) -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer.from_file(str(BASE_MODEL / "tokenizer.json"))
     made.no_truncation()
     made.no_padding()
-    if not lowercase or normalizer:
-        made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase, **normalizer)
+    if normalizer:
+        made.normalizer = tokenizers.normalizers.BertNormalizer(**normalizer)
     made.encode_special_tokens = True  # "[SEP]" in a text is plain text
     return made
 
@@ -162,16 +163,24 @@ def test_special_tokens_in_text_when_asked(tmp_path):
         assert [mine[0], mine[1], mine[4], mine[5]] == [expected[0], expected[1], expected[4], expected[5]], text
 
 
-@pytest.mark.parametrize("lowercase,strip", [(False, None), (False, True), (True, False)])
-def test_other_normalizers(lowercase, strip, tmp_path):
-    """Cased models, and models that keep or drop accents against their case."""
+@pytest.mark.parametrize("normalizer", [dict(lowercase=False), dict(lowercase=False, strip_accents=True), dict(strip_accents=False),
+                                        dict(handle_chinese_chars=False), dict(clean_text=False)], ids=str)
+def test_other_normalizers(normalizer, tmp_path):
+    """Cased models, models that keep or drop accents against their case, and each other switch."""
     directory = tmp_path / "model"
     directory.mkdir()
-    made = oracle(lowercase=lowercase, strip_accents=strip)
+    made = oracle(**normalizer)
     made.save(str(directory / "tokenizer.json"))
     generator = random.Random(5)
-    texts = [random_text(generator) for _ in range(20_000)] + [f"a{chr(c)}b" for c in ALL[::7]]
+    texts = [random_text(generator) for _ in range(20_000)] + [f"a{chr(c)}b" for c in ALL]
     compare([(t,) for t in texts], made.encode_batch(texts), tmp_path, directory=directory)
+
+
+@pytest.mark.parametrize("piece", ["a", "\u0301", "e\u0301", "\u0301\u0316", "\u0316\u0315\u0301", "[", "[SEP", "[SEP]", "\ud55c", " ", "\x01", "a ",
+                                   "\u4e00", "ab\u0301\u00ad!", "\U0001f600", "##", "a\u0300\u05ae\u0327"], ids=ascii)
+def test_one_piece_again_and_again(piece, tmp_path):
+    text = piece * (60_000 // len(piece.encode()))
+    compare([(text,)], [oracle().encode(text)], tmp_path)
 
 
 def test_vocabulary_file_is_the_same_tokenizer(tmp_path):
@@ -181,3 +190,15 @@ def test_vocabulary_file_is_the_same_tokenizer(tmp_path):
         shutil.copy(BASE_MODEL / name, directory / name)
     rows = samples()[:500]
     compare([(t,) for t in rows], oracle().encode_batch(rows), tmp_path, directory=directory)
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_files_as_transformers_writes_them(cased, tmp_path):
+    made = transformers.BertTokenizer.from_pretrained(BASE_MODEL, do_lower_case=not cased)
+    made.save_pretrained(tmp_path / "model")
+    backend = made.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    rows = samples()[:500] + ["Z\u00fcrich HELLO", "[SEP]"]
+    compare([(t,) for t in rows], backend.encode_batch(rows), tmp_path, directory=tmp_path / "model")

@@ -163,6 +163,21 @@ TEST(ModelConfig, RefusesContradictionsByName) {
   EXPECT_EQ(Refusal(untied).message, "");
 }
 
+TEST(ModelConfig, RefusesClassifiersWhoseProbabilitiesWouldBeWrong) {
+  Json json = Labelled();
+  json["architectures"] = {"BertForSequenceClassification"};
+  json["problem_type"] = "single_label_classification";
+  EXPECT_EQ(Refusal(json).message, "");
+  ExpectRefused(json, "problem_type", "multi_label_classification", "problem_type", "only single_label_classification");
+  ExpectRefused(json, "problem_type", "regression", "problem_type", "only single_label_classification");
+  ExpectRefused(json, "problem_type", 3, "problem_type", "only single_label_classification");
+  json.erase("label2id");
+  ExpectRefused(json, "id2label", {{"0", "score"}}, "id2label", "one class only");
+  json["architectures"] = {"BertModel"};  // no head is read
+  json["problem_type"] = "regression";
+  EXPECT_EQ(Refusal(json).message, "");
+}
+
 TEST(ModelConfig, RefusesDuplicateKeysAndWhatIsNoObject) {
   std::string twice = Bert().dump();
   twice.insert(1, "\"vocab_size\":7,");

@@ -127,6 +127,7 @@ TEST(SafetensorsParse, EveryRefusalOfTheHeaderHasItsOwnMessage) {
 }
 
 TEST(SafetensorsParse, RefusesLyingLengths) {
+  EXPECT_THAT(Refusal(WithLength(4, std::string_view("{}\0x", 4))), HasSubstr("no valid JSON (at its byte 2)"));
   EXPECT_THAT(Refusal(""), HasSubstr("shorter than the 8 bytes"));
   EXPECT_THAT(Refusal("1234567"), HasSubstr("shorter than the 8 bytes"));
   EXPECT_THAT(Refusal(WithLength(3, "{}")), HasSubstr("the header is cut off"));

@@ -91,6 +91,29 @@ TEST(Dataset, RefusalsNameTheLine) {
       HasSubstr("overlap"));
 }
 
+TEST(Dataset, NothingIsTakenThatIsThereTwice) {
+  EXPECT_THAT(std::string(Refusal("{\"text\": \"a\", \"label\": \"x\", \"label\": \"y\"}\n", "t.jsonl").message()),
+              HasSubstr("line 1 has \"label\" twice"));
+  EXPECT_EQ(StatusField(Refusal("\ntext,label,Text\na,b,c\n", "t.csv")), "training line 2");
+  EXPECT_THAT(std::string(Refusal("text\tlabel\tlabel\na\tb\tc\n", "t.tsv").message()), HasSubstr("twice"));
+  EXPECT_THAT(std::string(Refusal(R"({"words": ["a"], "tags": ["O"], "text": 7})", "t.jsonl").message()),
+              HasSubstr("line 1 has a \"text\" that is no string"));
+}
+
+TEST(Dataset, NothingFollowsARow) {
+  EXPECT_EQ(
+      StatusField(Refusal(std::string("{\"text\": \"a\"}\n{\"text\": \"b\"}\0 {\"text\": \"c\"}\n", 45), "t.jsonl")),
+      "training line 2");
+  EXPECT_EQ(StatusField(Refusal("{\"text\": \"a\"} {\"text\": \"b\"}\n", "t.jsonl")), "training line 1");
+}
+
+TEST(Dataset, LinesOfConllAreThoseOfTheFile) {
+  const std::string message(Refusal("\n\na B-x\nword\nb Q-x\n\nc O\nd I-y\n", "t.conll").message());
+  EXPECT_THAT(message, HasSubstr("line 4 has one column only"));
+  EXPECT_THAT(message, HasSubstr("line 5 tag \"Q-x\""));
+  EXPECT_THAT(message, HasSubstr("line 8 tag \"I-y\""));
+}
+
 TEST(Dataset, ManyBadRowsAreCountedAndTwentyShown) {
   std::string text;
   for (int i = 0; i < 30; ++i) text += "not json\n";

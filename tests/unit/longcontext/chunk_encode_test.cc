@@ -16,7 +16,8 @@ TEST(TokenWindows, PartitionTheTokensAndEndBetweenWords) {
   for (int round = 0; round < 50; ++round) {
     std::vector<int32_t> words;
     int32_t word = 0;
-    for (uint64_t i = 0; i < 1 + random.NextBelow(300); ++i) words.push_back(word += random.NextBelow(3) == 0 ? 0 : 1);
+    const uint64_t length = 1 + random.NextBelow(300);
+    for (uint64_t i = 0; i < length; ++i) words.push_back(word += random.NextBelow(3) == 0 ? 0 : 1);
     const auto overlap = static_cast<int64_t>(random.NextBelow(11));
     const std::vector<TokenWindow> windows = PlanTokenWindows(words, 20, overlap);
     int64_t owned = 0;
@@ -126,6 +127,11 @@ TEST_F(EncodeDocumentTest, Refusals) {
   options.overlap = 14;
   EXPECT_EQ(StatusField(EncodeDocument(*model_, *tokenizer_, text_, options).status()), "overlap");
   options.overlap = 0;
+  options.max_result_bytes = 500;  // a chunk with its vector of 32 numbers takes more than a third of it
+  EXPECT_EQ(StatusField(EncodeDocument(*model_, *tokenizer_, text_, options).status()), "chunk_tokens");
+  options.max_result_bytes = 1 << 20;
+  options.chunk_vectors = false;
+  EXPECT_FALSE(EncodeDocument(*model_, *tokenizer_, text_, options)->chunk_vectors.defined());
   options.progress = [](int64_t, int64_t) { return false; };
   EXPECT_TRUE(absl::IsCancelled(EncodeDocument(*model_, *tokenizer_, text_, options).status()));
 }

@@ -144,8 +144,8 @@ TEST(Windows, OwnEveryWordOnceAndKeepTheBudget) {
   RandomStream random(2, RandomPurpose::kSubset, 0);
   for (int round = 0; round < 50; ++round) {
     std::vector<int32_t> counts;
-    for (uint64_t i = 0; i < 1 + random.NextBelow(200); ++i)
-      counts.push_back(static_cast<int32_t>(random.NextBelow(6)));
+    const uint64_t length = 1 + random.NextBelow(200);
+    for (uint64_t i = 0; i < length; ++i) counts.push_back(static_cast<int32_t>(random.NextBelow(6)));
     const auto windows = PlanWordWindows(counts, 20, 5);
     ASSERT_TRUE(windows.ok());
     int32_t owned = 0;
@@ -161,6 +161,76 @@ TEST(Windows, OwnEveryWordOnceAndKeepTheBudget) {
   }
   EXPECT_TRUE(PlanWordWindows(std::vector<int32_t>{50}, 20, 5)->front().word_cut);
   EXPECT_FALSE(PlanWordWindows(std::vector<int32_t>{1}, 0, 0).ok());
+}
+
+// Distance in tokens of words [word, word + 1) to the nearer border of the window; an end of the document is no border.
+int64_t ToTheBorder(const std::vector<int32_t>& counts, const WordWindow& window, int32_t word) {
+  int64_t left = 0, right = 0;
+  for (int32_t i = window.first_word; i < word; ++i) left += counts[static_cast<size_t>(i)];
+  for (int32_t i = word + 1; i < window.end_word; ++i) right += counts[static_cast<size_t>(i)];
+  constexpr int64_t kFar = 1'000'000;
+  return std::min(window.first_word == 0 ? kFar : left,
+                  window.end_word == static_cast<int32_t>(counts.size()) ? kFar : right);
+}
+
+TEST(Windows, EveryWordComesFromTheWindowWhereItIsFarthestFromABorder) {
+  RandomStream random(3, RandomPurpose::kSubset, 0);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<int32_t> counts;
+    const uint64_t length = 1 + random.NextBelow(120);
+    for (uint64_t i = 0; i < length; ++i) counts.push_back(1 + static_cast<int32_t>(random.NextBelow(6)));
+    const int32_t budget = 8 + static_cast<int32_t>(random.NextBelow(40)),
+                  overlap = static_cast<int32_t>(random.NextBelow(static_cast<uint64_t>(budget) / 2 + 1));
+    const auto windows = PlanWordWindows(counts, budget, overlap).value();
+    int64_t total = 0;
+    for (const int32_t count : counts) total += count;
+    EXPECT_EQ(windows.size() == 1, total <= budget);  // what fits is one window
+    for (size_t i = 0; i < windows.size(); ++i) {
+      const WordWindow& window = windows[i];
+      for (int32_t word = window.first_owned; word < window.end_owned; ++word) {
+        for (const WordWindow& other : windows) {
+          if (word < other.first_word || word >= other.end_word) continue;
+          EXPECT_GE(ToTheBorder(counts, window, word), ToTheBorder(counts, other, word)) << "word " << word;
+        }
+      }
+      if (i + 1 == windows.size()) continue;
+      // Neighbours share the overlap, unless the next word would not fit then.
+      const WordWindow& next = windows[i + 1];
+      int64_t shared = 0;
+      for (int32_t word = next.first_word; word < window.end_word; ++word) shared += counts[static_cast<size_t>(word)];
+      const int64_t one_more =
+          next.first_word > window.first_word + 1 ? counts[static_cast<size_t>(next.first_word) - 1] : 0;
+      EXPECT_TRUE(shared >= overlap || one_more == 0 ||
+                  shared + one_more + counts[static_cast<size_t>(window.end_word)] > budget);
+    }
+  }
+}
+
+// Texts in which every rule has to hold its places: what lies between two words is white space or a control character.
+TEST(Words, LeaveOutNothingButSpaceAndControls) {
+  for (const std::string& text :
+       {std::string("Zoe\u0308 \u2764\ufe0f O\u2019Brien's e\u0301\u0323"),
+        std::string("a\0b \u0085c\u2028d\u00a0e", 14),
+        std::string("👨‍👩‍👧 🇫🇷 1\ufe0f\u20e3 👍🏽!!!"),
+        std::string("\u0301x \u0301\u0301 東\u0301京"), std::string("soft\u00adhyphen zero\u200bwidth \ufeffmark"),
+        std::string("www. http:// @ # U.S.. 'tis n't 's")}) {
+    int64_t previous = 0;
+    const auto gap = [&](int64_t from, int64_t to) {
+      for (size_t at = static_cast<size_t>(from); at < static_cast<size_t>(to);) {
+        const auto c = static_cast<char32_t>(DecodeUtf8(text, at));
+        EXPECT_TRUE(IsWhiteSpace(c) || c < 0x20 || (c >= 0x7F && c <= 0x9F)) << text << " at " << at;
+      }
+    };
+    for (const Word& word : Split(text)) {
+      EXPECT_LT(word.start_byte, word.end_byte);
+      EXPECT_EQ(CountCodePoints(word.In(text)), word.end - word.start);
+      gap(previous, word.start_byte);
+      previous = word.end_byte;
+    }
+    gap(previous, static_cast<int64_t>(text.size()));
+  }
+  EXPECT_THAT(WordsOf("e\u0301\u0323a \u2764\ufe0f! 👨‍👩‍👧"),
+              ElementsAre("e\u0301\u0323a", "\u2764\ufe0f", "!", "👨‍👩‍👧"));
 }
 
 }  // namespace

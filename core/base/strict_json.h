@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -15,15 +16,26 @@
 #include "core/base/status.h"
 #include "nlohmann/json.hpp"
 
-namespace engram::checkpoint {
+namespace engram {
 
 inline constexpr size_t kMaxJsonBytes = size_t{1} << 24;
 inline constexpr int kMaxJsonDepth = 32;
-inline constexpr size_t kMaxJsonKeys = 16'384;  // of one object
+inline constexpr size_t kMaxJsonKeys = 16'384;
+
+struct JsonLimits {
+  size_t bytes = kMaxJsonBytes;
+  int depth = kMaxJsonDepth;
+  size_t keys = kMaxJsonKeys;  // of one object
+};
+
+// The first zero byte of `text`, which no JSON has: nlohmann's parser takes it for the end and would let anything
+// follow. nullopt if there is none. For those who call that parser themselves.
+std::optional<size_t> FindZeroByte(std::string_view text);
 
 // The object in `text`. INVALID_ARGUMENT for field `name` (what the user calls the file) if it is not one JSON object,
-// repeats a key or exceeds a bound above.
-absl::StatusOr<nlohmann::json> ParseStrictObject(std::string_view text, std::string_view name);
+// repeats a key or exceeds a limit.
+absl::StatusOr<nlohmann::json> ParseStrictObject(std::string_view text, std::string_view name,
+                                                 const JsonLimits& limits = {});
 // The same with the keys in the order of the text.
 absl::StatusOr<nlohmann::ordered_json> ParseStrictOrderedObject(std::string_view text, std::string_view name);
 
@@ -79,4 +91,4 @@ class ObjectReader {
   absl::Status status_;
 };
 
-}  // namespace engram::checkpoint
+}  // namespace engram

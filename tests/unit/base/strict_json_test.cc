@@ -1,9 +1,9 @@
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace engram::checkpoint {
+namespace engram {
 namespace {
 
 using ::testing::HasSubstr;
@@ -20,6 +20,8 @@ TEST(ParseStrictObject, RefusesWhatALenientParserLetsPass) {
   EXPECT_THAT(Refusal(""), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{} {}"), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":NaN}"), HasSubstr("no valid JSON"));
+  EXPECT_THAT(Refusal(std::string("{}\0", 3)), HasSubstr("no valid JSON (at byte 2)"));
+  EXPECT_THAT(Refusal(std::string("{}\0 anything", 12)), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":1e999}"), HasSubstr("no valid JSON"));
   EXPECT_THAT(Refusal("{\"a\":\"\xff\"}"), HasSubstr("no valid JSON"));
 }
@@ -91,4 +93,4 @@ TEST(ObjectReader, ReportsTheFirstErrorAndUnusedKeys) {
 }
 
 }  // namespace
-}  // namespace engram::checkpoint
+}  // namespace engram

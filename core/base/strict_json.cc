@@ -1,4 +1,4 @@
-#include "core/checkpoint/strict_json.h"
+#include "core/base/strict_json.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,12 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
 
-namespace engram::checkpoint {
+namespace engram {
 namespace {
 
 // A first pass over the text that builds nothing: it finds what the parser would silently accept.
 class StructureCheck final : public nlohmann::json_sax<nlohmann::json> {
  public:
+  explicit StructureCheck(const JsonLimits& limits) : limits_(limits) {}
+
   std::string error;
 
   bool start_object(size_t) override {
@@ -28,7 +30,7 @@ class StructureCheck final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool key(string_t& name) override {
     std::set<std::string>& seen = keys_.back();
-    if (seen.size() == kMaxJsonKeys) return Fail(absl::StrCat("an object has more than ", kMaxJsonKeys, " keys"));
+    if (seen.size() == limits_.keys) return Fail(absl::StrCat("an object has more than ", limits_.keys, " keys"));
     return seen.insert(name).second || Fail(absl::StrCat("the key ", Quoted(name), " occurs twice; remove one"));
   }
   bool start_array(size_t) override { return Enter(); }
@@ -51,22 +53,25 @@ class StructureCheck final : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   bool Enter() {
-    return ++depth_ <= kMaxJsonDepth || Fail(absl::StrCat("nests deeper than ", kMaxJsonDepth, " levels"));
+    return ++depth_ <= limits_.depth || Fail(absl::StrCat("nests deeper than ", limits_.depth, " levels"));
   }
   bool Fail(std::string why) {
     if (error.empty()) error = std::move(why);
     return false;
   }
 
+  const JsonLimits limits_;
   std::vector<std::set<std::string>> keys_;
   int depth_ = 0;
 };
 
 template <typename Json>
-absl::StatusOr<Json> Parse(std::string_view text, std::string_view name) {
-  if (text.size() > kMaxJsonBytes)
-    return InvalidField(name, absl::StrCat("has ", text.size(), " bytes; at most ", kMaxJsonBytes, " are read"));
-  StructureCheck check;
+absl::StatusOr<Json> Parse(std::string_view text, std::string_view name, const JsonLimits& limits) {
+  if (text.size() > limits.bytes)
+    return InvalidField(name, absl::StrCat("has ", text.size(), " bytes; at most ", limits.bytes, " are read"));
+  if (const auto zero = FindZeroByte(text))
+    return InvalidField(name, absl::StrCat("is no valid JSON (at byte ", *zero, ")"));
+  StructureCheck check(limits);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) return InvalidField(name, check.error);
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return InvalidField(name, "must be one JSON object");
@@ -88,12 +93,18 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> ParseStrictObject(std::string_view text, std::string_view name) {
-  return Parse<nlohmann::json>(text, name);
+std::optional<size_t> FindZeroByte(std::string_view text) {
+  const size_t at = text.find('\0');
+  return at == std::string_view::npos ? std::nullopt : std::optional(at);
+}
+
+absl::StatusOr<nlohmann::json> ParseStrictObject(std::string_view text, std::string_view name,
+                                                 const JsonLimits& limits) {
+  return Parse<nlohmann::json>(text, name, limits);
 }
 
 absl::StatusOr<nlohmann::ordered_json> ParseStrictOrderedObject(std::string_view text, std::string_view name) {
-  return Parse<nlohmann::ordered_json>(text, name);
+  return Parse<nlohmann::ordered_json>(text, name, JsonLimits());
 }
 
 absl::StatusOr<std::string> RenderJson(const nlohmann::ordered_json& json, std::string_view name) {
@@ -245,4 +256,4 @@ absl::Status ObjectReader::Finish() const {
   return absl::OkStatus();
 }
 
-}  // namespace engram::checkpoint
+}  // namespace engram

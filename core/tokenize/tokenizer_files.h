@@ -1,0 +1,49 @@
+#pragma once
+
+// What each file of a WordPiece tokenizer says. load.cc holds the files against each other; here each is read alone.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/status.h"
+
+namespace engram::tokenize {
+
+struct AddedToken {
+  int64_t id = 0;
+  std::string content;
+  bool special = true;
+};
+
+// nullopt: the file says nothing about it.
+struct TokenizerSettings {
+  std::optional<bool> clean_text, lowercase, strip_accents, chinese_chars;
+  std::optional<std::string> unknown, cls, sep, pad, mask, continuation_prefix;
+  std::optional<int64_t> max_characters_per_word;
+  std::vector<AddedToken> added;
+};
+
+struct TokenizerJson {
+  TokenizerSettings settings;
+  std::vector<std::string> vocabulary;  // token of each id
+};
+
+// All: INVALID_ARGUMENT naming file and key for what is not understood or would tokenize otherwise than BertTokenizer.
+// tokenizer.json: its padding and truncation are settings of whoever calls the tokenizer and are not read.
+absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view text);
+// tokenizer_config.json: of its keys those are read that decide how a text is taken apart. `alone`: there is no
+// tokenizer.json, so that the class it names decides, too.
+absl::StatusOr<TokenizerSettings> ReadTokenizerConfig(std::string_view text, bool alone);
+absl::StatusOr<TokenizerSettings> ReadSpecialTokensMap(std::string_view text);
+absl::StatusOr<TokenizerSettings> ReadAddedTokens(std::string_view text);
+// vocab.txt: one token a line, the line's number (from 0) is its id.
+absl::StatusOr<std::vector<std::string>> ReadVocabularyFile(std::string_view text);
+
+// Bounds of what is read.
+inline constexpr size_t kMaxTokenizerFile = size_t{1} << 26;
+inline constexpr size_t kMaxTokens = 1'000'000;
+
+}  // namespace engram::tokenize

@@ -1,0 +1,2 @@
+add_executable(parity_safetensors ${CMAKE_CURRENT_LIST_DIR}/safetensors_probe.cc)
+target_link_libraries(parity_safetensors PRIVATE engram_checkpoint)
