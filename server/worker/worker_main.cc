@@ -145,6 +145,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "engram-worker is started by engramd; usage: engram-worker --run-directory DIR\n");
     return 2;
   }
+  engram::nn::BoundShapeCaches();
   struct sigaction action {};
   action.sa_handler = engram::worker::OnTerminate;
   sigaction(SIGTERM, &action, nullptr);
