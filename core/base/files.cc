@@ -215,6 +215,15 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::Release(std::span<const std::byte> part) const {
+  // Whole pages inside the part alone: its first and last page may hold bytes of others.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = reinterpret_cast<uintptr_t>(part.data()), end = first + part.size();
+  const uintptr_t begin = (first + page - 1) / page * page, stop = end / page * page;
+  // Only advice: the mapping is read-only and stays valid whatever the answer.
+  if (begin < stop) madvise(reinterpret_cast<void*>(begin), stop - begin, MADV_DONTNEED);
+}
+
 absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
   Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
   if (file.get() < 0) return FromErrno(errno, "opening the lock file");

@@ -47,6 +47,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Gives the memory behind `part` of the bytes back to the kernel; reading it again reads the file again. For readers
+  // that copy a large file piece by piece and do not want to hold it twice.
+  void Release(std::span<const std::byte> part) const;
 
  private:
   MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}

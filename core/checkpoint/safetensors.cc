@@ -93,6 +93,10 @@ const TensorEntry* SafetensorsFile::Find(const std::string& name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
+void SafetensorsFile::Release(const TensorEntry& entry) const {
+  if (file_ != nullptr) file_->Release(entry.bytes);
+}
+
 absl::Status SafetensorsFile::ParseInto(std::span<const std::byte> bytes) {
   if (bytes.size() < kLengthBytes) return BadSafetensors("shorter than the 8 bytes of the header's length");
   uint64_t length = 0;

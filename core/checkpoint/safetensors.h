@@ -69,6 +69,9 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   // nullptr if there is none of that name.
   const TensorEntry* Find(const std::string& name) const;
+  // The tensor was copied: its pages of the map are no longer needed in memory (its bytes stay valid). Nothing happens
+  // for bytes that were given to Parse.
+  void Release(const TensorEntry& entry) const;
 
  private:
   absl::Status ParseInto(std::span<const std::byte> bytes);

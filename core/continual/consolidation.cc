@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <limits>
+#include <memory>
+#include <string_view>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
@@ -20,6 +22,8 @@ using checkpoint::SafetensorsFile;
 using checkpoint::TensorEntry;
 
 constexpr const char* kMetadataPrefix = "consolidation.";
+constexpr const char* kFisher = "fisher";
+constexpr const char* kAnchor = "anchor";
 
 std::string TensorName(const char* what, const std::string& task, const std::string& parameter) {
   return absl::StrCat(what, ".", task, ".", parameter);
@@ -37,20 +41,40 @@ void AddTensors(const nn::Model& model, const char* what, const std::string& tas
   }
 }
 
-absl::StatusOr<at::Tensor> ReadTensors(const nn::Model& model, const char* what, const std::string& task,
-                                       const SafetensorsFile& file, std::set<std::string>& used) {
-  at::Tensor flat = at::empty({EncoderElements(model)}, at::kFloat);
+// What the file must hold for one task under "fisher" or "anchor".
+absl::Status CheckTensors(const nn::Model& model, const char* what, const std::string& task,
+                          const SafetensorsFile& file) {
+  const bool importance = std::string_view(what) == kFisher;
   for (const nn::SlotId slot : model.EncoderSlots()) {
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
     const std::string name = TensorName(what, task, slice.name);
     const TensorEntry* entry = file.Find(name);
     if (entry == nullptr) return InvalidField(name, "is missing from continual.safetensors");
-    if (entry->dtype != Dtype::kF32 || entry->bytes.size() != static_cast<size_t>(slice.size) * sizeof(float)) {
-      return InvalidField(name, "has another dtype or size in continual.safetensors than the model's parameter");
+    if (entry->dtype != Dtype::kF32 && !(importance && entry->dtype == Dtype::kBF16)) {
+      return InvalidField(name,
+                          absl::StrCat("is stored as ", checkpoint::DtypeName(entry->dtype), "; ",
+                                       importance ? "importance is read as F32 or BF16 (F16 loses most of it to 0)"
+                                                  : "anchors are read as F32",
+                                       ": consolidate the task again"));
     }
-    used.insert(name);
+    if (entry->shape.size() != slice.shape.size() ||
+        !std::equal(slice.shape.begin(), slice.shape.end(), entry->shape.begin(),
+                    [](int64_t a, uint64_t b) { return static_cast<uint64_t>(a) == b; })) {
+      return InvalidField(name, "has another shape in continual.safetensors than the model's parameter");
+    }
+  }
+  return absl::OkStatus();
+}
+
+at::Tensor ReadTensors(const nn::Model& model, const char* what, const std::string& task, const SafetensorsFile& file) {
+  at::Tensor flat = at::empty({EncoderElements(model)}, at::kFloat);
+  for (const nn::SlotId slot : model.EncoderSlots()) {
+    const nn::ParameterSlice& slice = model.parameters().slice(slot);
+    const TensorEntry& entry = *file.Find(TensorName(what, task, slice.name));
+    const at::ScalarType type = entry.dtype == Dtype::kBF16 ? at::kBFloat16 : at::kFloat;
     flat.narrow(0, slice.offset, slice.size)
-        .copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), {slice.size}, at::kFloat));
+        .copy_(at::from_blob(const_cast<std::byte*>(entry.bytes.data()), {slice.size}, type));
+    file.Release(entry);
   }
   return flat.to(model.parameters().device());
 }
@@ -97,9 +121,9 @@ absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
   nlohmann::json order = nlohmann::json::array();
   for (const Consolidation& c : consolidations) {
     host.push_back(c.fisher.cpu());
-    AddTensors(model, "fisher", c.task, host.back(), tensors);
+    AddTensors(model, kFisher, c.task, host.back(), tensors);
     host.push_back(c.anchor.cpu());
-    AddTensors(model, "anchor", c.task, host.back(), tensors);
+    AddTensors(model, kAnchor, c.task, host.back(), tensors);
     metadata[kMetadataPrefix + c.task] = nlohmann::json{
         {"kind", ImportanceKindName(c.kind)},
         {"samples", c.samples},
@@ -112,32 +136,67 @@ absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
   return checkpoint::WriteSafetensors(path, std::move(tensors), metadata);
 }
 
-absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string& path, const nn::Model& model) {
-  std::vector<Consolidation> consolidations;
-  if (!PathExists(path)) return consolidations;
-  ENGRAM_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-  auto stream = file.metadata().find("stream");
+ConsolidationSource FromMemory(std::vector<Consolidation> consolidations) {
+  const auto count = static_cast<int64_t>(consolidations.size());
+  const auto kept = std::make_shared<std::vector<Consolidation>>(std::move(consolidations));
+  return {count, [kept](int64_t i) -> absl::StatusOr<Consolidation> { return std::move((*kept)[i]); }};
+}
+
+absl::StatusOr<ConsolidationSource> OpenConsolidations(const std::string& path, const nn::Model& model) {
+  if (!PathExists(path)) return FromMemory({});
+  ENGRAM_ASSIGN_OR_RETURN(SafetensorsFile opened, SafetensorsFile::Open(path));
+  const auto file = std::make_shared<const SafetensorsFile>(std::move(opened));
+  auto stream = file->metadata().find("stream");
   const nlohmann::json order =
-      stream == file.metadata().end() ? nlohmann::json() : nlohmann::json::parse(stream->second, nullptr, false);
+      stream == file->metadata().end() ? nlohmann::json() : nlohmann::json::parse(stream->second, nullptr, false);
   if (!order.is_array()) return InvalidField("stream", "is missing from continual.safetensors");
-  std::set<std::string> used;
+  std::vector<Consolidation> headers;
   for (const nlohmann::json& name : order) {
     if (!name.is_string()) return InvalidField("stream", "is damaged in continual.safetensors");
     const std::string task = name.get<std::string>();
-    auto header = file.metadata().find(kMetadataPrefix + task);
-    if (header == file.metadata().end())
+    auto header = file->metadata().find(kMetadataPrefix + task);
+    if (header == file->metadata().end())
       return InvalidField(kMetadataPrefix + task, "is missing from continual.safetensors");
-    ENGRAM_ASSIGN_OR_RETURN(Consolidation c, ReadHeader(task, header->second));
-    ENGRAM_ASSIGN_OR_RETURN(c.fisher, ReadTensors(model, "fisher", task, file, used));
-    ENGRAM_ASSIGN_OR_RETURN(c.anchor, ReadTensors(model, "anchor", task, file, used));
-    const double smallest = c.fisher.min().item<double>(), trace = c.fisher.sum(at::kDouble).item<double>();
-    if (!(smallest >= 0) || !std::isfinite(trace))
-      return InvalidField("fisher." + task, "holds entries that are negative or not finite");
-    consolidations.push_back(std::move(c));
+    ENGRAM_ASSIGN_OR_RETURN(headers.emplace_back(), ReadHeader(task, header->second));
+    ENGRAM_RETURN_IF_ERROR(CheckTensors(model, kFisher, task, *file));
+    ENGRAM_RETURN_IF_ERROR(CheckTensors(model, kAnchor, task, *file));
   }
-  if (used.size() != file.tensors().size())
+  if (headers.size() * 2 * model.EncoderSlots().size() != file->tensors().size())
     return InvalidField("continual.safetensors", "holds tensors that belong to no task of its stream");
+  const auto count = static_cast<int64_t>(headers.size());
+  return ConsolidationSource{count, [file, headers, &model](int64_t i) -> absl::StatusOr<Consolidation> {
+                               Consolidation c = headers[i];
+                               c.fisher = ReadTensors(model, kFisher, c.task, *file);
+                               const Extent extent = ExtentOf(c.fisher);
+                               if (!(extent.smallest >= 0) || !std::isfinite(extent.sum)) {
+                                 return InvalidField("fisher." + c.task,
+                                                     "holds entries that are negative or not finite");
+                               }
+                               c.anchor = ReadTensors(model, kAnchor, c.task, *file);
+                               return c;
+                             }};
+}
+
+absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string& path, const nn::Model& model) {
+  ENGRAM_ASSIGN_OR_RETURN(const ConsolidationSource source, OpenConsolidations(path, model));
+  std::vector<Consolidation> consolidations;
+  for (int64_t i = 0; i < source.count; ++i) {
+    ENGRAM_ASSIGN_OR_RETURN(consolidations.emplace_back(), source.read(i));
+  }
   return consolidations;
+}
+
+Extent ExtentOf(const at::Tensor& flat) {
+  constexpr int64_t kPiece = 1 << 20;
+  Extent extent{0, std::numeric_limits<double>::infinity()};
+  for (int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
+    const at::Tensor piece = flat.narrow(0, begin, std::min(kPiece, flat.numel() - begin));
+    extent.sum += piece.sum(at::kDouble).item<double>();
+    const double smallest = piece.min().item<double>();
+    // Written so that NaN stays.
+    if (!(smallest >= extent.smallest)) extent.smallest = smallest;
+  }
+  return extent;
 }
 
 }  // namespace engram::continual

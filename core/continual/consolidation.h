@@ -8,6 +8,7 @@
 // and one metadata entry "consolidation.<task>" (JSON: kind, samples, n_train, dataset, seed).
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,8 +40,26 @@ at::Tensor EncoderWeights(const nn::Model& model);
 absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
                                 const std::vector<Consolidation>& consolidations);
 
-// Reads it for a model of the same shapes; missing, unexpected or wrongly shaped tensors, and entries of F that are
-// negative or not finite, are errors that name the tensor. An absent file is an empty list.
+// Consolidations in the order of the stream, read one at a time: a strategy that merges them (online_ewc) never holds
+// more than one beside what it merges into, however long the stream is.
+struct ConsolidationSource {
+  int64_t count = 0;
+  std::function<absl::StatusOr<Consolidation>(int64_t)> read;  // [0, count), each at most once
+};
+ConsolidationSource FromMemory(std::vector<Consolidation> consolidations);
+
+// Opens the file for a model of the same shapes, which must outlive the source. Missing, unexpected or wrongly shaped
+// tensors, a Fisher that is not F32 or BF16 (F16 has lost most of it to zero) or an anchor that is not F32 are errors
+// that name the tensor; reading gives the same for entries of F that are negative or not finite. No file: count 0.
+absl::StatusOr<ConsolidationSource> OpenConsolidations(const std::string& path, const nn::Model& model);
+// All of them.
 absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string& path, const nn::Model& model);
+
+// Sum and smallest entry of a large fp32 vector, summed in fp64 piece by piece (ATen's fp64 sum of a whole fp32 tensor
+// first makes an fp64 copy of it).
+struct Extent {
+  double sum = 0, smallest = 0;
+};
+Extent ExtentOf(const at::Tensor& flat);
 
 }  // namespace engram::continual

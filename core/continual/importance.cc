@@ -240,7 +240,7 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
     if (progress && !progress(begin, total)) return absl::CancelledError("the importance pass was cancelled");
   }
   Importance importance{engine.Finish(), 0, total};
-  importance.trace = importance.fisher.sum(at::kDouble).item<double>();
+  importance.trace = ExtentOf(importance.fisher).sum;
   if (!std::isfinite(importance.trace)) {
     return StatusWithReason(
         absl::StatusCode::kAborted, "IMPORTANCE_NOT_FINITE",

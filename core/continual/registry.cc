@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -27,7 +28,7 @@ class PenaltyStrategy final : public train::Strategy {
   std::string_view name() const override { return name_; }
   absl::Status BeginTask(nn::Model& model, const train::TaskContext& context) override {
     if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
-    penalties_ = build_(model, context);
+    ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(model, context));
     for (const train::QuadraticPenalty& penalty : penalties_) {
       if (penalty.end != EncoderElements(model) || penalty.anchor.numel() != penalty.end) {
         return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");
@@ -36,6 +37,18 @@ class PenaltyStrategy final : public train::Strategy {
     return absl::OkStatus();
   }
   std::vector<train::QuadraticPenalty> Penalties() override { return penalties_; }
+  // Nothing changes while a task is learned; what is kept is which penalties these are, so that a run does not go on
+  // under others.
+  absl::Status SaveState(train::StrategyState& state) const override {
+    state.values["penalties"] = Description();
+    return absl::OkStatus();
+  }
+  absl::Status LoadState(const train::StrategyState& state) override {
+    const auto saved = state.values.find("penalties");
+    if (saved != state.values.end() && saved->second == Description()) return absl::OkStatus();
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
+                            "the run's checkpoint was made with other penalties; start the task again");
+  }
   train::StrategyCost cost() const override {
     int64_t bytes = 0;
     for (const train::QuadraticPenalty& penalty : penalties_)
@@ -44,6 +57,15 @@ class PenaltyStrategy final : public train::Strategy {
   }
 
  private:
+  std::string Description() const {
+    std::string text;
+    for (const train::QuadraticPenalty& penalty : penalties_) {
+      absl::StrAppend(&text, penalty.name, " ", absl::Hex(absl::bit_cast<uint64_t>(penalty.strength)), " ",
+                      AbslView(train::PenaltyModeName(penalty.mode)), "\n");
+    }
+    return text;
+  }
+
   const std::string name_;
   BuildPenalties build_;
   std::vector<train::QuadraticPenalty> penalties_;
@@ -62,8 +84,8 @@ std::map<std::string, std::string> KnownStrategies() {
   return known;
 }
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
-                                                              std::vector<Consolidation> consolidations) {
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const std::string& name, const StrategyOptions& options,
+                                                              ConsolidationSource consolidations) {
   auto found = Registry().find(name);
   if (found == Registry().end()) {
     const std::string known =
@@ -77,6 +99,11 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string&
   if (!(options.gamma > 0 && options.gamma <= 1))
     return InvalidField("gamma", absl::StrCat("is ", options.gamma, "; it must lie in (0, 1]"));
   return found->second.factory(options, std::move(consolidations));
+}
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
+                                                              std::vector<Consolidation> consolidations) {
+  return OpenStrategy(name, options, FromMemory(std::move(consolidations)));
 }
 
 std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build) {
@@ -95,8 +122,8 @@ train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tens
   return penalty;
 }
 
-absl::Status NeedConsolidations(const std::vector<Consolidation>& consolidations, const std::string& strategy) {
-  if (!consolidations.empty()) return absl::OkStatus();
+absl::Status NeedConsolidations(const ConsolidationSource& consolidations, const std::string& strategy) {
+  if (consolidations.count > 0) return absl::OkStatus();
   return StatusWithReason(
       absl::StatusCode::kFailedPrecondition, "NOT_CONSOLIDATED",
       absl::StrCat("strategy ", strategy,

@@ -23,7 +23,7 @@ struct StrategyOptions {
 };
 
 using StrategyFactory =
-    std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(const StrategyOptions&, std::vector<Consolidation>)>;
+    std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(const StrategyOptions&, ConsolidationSource)>;
 
 class StrategyRegistration {
  public:
@@ -34,21 +34,26 @@ class StrategyRegistration {
 std::map<std::string, std::string> KnownStrategies();
 
 // INVALID_ARGUMENT for an unknown name (the known ones are listed), lambda that is negative, NaN or above 1e9, gamma
-// outside (0, 1]; FAILED_PRECONDITION if the strategy stands on consolidations and there are none.
+// outside (0, 1]; FAILED_PRECONDITION if the strategy stands on consolidations and there are none. Consolidations are
+// read when the task begins.
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const std::string& name, const StrategyOptions& options,
+                                                              ConsolidationSource consolidations);
+// The same for consolidations that are in memory.
 absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
                                                               std::vector<Consolidation> consolidations);
 
 // A strategy that is nothing but quadratics over the encoder; `build` makes them when the task and its size are known,
 // and leaves name, begin and end to this class. Shared by all penalty strategies.
-using BuildPenalties = std::function<std::vector<train::QuadraticPenalty>(const nn::Model&, const train::TaskContext&)>;
+using BuildPenalties =
+    std::function<absl::StatusOr<std::vector<train::QuadraticPenalty>>(const nn::Model&, const train::TaskContext&)>;
 std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build);
 
 // One quadratic of `importance` around the anchor of `consolidation`.
 train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
                                     train::PenaltyMode mode);
 
-// FAILED_PRECONDITION naming the remedy if `consolidations` is empty.
-absl::Status NeedConsolidations(const std::vector<Consolidation>& consolidations, const std::string& strategy);
+// FAILED_PRECONDITION naming the remedy if there are no consolidations.
+absl::Status NeedConsolidations(const ConsolidationSource& consolidations, const std::string& strategy);
 
 // lambda N_A / N_B: the strength of task A's quadratic while a task of N_B texts is learned.
 double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b);

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 #include "ATen/Context.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -41,6 +43,13 @@ bool MultipliesBFloat16(at::Device device) {
 #else
   return false;
 #endif
+}
+
+void BoundShapeCaches() {
+  // A training step has fewer than 20 shapes: four products a layer forward, four and four backward, and the head's.
+  constexpr const char* kShapes = "32";
+  for (const char* variable : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"})
+    setenv(variable, kShapes, /*overwrite=*/0);
 }
 
 absl::Status StatusOfTorchException(const std::exception& exception) {

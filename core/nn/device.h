@@ -21,6 +21,13 @@ absl::StatusOr<at::Device> ParseDevice(std::string_view name);
 // Whether the hardware multiplies bf16 natively: CUDA, and CPUs with AVX512-BF16 (all that have AMX have it too).
 bool MultipliesBFloat16(at::Device device);
 
+// Bounds what libtorch keeps for matrix shapes that it has seen. oneDNN keeps a compiled kernel for each shape (1,024
+// of them by default), and libtorch's wrapper of it as many again: packed batches have a new number of tokens almost
+// every time, so both fill up, with hundreds of MiB that are hardly ever used again. The bound lets the layers of one
+// pass share their kernels, which is all that pays. To be called at the start of main, before the first operation and
+// while there is one thread; leaves alone what the user's environment says.
+void BoundShapeCaches();
+
 // The status for an exception that left libtorch. Its text goes to the log, never to a client. RESOURCE_EXHAUSTED for
 // memory that ran out, UNAVAILABLE for a device that failed, INTERNAL for the rest.
 absl::Status StatusOfTorchException(const std::exception& exception);

@@ -66,7 +66,8 @@ CanonicalTensors Canonical(const SafetensorsFile& file, Family family) {
   return tensors;
 }
 
-absl::Status CopyInto(const TensorEntry& entry, const std::string& name, at::Tensor target) {
+absl::Status CopyInto(const SafetensorsFile& file, const TensorEntry& entry, const std::string& name,
+                      at::Tensor target) {
   at::ScalarType type;
   switch (entry.dtype) {
     case Dtype::kF32:
@@ -85,6 +86,7 @@ absl::Status CopyInto(const TensorEntry& entry, const std::string& name, at::Ten
   // The map is read-only; from_blob wants a mutable pointer but copy_ only reads.
   target.copy_(
       at::from_blob(const_cast<std::byte*>(entry.bytes.data()), target.sizes(), at::TensorOptions().dtype(type)));
+  file.Release(entry);
   return absl::OkStatus();
 }
 
@@ -114,8 +116,8 @@ struct Mismatch {
 
 // Copies `slots` out of `tensors` under `name_of(slot name)`; names that were used are added to `used`.
 template <typename NameOf>
-absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tensors, const NameOf& name_of,
-                  ParameterBuffer& parameters, std::set<std::string>& used, Mismatch& mismatch) {
+absl::Status Fill(const std::vector<SlotId>& slots, const SafetensorsFile& file, const CanonicalTensors& tensors,
+                  const NameOf& name_of, ParameterBuffer& parameters, std::set<std::string>& used, Mismatch& mismatch) {
   for (const SlotId slot : slots) {
     const ParameterSlice& slice = parameters.slice(slot);
     const std::string name = name_of(slice.name);
@@ -130,7 +132,7 @@ absl::Status Fill(const std::vector<SlotId>& slots, const CanonicalTensors& tens
                                                 absl::StrJoin(slice.shape, ", "), "]"));
       continue;
     }
-    ENGRAM_RETURN_IF_ERROR(CopyInto(*found->second, name, parameters.Weight(slot)));
+    ENGRAM_RETURN_IF_ERROR(CopyInto(file, *found->second, name, parameters.Weight(slot)));
   }
   return absl::OkStatus();
 }
@@ -196,11 +198,11 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   std::set<std::string> used;
   Mismatch mismatch;
   ENGRAM_RETURN_IF_ERROR(Fill(
-      encoder_slots, tensors, [](const std::string& name) { return name; }, parameters, used, mismatch));
+      encoder_slots, file, tensors, [](const std::string& name) { return name; }, parameters, used, mismatch));
   if (options.head) {
     const std::string prefix = HeadPrefix(options.head->task);
     ENGRAM_RETURN_IF_ERROR(Fill(
-        loaded.model->HeadSlots(options.head->task), tensors,
+        loaded.model->HeadSlots(options.head->task), file, tensors,
         [&](const std::string& name) { return name.substr(prefix.size()); }, parameters, used, mismatch));
   }
   for (const auto& [name, entry] : tensors) {
@@ -266,7 +268,7 @@ absl::Status LoadHeads(const std::string& path, const std::string& except_task, 
   for (const auto& [task, head] : model.heads()) {
     if (task == except_task) continue;
     ENGRAM_RETURN_IF_ERROR(Fill(
-        model.HeadSlots(task), tensors, [](const std::string& name) { return name; }, model.parameters(), used,
+        model.HeadSlots(task), file, tensors, [](const std::string& name) { return name; }, model.parameters(), used,
         mismatch));
   }
   for (const auto& [name, entry] : tensors) {

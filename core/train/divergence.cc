@@ -49,6 +49,10 @@ absl::Status DivergenceDetector::Check(int64_t step, double loss, double gradien
   return absl::OkStatus();
 }
 
+absl::Status CheckLastWeights(int64_t step, double largest) {
+  return std::isfinite(largest) ? absl::OkStatus() : Diverged(step, "a weight is not finite");
+}
+
 std::vector<double> DivergenceDetector::State() const {
   std::vector<double> state = {first_, static_cast<double>(suspicious_)};
   state.insert(state.end(), window_.begin(), window_.end());

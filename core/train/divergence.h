@@ -34,4 +34,8 @@ class DivergenceDetector {
   std::deque<double> window_;
 };
 
+// The same error for weights that the last step, `step`, left behind: no loss will be taken with them any more.
+// `largest`: the largest absolute weight, NaN if one is.
+absl::Status CheckLastWeights(int64_t step, double largest);
+
 }  // namespace engram::train

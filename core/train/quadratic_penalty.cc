@@ -1,7 +1,9 @@
 #include "core/train/quadratic_penalty.h"
 
 #include <cmath>
+#include <limits>
 
+#include "ATen/ops/linalg_vector_norm.h"
 #include "absl/strings/str_cat.h"
 
 namespace engram::train {
@@ -46,8 +48,9 @@ absl::Status ValidatePenalty(const QuadraticPenalty& penalty, const at::Tensor& 
   // NaN fails the comparison too.
   const double smallest = penalty.importance.min().item<double>(), largest = penalty.importance.max().item<double>();
   if (!(smallest >= 0) || !std::isfinite(largest)) return invalid("has an importance that is negative or not finite");
-  if (!std::isfinite(penalty.anchor.sum(at::kDouble).item<double>()))
-    return invalid("has an anchor that is not finite");
+  const double farthest =
+      at::linalg_vector_norm(penalty.anchor, std::numeric_limits<double>::infinity()).item<double>();
+  if (!std::isfinite(farthest)) return invalid("has an anchor that is not finite");
   return absl::OkStatus();
 }
 

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/empty_like.h"
+#include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
@@ -111,12 +113,13 @@ absl::StatusOr<at::Tensor> ToTensor(const std::string& name, const TensorEntry& 
   return tensor;
 }
 
-absl::Status ReadFlat(const SafetensorsFile& file, const char* name, int64_t parameters, bool required,
-                      at::Tensor& target) {
+// Copies one tensor of N numbers into `target`, which has them already.
+absl::Status FillFlat(const SafetensorsFile& file, const char* name, const at::Tensor& target) {
   const TensorEntry* entry = file.Find(name);
-  if (entry == nullptr) return required ? Damaged(name) : absl::OkStatus();
-  ENGRAM_ASSIGN_OR_RETURN(target, ToTensor(name, *entry));
-  return target.scalar_type() == at::kFloat && target.numel() == parameters ? absl::OkStatus() : Damaged(name);
+  if (entry == nullptr || entry->dtype != Dtype::kF32 || entry->bytes.size() != target.nbytes()) return Damaged(name);
+  target.view(-1).copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), {target.numel()}, at::kFloat));
+  file.Release(*entry);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -134,33 +137,35 @@ absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& ch
   return Annotate(checkpoint::WriteSafetensors(path, tensors.Take(), metadata), "writing the run's checkpoint");
 }
 
-absl::StatusOr<std::optional<RunCheckpoint>> ReadRunCheckpoint(const std::string& path, const std::string& fingerprint,
-                                                               int64_t parameters) {
-  if (!PathExists(path)) return std::nullopt;
+absl::StatusOr<bool> ReadRunCheckpoint(const std::string& path, RunCheckpoint& checkpoint) {
+  if (!PathExists(path)) return false;
   const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(path);
   if (!file.ok()) return Damaged(std::string(file.status().message()));
-  RunCheckpoint result;
   for (const auto& [name, value] : file->metadata()) {
-    if (name.starts_with(kStrategyPrefix)) result.strategy.values[name.substr(std::strlen(kStrategyPrefix))] = value;
+    if (name.starts_with(kStrategyPrefix))
+      checkpoint.strategy.values[name.substr(std::strlen(kStrategyPrefix))] = value;
   }
   const auto run = file->metadata().find(kRunKey), owner = file->metadata().find(kFingerprintKey);
   if (run == file->metadata().end() || owner == file->metadata().end()) return Damaged("it has no state");
-  if (owner->second != fingerprint) {
+  if (owner->second != checkpoint.fingerprint) {
     return StatusWithReason(
         absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
         "the run's checkpoint was made with other options, texts or another model; start the task again");
   }
-  result.fingerprint = owner->second;
-  ENGRAM_ASSIGN_OR_RETURN(result.state, FromJson(run->second));
-  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "weights", parameters, true, result.weights));
-  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "first_moment", parameters, true, result.first_moment));
-  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "second_moment", parameters, true, result.second_moment));
-  ENGRAM_RETURN_IF_ERROR(ReadFlat(*file, "best_weights", parameters, false, result.best_weights));
+  ENGRAM_ASSIGN_OR_RETURN(checkpoint.state, FromJson(run->second));
+  ENGRAM_RETURN_IF_ERROR(FillFlat(*file, "weights", checkpoint.weights));
+  ENGRAM_RETURN_IF_ERROR(FillFlat(*file, "first_moment", checkpoint.first_moment));
+  ENGRAM_RETURN_IF_ERROR(FillFlat(*file, "second_moment", checkpoint.second_moment));
+  if (file->Find("best_weights") != nullptr) {
+    checkpoint.best_weights = at::empty_like(checkpoint.weights);
+    ENGRAM_RETURN_IF_ERROR(FillFlat(*file, "best_weights", checkpoint.best_weights));
+  }
   for (const auto& [name, entry] : file->tensors()) {
     if (!name.starts_with(kStrategyPrefix)) continue;
-    ENGRAM_ASSIGN_OR_RETURN(result.strategy.tensors[name.substr(std::strlen(kStrategyPrefix))], ToTensor(name, entry));
+    ENGRAM_ASSIGN_OR_RETURN(checkpoint.strategy.tensors[name.substr(std::strlen(kStrategyPrefix))],
+                            ToTensor(name, entry));
   }
-  return result;
+  return true;
 }
 
 }  // namespace engram::train

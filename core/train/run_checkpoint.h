@@ -9,7 +9,6 @@
 //   metadata "run": JSON of RunState; metadata "strategy.<name>": the strategy's values
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,9 +47,10 @@ struct RunCheckpoint {
 
 absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& checkpoint);
 
-// nullopt if there is no file. FAILED_PRECONDITION if it belongs to another run (`fingerprint`), DATA_LOSS if it is
-// damaged.
-absl::StatusOr<std::optional<RunCheckpoint>> ReadRunCheckpoint(const std::string& path, const std::string& fingerprint,
-                                                               int64_t parameters);
+// Fills `checkpoint`; false if there is no file. `weights` and the moments are the run's own tensors (fp32 [N], any
+// device) and are filled in place, so that a run that goes on needs no more memory than one that starts;
+// `best_weights` and the strategy's tensors are made. FAILED_PRECONDITION if the file belongs to another run than
+// `checkpoint.fingerprint`, DATA_LOSS if it is damaged: then the tensors hold anything.
+absl::StatusOr<bool> ReadRunCheckpoint(const std::string& path, RunCheckpoint& checkpoint);
 
 }  // namespace engram::train

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/linalg_vector_norm.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "c10/core/GradMode.h"
@@ -179,17 +181,20 @@ int64_t Run::StepsOf(const Batches& batches) const {
 absl::Status Run::Resume() {
   if (input_.checkpoint_path.empty()) return absl::OkStatus();
   fingerprint_ = RunFingerprint(options_, input_.task, strategy_.name(), training_, validation_, parameters_);
-  ENGRAM_ASSIGN_OR_RETURN(const std::optional<RunCheckpoint> found,
-                          ReadRunCheckpoint(input_.checkpoint_path, fingerprint_, parameters_.size()));
+  RunCheckpoint checkpoint;
+  checkpoint.fingerprint = fingerprint_;
+  checkpoint.weights = parameters_.weights();
+  checkpoint.first_moment = optimizer_->first_moment();
+  checkpoint.second_moment = optimizer_->second_moment();
+  ENGRAM_ASSIGN_OR_RETURN(const bool found, ReadRunCheckpoint(input_.checkpoint_path, checkpoint));
   if (!found) return absl::OkStatus();
-  state_ = found->state;
-  parameters_.weights().copy_(found->weights);
+  state_ = checkpoint.state;
   parameters_.RefreshCompute();
-  optimizer_->Restore(state_.step, found->first_moment, found->second_moment);
+  optimizer_->Restore(state_.step, checkpoint.first_moment, checkpoint.second_moment);
   divergence_.Restore(state_.divergence);
-  if (found->best_weights.defined()) best_weights_ = found->best_weights.to(parameters_.device());
+  best_weights_ = checkpoint.best_weights;
   resumed_ = true;
-  return strategy_.LoadState(found->strategy);
+  return strategy_.LoadState(checkpoint.strategy);
 }
 
 // The whole of training. Each line that starts with ENGRAM_ ends the run if what it calls failed.
@@ -405,6 +410,9 @@ absl::StatusOr<TrainResult> Run::Finish() {
     parameters_.RefreshCompute();
     last_evaluation_.reset();
   }
+  const double largest =
+      at::linalg_vector_norm(parameters_.weights(), std::numeric_limits<double>::infinity()).item<double>();
+  ENGRAM_RETURN_IF_ERROR(CheckLastWeights(state_.step, largest));
   if (!validation_.empty() && !last_evaluation_) {
     // All steps are done: a request for a checkpoint comes too late, what is left is a moment's work.
     ENGRAM_ASSIGN_OR_RETURN(last_evaluation_, EvaluateNow(StopRequest::kCancel));

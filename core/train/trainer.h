@@ -94,8 +94,9 @@ struct TrainResult {
 // On the CPU a run that was interrupted and goes on from its checkpoint ends with the same bits as one that was not.
 //
 // Errors: INVALID_ARGUMENT (options, examples, penalties); NOT_FOUND (the model has no such head); ABORTED with reason
-// TRAINING_DIVERGED, step and cause (loss or gradient is NaN or infinite, or the loss exploded); CANCELLED;
-// FAILED_PRECONDITION (the checkpoint is of another run); what the strategy or writing a checkpoint returned.
+// TRAINING_DIVERGED, step and cause (loss, gradient or final weight is NaN or infinite, or the loss exploded);
+// CANCELLED; FAILED_PRECONDITION (the checkpoint is of another run); what the strategy or writing a checkpoint
+// returned.
 absl::StatusOr<TrainResult> Train(nn::Model& model, const TrainOptions& options, const TrainInput& input);
 
 }  // namespace engram::train

@@ -86,10 +86,10 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& 
   options.lambda = work.lambda();
   options.gamma = work.gamma();
   ENGRAM_ASSIGN_OR_RETURN(options.mode, train::ParsePenaltyMode(work.penalty_mode()));
-  ENGRAM_ASSIGN_OR_RETURN(std::vector<continual::Consolidation> consolidations,
-                          continual::LoadConsolidations(
+  ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
+                          continual::OpenConsolidations(
                               absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
-  return continual::MakeStrategy(work.strategy(), options, std::move(consolidations));
+  return continual::OpenStrategy(work.strategy(), options, std::move(consolidations));
 }
 
 // The row of the stream's matrix that this training makes: only what was measured here.

@@ -141,6 +141,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   engram::KeepFreedMemory();
+  engram::nn::BoundShapeCaches();
   struct sigaction action {};
   action.sa_handler = engram::worker::OnTerminate;
   sigaction(SIGTERM, &action, nullptr);

@@ -3,23 +3,23 @@
 //
 //   parity_model SPEC.json OUT.safetensors
 //   SPEC: {"directory", "precision": "fp32|bf16", "head": {"kind": "sequence|token|mlm", "labels", "pooling":
-//   "standard|mean"} or null,
+//          "standard|mean"} or null,
 //          "sequences": [{"ids", "type_ids"}], "targets": [...], "rows": [...] (mlm), "save": directory or "",
-//          "importance": "exact|empirical|sampled_labels" or "", "steps": n, "lr": x}
-// OUT: "hidden", "logits", "loss", "gradient.<name>", after `steps` AdamW steps "weight.<name>"; with importance
-// "fisher.<name>".
+//          "importance": [{"kind", "samples", "seed", "batch_size", "batch_tokens"}], "steps": n, "lr": x}
+// OUT: "hidden", "logits", "loss", "gradient.<name>"; for request i of importance "fisher.<i>.<name>"; with `steps`
+// AdamW steps "losses" (before each step) and "weight.<name>" after them.
 
 #include <fstream>
 #include <iostream>
 
 #include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
-#include "ATen/ops/softmax.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
 #include "core/continual/consolidation.h"
+#include "core/continual/importance.h"
 #include "core/continual/importance_sink.h"
 #include "core/nn/model_io.h"
 #include "core/nn/ops.h"
@@ -59,47 +59,104 @@ void AddSlices(const nn::Model& model, const at::Tensor& flat, const std::string
   }
 }
 
-std::vector<nn::SlotId> TiedSlots(const nn::HeadConfig& head, const nn::Model& model) {
-  if (head.kind != nn::HeadKind::kMaskedLanguageModel) return {};
-  return {model.parameters().Find("embeddings.word_embeddings.weight")};
+// The empirical Fisher of a masked LM, whose word embeddings are also its decoder: what ComputeImportance does not
+// offer as a task, but the sink must get right for every tied model.
+void AddTiedImportance(const nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& loss_gradient,
+                       const nn::Tape& tape, const std::string& prefix, Results& results) {
+  at::Tensor fisher = at::zeros({continual::EncoderElements(model)}, at::kFloat);
+  continual::ImportanceSink sink(model.parameters(), fisher,
+                                 {model.parameters().Find("embeddings.word_embeddings.weight")}, /*absolute=*/false);
+  sink.SetWeights(std::vector<float>(batch.sequences(), 1.0F / static_cast<float>(batch.sequences())));
+  model.Backward(loss_gradient, tape, sink);
+  AddSlices(model, fisher, prefix, results);
 }
 
-void AddImportance(const nn::Model& model, const nn::HeadConfig& head, const std::string& kind,
-                   const nn::PackedBatch& batch, const at::Tensor& logits, const at::Tensor& targets,
-                   const nn::Tape& tape, Results& results) {
-  at::Tensor fisher = at::zeros({continual::EncoderElements(model)}, at::kFloat);
-  continual::ImportanceSink sink(model.parameters(), fisher, TiedSlots(head, model), /*absolute=*/false);
-  sink.SetWeights(std::vector<float>(batch.sequences(), 1.0F / static_cast<float>(batch.sequences())));
-  if (kind == "exact") {
-    const at::Tensor p = at::softmax(logits, 1);
-    for (int64_t c = 0; c < logits.size(1); ++c) {
-      at::Tensor g = p.clone();
-      g.select(1, c).sub_(1.0);
-      model.Backward(g.mul_(p.select(1, c).sqrt().unsqueeze(1)), tape, sink);
+// The texts as a data set hands them to the importance pass: a label each, or a tag each token.
+std::vector<train::TrainingExample> ToExamples(const std::vector<nn::Sequence>& sequences,
+                                               const std::vector<int64_t>& targets, nn::HeadKind kind) {
+  std::vector<train::TrainingExample> examples;
+  auto next = targets.begin();
+  for (const nn::Sequence& sequence : sequences) {
+    train::TrainingExample example;
+    example.sequence = sequence;
+    if (kind == nn::HeadKind::kSequenceClassification) {
+      example.label = *next++;
+    } else {
+      example.tags.assign(next, next + static_cast<std::ptrdiff_t>(sequence.ids.size()));
+      next += static_cast<std::ptrdiff_t>(sequence.ids.size());
     }
-  } else {
-    model.Backward(nn::ops::CrossEntropy(logits, targets, at::Tensor()).grad, tape, sink);
+    examples.push_back(std::move(example));
   }
-  AddSlices(model, fisher, "fisher.", results);
+  return examples;
+}
+
+absl::Status AddImportance(nn::Model& model, const std::vector<train::TrainingExample>& examples,
+                           const nlohmann::json& request, const std::string& prefix, Results& results) {
+  continual::ImportanceOptions options;
+  ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(request.at("kind")));
+  options.samples = request.value("samples", int64_t{0});
+  options.seed = request.value("seed", uint64_t{0});
+  options.batch_size = request.value("batch_size", options.batch_size);
+  options.batch_tokens = request.value("batch_tokens", options.batch_tokens);
+  ENGRAM_ASSIGN_OR_RETURN(const continual::Importance importance,
+                          continual::ComputeImportance(model, "task", examples, options));
+  AddSlices(model, importance.fisher, prefix, results);
+  return absl::OkStatus();
 }
 
 // AdamW on one batch, linear schedule with 4 steps of warm-up, clipping at 1.
-absl::Status TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& targets, int steps,
-                        double lr) {
+void TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& rows, const at::Tensor& targets,
+                int steps, double lr, Results& results) {
   std::vector<nn::SlotId> slots = model.EncoderSlots();
   for (const nn::SlotId slot : model.HeadSlots("task")) slots.push_back(slot);
   train::AdamW optimizer(&model.parameters(), slots, {});
   nn::AccumulateSink sink(&model.parameters());
+  const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
+  std::vector<double> losses;
   for (int step = 0; step < steps; ++step) {
     model.parameters().ZeroGradients();
     const auto tape = nn::Model::NewTape();
-    const at::Tensor logits = model.Head("task", model.Encode(batch, std::nullopt, tape.get()), batch, at::Tensor(),
-                                         std::nullopt, tape.get());
-    const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
-    model.Backward(nn::ops::CrossEntropy(logits, targets, at::Tensor()).grad / counted, *tape, sink);
+    const at::Tensor hidden = model.Encode(batch, std::nullopt, tape.get());
+    const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
+    const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
+    losses.push_back(loss.loss.sum().item<double>() / counted);
+    model.Backward(loss.grad / counted, *tape, sink);
     const double clip = train::ClipScale(train::GradientNorm(model.parameters(), optimizer.ranges()), 1.0);
     optimizer.Step(lr * train::ScheduleFactor(train::ScheduleKind::kLinear, step, 4, steps), clip, {});
   }
+  results.Add("losses", at::tensor(losses));
+  AddSlices(model, model.parameters().weights(), "weight.", results);
+}
+
+// Everything that stands on the head: logits, loss, gradients, importance, steps.
+absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, nn::HeadKind kind,
+                     const std::vector<nn::Sequence>& sequences, const nn::PackedBatch& batch, const at::Tensor& hidden,
+                     const std::shared_ptr<nn::Tape>& tape, Results& results) {
+  at::Tensor rows;
+  if (spec.contains("rows")) rows = at::tensor(spec.at("rows").get<std::vector<int64_t>>());
+  const auto target_list = spec.at("targets").get<std::vector<int64_t>>();
+  const at::Tensor targets = at::tensor(target_list);
+  const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
+  results.Add("logits", logits);
+  const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
+  const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
+  results.Add("loss", (loss.loss.sum() / counted).reshape({1}));
+  model.parameters().EnableGradients();
+  nn::AccumulateSink sink(&model.parameters());
+  model.Backward(loss.grad / counted, *tape, sink);
+  AddSlices(model, model.parameters().gradients(), "gradient.", results);
+  const nlohmann::json requests = spec.value("importance", nlohmann::json::array());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::string prefix = "fisher." + std::to_string(i) + ".";
+    if (kind == nn::HeadKind::kMaskedLanguageModel) {
+      AddTiedImportance(model, batch, loss.grad, *tape, prefix, results);
+      continue;
+    }
+    ENGRAM_RETURN_IF_ERROR(
+        AddImportance(model, ToExamples(sequences, target_list, kind), requests[i], prefix, results));
+  }
+  if (const int steps = spec.value("steps", 0); steps > 0)
+    TrainSteps(model, batch, rows, targets, steps, spec.at("lr"), results);
   return absl::OkStatus();
 }
 
@@ -128,28 +185,7 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   const at::Tensor hidden = model.Encode(batch, std::nullopt, tape.get());
   results.Add("hidden", hidden);
   results.Add("hidden_inference", model.Encode(batch, std::nullopt, nullptr));
-  if (has_head) {
-    at::Tensor rows;
-    if (spec.contains("rows")) rows = at::tensor(spec.at("rows").get<std::vector<int64_t>>());
-    const at::Tensor targets = at::tensor(spec.at("targets").get<std::vector<int64_t>>());
-    const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
-    results.Add("logits", logits);
-    const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
-    const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
-    results.Add("loss", (loss.loss.sum() / counted).reshape({1}));
-    model.parameters().EnableGradients();
-    nn::AccumulateSink sink(&model.parameters());
-    model.Backward(loss.grad / counted, *tape, sink);
-    AddSlices(model, model.parameters().gradients(), "gradient.", results);
-    if (const std::string kind = spec.value("importance", ""); !kind.empty()) {
-      AddImportance(model, head, kind, batch, logits, targets, *tape, results);
-    }
-  }
-  if (const int steps = spec.value("steps", 0); steps > 0) {
-    ENGRAM_RETURN_IF_ERROR(
-        TrainSteps(model, batch, at::tensor(spec.at("targets").get<std::vector<int64_t>>()), steps, spec.at("lr")));
-    AddSlices(model, model.parameters().weights(), "weight.", results);
-  }
+  if (has_head) ENGRAM_RETURN_IF_ERROR(RunHead(spec, model, head.kind, sequences, batch, hidden, tape, results));
   if (const std::string save = spec.value("save", ""); !save.empty()) {
     std::vector<std::string> labels;
     for (int64_t i = 0; i < head.labels; ++i) labels.push_back("label-" + std::to_string(i));

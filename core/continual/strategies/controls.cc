@@ -13,7 +13,7 @@ namespace engram::continual {
 namespace {
 
 at::Tensor Uniform(const at::Tensor& fisher, const nn::Model&, uint64_t) {
-  return at::full_like(fisher, fisher.mean(at::kDouble).item<double>());
+  return at::full_like(fisher, ExtentOf(fisher).sum / static_cast<double>(fisher.numel()));
 }
 
 // Within each tensor, so that the control keeps how much of the Fisher lies in which layer and loses only which weights
@@ -31,22 +31,26 @@ at::Tensor Permuted(const at::Tensor& fisher, const nn::Model& model, uint64_t s
 
 using Rearrange = at::Tensor (*)(const at::Tensor& fisher, const nn::Model& model, uint64_t seed);
 
+using Penalties = std::vector<train::QuadraticPenalty>;
+
 StrategyFactory MakeControl(const std::string& name, Rearrange rearrange) {
-  return
-      [name, rearrange](const StrategyOptions& options,
-                        std::vector<Consolidation> consolidations) -> absl::StatusOr<std::unique_ptr<train::Strategy>> {
-        ENGRAM_RETURN_IF_ERROR(NeedConsolidations(consolidations, name));
-        return MakePenaltyStrategy(name, [options, rearrange, consolidations = std::move(consolidations)](
-                                             const nn::Model& model, const train::TaskContext& context) {
-          std::vector<train::QuadraticPenalty> penalties;
-          for (const Consolidation& c : consolidations) {
+  return [name, rearrange](const StrategyOptions& options,
+                           ConsolidationSource consolidations) -> absl::StatusOr<std::unique_ptr<train::Strategy>> {
+    ENGRAM_RETURN_IF_ERROR(NeedConsolidations(consolidations, name));
+    return MakePenaltyStrategy(
+        name,
+        [options, rearrange, consolidations = std::move(consolidations)](
+            const nn::Model& model, const train::TaskContext& context) -> absl::StatusOr<Penalties> {
+          Penalties penalties;
+          for (int64_t i = 0; i < consolidations.count; ++i) {
+            ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
             penalties.push_back(MakePenalty(c, rearrange(c.fisher, model, context.seed),
                                             BayesStrength(options.lambda, c.training_count, context.training_units),
                                             options.mode));
           }
           return penalties;
         });
-      };
+  };
 }
 
 const StrategyRegistration kUniform("l2sp", "control: the Fisher's trace spread evenly over all weights",

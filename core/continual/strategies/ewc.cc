@@ -6,18 +6,23 @@
 namespace engram::continual {
 namespace {
 
+using Penalties = std::vector<train::QuadraticPenalty>;
+
 absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions& options,
-                                                      std::vector<Consolidation> consolidations) {
+                                                      ConsolidationSource consolidations) {
   ENGRAM_RETURN_IF_ERROR(NeedConsolidations(consolidations, "ewc"));
-  return MakePenaltyStrategy("ewc", [options, consolidations = std::move(consolidations)](
-                                        const nn::Model&, const train::TaskContext& context) {
-    std::vector<train::QuadraticPenalty> penalties;
-    for (const Consolidation& c : consolidations) {
-      penalties.push_back(MakePenalty(
-          c, c.fisher, BayesStrength(options.lambda, c.training_count, context.training_units), options.mode));
-    }
-    return penalties;
-  });
+  return MakePenaltyStrategy(
+      "ewc",
+      [options, consolidations = std::move(consolidations)](
+          const nn::Model&, const train::TaskContext& context) -> absl::StatusOr<Penalties> {
+        Penalties penalties;
+        for (int64_t i = 0; i < consolidations.count; ++i) {
+          ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
+          penalties.push_back(MakePenalty(
+              c, c.fisher, BayesStrength(options.lambda, c.training_count, context.training_units), options.mode));
+        }
+        return penalties;
+      });
 }
 
 const StrategyRegistration kRegistration("ewc", "one Fisher-weighted quadratic for each consolidated task", Make);

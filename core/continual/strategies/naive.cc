@@ -5,7 +5,7 @@
 namespace engram::continual {
 namespace {
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions&, std::vector<Consolidation>) {
+absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions&, ConsolidationSource) {
   return MakePenaltyStrategy(
       "naive", [](const nn::Model&, const train::TaskContext&) { return std::vector<train::QuadraticPenalty>(); });
 }

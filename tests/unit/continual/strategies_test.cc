@@ -1,11 +1,14 @@
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <limits>
 
 #include "ATen/ops/equal.h"
+#include "ATen/ops/from_blob.h"
 #include "ATen/ops/ones_like.h"
 #include "ATen/ops/zeros_like.h"
 #include "core/base/files.h"
+#include "core/checkpoint/safetensors.h"
 #include "core/continual/registry.h"
 #include "core/train/trainer.h"
 #include "gmock/gmock.h"
@@ -120,6 +123,46 @@ TEST(Ewc, ThePenaltyIsAboveZeroAfterOneStepAndHoldsTheWeights) {
   EXPECT_FALSE(at::equal(ewc.weights, LearnB("permuted_ewc", 1e6).weights));
 }
 
+TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
+  const auto model = TinyModel({"b"}, kLabels);
+  Consolidation first, second;
+  first.task = "first";
+  second.task = "second";
+  first.training_count = 10;
+  second.training_count = 30;
+  first.fisher = at::ones({EncoderElements(*model)}, at::kFloat);
+  second.fisher = first.fisher * 2;
+  first.anchor = at::zeros_like(first.fisher);
+  second.anchor = at::ones_like(first.fisher);
+  StrategyOptions options;
+  options.lambda = 4;
+  train::TaskContext context;
+  context.training_units = 20;
+  const auto strategy = MakeStrategy("ewc", options, {first, second});
+  ASSERT_TRUE(strategy.ok()) << strategy.status();
+  ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+  const auto penalties = (*strategy)->Penalties();
+  ASSERT_EQ(penalties.size(), 2);
+  EXPECT_EQ(penalties[0].name, "first");
+  EXPECT_DOUBLE_EQ(penalties[0].strength, 4.0 * 10 / 20);
+  EXPECT_DOUBLE_EQ(penalties[1].strength, 4.0 * 30 / 20);
+  EXPECT_TRUE(at::equal(penalties[0].importance, first.fisher));
+  EXPECT_TRUE(at::equal(penalties[1].importance, second.fisher));
+  EXPECT_TRUE(at::equal(penalties[0].anchor, first.anchor));
+  EXPECT_TRUE(at::equal(penalties[1].anchor, second.anchor));
+}
+
+// lr * strength * F is far beyond 2 for most weights: the explicit step would diverge, the proximal one holds them.
+TEST(Ewc, TheLargestLambdaHoldsTheWeightsInsteadOfBlowingThemUp) {
+  const Learned run = LearnB("ewc", 1e9);
+  const at::Tensor anchor = EncoderWeights(*TinyModel({"a", "b"}, kLabels));
+  const at::Tensor moved = (run.weights.narrow(0, 0, anchor.numel()) - anchor).abs();
+  EXPECT_TRUE(std::isfinite(run.weights.sum().item<double>()));
+  const Learned naive = LearnB("naive", 0);
+  EXPECT_LT(moved.mean().item<double>(),
+            0.2 * (naive.weights.narrow(0, 0, anchor.numel()) - anchor).abs().mean().item<double>());
+}
+
 TEST(OnlineEwc, WithOneTaskAndGammaOneIsEwc) {
   const Learned online = LearnB("online_ewc", 1000), ewc = LearnB("ewc", 1000);
   EXPECT_LT((online.weights - ewc.weights).abs().max().item<double>(), 1e-5);
@@ -192,6 +235,41 @@ TEST(Consolidation, SurvivesItsFileAndRefusesADamagedOne) {
   EXPECT_EQ(LoadConsolidations(path, *model).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// A Fisher in fp16 has lost most of its entries to zero (they lie around 1e-7); bf16 keeps the range of fp32.
+TEST(Consolidation, RefusesAFisherInFp16AndReadsOneInBf16) {
+  const auto model = TinyModel({"a"}, kLabels);
+  const Consolidation made = Consolidate(*model, "a", TinyExamples(20, kLabels, 1));
+  const std::string path = ::testing::TempDir() + "/engram-continual-dtype.safetensors";
+  ASSERT_TRUE(SaveConsolidations(path, *model, {made}).ok());
+  const auto rewritten = [&](const std::string& prefix, at::ScalarType type, checkpoint::Dtype dtype) {
+    auto file = *checkpoint::SafetensorsFile::Open(path);
+    std::vector<checkpoint::TensorToWrite> tensors;
+    std::deque<at::Tensor> kept;
+    for (const auto& [name, entry] : file.tensors()) {
+      tensors.push_back({name, entry.dtype, entry.shape, entry.bytes});
+      if (!name.starts_with(prefix)) continue;
+      const at::Tensor values = at::from_blob(const_cast<std::byte*>(entry.bytes.data()),
+                                              {static_cast<int64_t>(entry.bytes.size() / 4)}, at::kFloat);
+      const at::Tensor& converted = kept.emplace_back(values.to(type));
+      tensors.back().dtype = dtype;
+      tensors.back().bytes = {static_cast<const std::byte*>(converted.const_data_ptr()), converted.nbytes()};
+    }
+    const std::string target = path + "." + checkpoint::DtypeName(dtype);
+    EXPECT_TRUE(checkpoint::WriteSafetensors(target, tensors, file.metadata()).ok());
+    return LoadConsolidations(target, *model);
+  };
+  const absl::Status half = rewritten("fisher.", at::kHalf, checkpoint::Dtype::kF16).status();
+  EXPECT_EQ(half.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(StatusField(half).starts_with("fisher.a.")) << half;
+  EXPECT_THAT(std::string(half.message()), HasSubstr("F16"));
+  const auto brain = rewritten("fisher.", at::kBFloat16, checkpoint::Dtype::kBF16);
+  ASSERT_TRUE(brain.ok()) << brain.status();
+  EXPECT_TRUE(at::equal(brain->front().fisher, made.fisher.to(at::kBFloat16).to(at::kFloat)));
+  // An anchor is rounded by as much as fine-tuning moves a weight: fp32 alone.
+  EXPECT_TRUE(
+      StatusField(rewritten("anchor.", at::kBFloat16, checkpoint::Dtype::kBF16).status()).starts_with("anchor.a."));
+}
+
 TEST(Importance, TheBatchedControlIsAnotherNumber) {
   const auto model = TinyModel({"a"}, kLabels);
   const auto examples = TinyExamples(32, kLabels, 1);
@@ -206,41 +284,6 @@ TEST(Importance, TheBatchedControlIsAnotherNumber) {
   }
   // The square of a mean is below the mean of squares.
   EXPECT_LT(traces[1], 0.9 * traces[0]);
-}
-
-// The theorem that gives lambda its unit. A linear-Gaussian stream: y = x . w + noise of variance 1, first N_A rows,
-// then N_B. The quadratic of EWC with the exact Fisher (the mean of x x^T's diagonal: inputs here have one non-zero
-// entry each, so that it is all of the Fisher), lambda = 1 Bayes unit and the strength lambda N_A / N_B beside the MEAN
-// loss of B gives the least-squares solution of both data sets together. Minimised by gradient descent on exactly that
-// objective.
-TEST(Theorem, OneBayesUnitIsJointTraining) {
-  constexpr int kWidth = 6;
-  constexpr int64_t kRowsA = 90, kRowsB = 30;
-  RandomStream random(4, RandomPurpose::kSubset, 0);
-  struct Data {
-    double xx[kWidth] = {}, xy[kWidth] = {};
-  } a, b;
-  const auto draw = [&](Data& data, int64_t rows, double shift) {
-    for (int64_t i = 0; i < rows; ++i) {
-      const auto j = random.NextBelow(kWidth);
-      const double x = 0.5 + random.NextDouble(), y = x * (static_cast<double>(j) + shift) + random.NextNormal();
-      data.xx[j] += x * x;
-      data.xy[j] += x * y;
-    }
-  };
-  draw(a, kRowsA, 0);
-  draw(b, kRowsB, 3);
-  const double strength = BayesStrength(1, kRowsA, kRowsB);
-  EXPECT_DOUBLE_EQ(strength, 3);
-  for (int j = 0; j < kWidth; ++j) {
-    const double anchor = a.xy[j] / a.xx[j], fisher = a.xx[j] / kRowsA;
-    double w = anchor;
-    for (int step = 0; step < 5000; ++step) {
-      const double gradient = (b.xx[j] * w - b.xy[j]) / kRowsB + strength * fisher * (w - anchor);
-      w -= 0.3 * gradient;
-    }
-    EXPECT_NEAR(w, (a.xy[j] + b.xy[j]) / (a.xx[j] + b.xx[j]), 1e-9);
-  }
 }
 
 }  // namespace
