@@ -130,7 +130,9 @@ def test_sampled_draws_labels_from_the_model_itself(kind, tmp_path):
     draws = 200
     counts = collections.Counter()
     for ours in importances(tmp_path, kind, sequences, targets, [{"kind": "sampled", "seed": seed} for seed in range(draws)]):
-        fits = [drawn for drawn, (_, squares) in table.items() if worst(ours, squares) <= 1e-5]
+        # Tells the draws apart, which lie more than 0.5 from each other. A label of probability near 1 has a gradient of 1 - p, of which fp32
+        # keeps few digits; that F is right to 1e-5 is what the other tests show.
+        fits = [drawn for drawn, (_, squares) in table.items() if worst(ours, squares) <= 1e-4]
         assert len(fits) == 1
         counts[fits[0]] += 1
     # Each label's count is binomial; 5 standard deviations and one for the grid. The seeds are fixed: this passes always or never.

@@ -5,7 +5,7 @@
 // cache.
 //
 //   forward    S^T = K Q^T,  P^T = exp(scale S^T - max),  O^T = V^T P^T / sum
-//   backward   S^T = K Q^T,  dP^T = V dO^T,  P = exp(scale S - logsumexp),  dS = scale P (dP - rowsum(dO O)),
+//   backward   S^T = K Q^T,  dP^T = V dO^T,  P = exp(scale S - logsumexp),  dS = scale P (dP - rowsum(P dP)),
 //              dV = P^T dO,  dK = dS^T Q,  dQ^T = K^T dS^T
 
 #include <algorithm>
@@ -198,7 +198,7 @@ void Forward(const HeadTask& task, Scratch& scratch, char* out, float* logsumexp
 }
 
 struct BackwardRows {
-  const char *g, *out;     // of the head's first element of the output's gradient and of the output
+  const char* g;           // of the head's first element of the output's gradient
   const float* logsumexp;  // [length]
   char *q, *k, *v;         // gradients
 };
@@ -222,11 +222,8 @@ void Backward(const HeadTask& task, Scratch& scratch, const BackwardRows& rows) 
   void* gradient_right = task.element == Element::kBFloat16 ? scratch.Take(padded * block * size) : gradient;
   auto* columns = scratch.Take<float>(dim * block * 4);
   auto* logsumexp = scratch.Take<float>(padded * 4);
-  auto* delta = scratch.Take<float>(padded * 4);
   std::fill(std::copy_n(rows.logsumexp, task.length, logsumexp), logsumexp + padded,
             std::numeric_limits<float>::infinity());  // P is 0 for queries past the end
-  Kernels().row_dots(task.element, rows.g, rows.out, task.length, dim, task.out_stride, delta);
-  std::fill(delta + task.length, delta + padded, 0.0F);
   task.Fill(Panel::kLeft, task.k, task.stride, task.length, padded, keys);
   task.Fill(Panel::kLeftTransposed, task.k, task.stride, task.length, padded, keys_transposed);
   task.Fill(Panel::kLeft, task.v, task.stride, task.length, padded, values);
@@ -242,7 +239,7 @@ void Backward(const HeadTask& task, Scratch& scratch, const BackwardRows& rows) 
     Multiply(task.element, task.keys, used, dim, values, dim, g_columns, false, products);
     Kernels().score_gradient(task.element, {scores, products, task.length, task.keys, used, task.scale,
                                             task.keep != nullptr ? task.keep + t : nullptr, padded, task.keep_scale,
-                                            logsumexp + t, delta + t, probabilities, gradient, gradient_right});
+                                            logsumexp + t, probabilities, gradient, gradient_right});
     Multiply(task.element, task.keys, dim, used, probabilities, used, g_rows, t > 0, grad_v);
     Multiply(task.element, task.keys, dim, used, gradient, used, query_rows, t > 0, grad_k);
     Multiply(task.element, dim, used, task.keys, keys_transposed, padded, gradient_right, false, columns);
@@ -275,14 +272,13 @@ at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const o
   const auto* from = static_cast<const char*>(qkv.const_data_ptr());
   auto* to = static_cast<char*>(gradient.mutable_data_ptr());
   const auto* g_rows = static_cast<const char*>(g.const_data_ptr());
-  const auto* out_rows = static_cast<const char*>(forward.out.const_data_ptr());
   const float* logsumexp = forward.logsumexp.const_data_ptr<float>();
-  ForEachHead(qkv, batch, heads, dropout,
-              [&](const HeadTask& task, Scratch& scratch, int64_t offset, int64_t head_row) {
-                Backward(task, scratch,
-                         {g_rows + offset, out_rows + offset, logsumexp + head_row, to + (task.q - from),
-                          to + (task.k - from), to + (task.v - from)});
-              });
+  ForEachHead(
+      qkv, batch, heads, dropout, [&](const HeadTask& task, Scratch& scratch, int64_t offset, int64_t head_row) {
+        Backward(
+            task, scratch,
+            {g_rows + offset, logsumexp + head_row, to + (task.q - from), to + (task.k - from), to + (task.v - from)});
+      });
   return gradient;
 }
 

@@ -100,7 +100,6 @@ struct ScoreGradientArguments {
   int64_t keep_stride;
   float keep_scale;
   const float* logsumexp;  // [queries], infinity past the sequence's end
-  const float* delta;      // [queries]: sum_c dO O
   void* probabilities;     // left operand [used_keys][queries]
   void* gradient;          // left operand [used_keys][queries]
   void* gradient_right;    // the same as a right operand with k = key; for fp32 that is `gradient` itself
@@ -128,8 +127,6 @@ struct KernelTable {
                            int64_t width, int64_t stride, void* out);
   // out[t][c] = rows[t][c]
   void (*store_rows)(Element, const float* rows, int64_t count, int64_t width, int64_t stride, void* out);
-  // dots[t] = sum_c a[t][c] b[t][c]
-  void (*row_dots)(Element, const void* a, const void* b, int64_t count, int64_t width, int64_t stride, float* dots);
 };
 
 extern const KernelTable kBaselineKernels;

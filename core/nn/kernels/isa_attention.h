@@ -138,25 +138,27 @@ template <typename P>
 void ScoreGradient(const ScoreGradientArguments& a) {
   auto* probabilities = static_cast<P*>(a.probabilities);
   auto* gradient = static_cast<P*>(a.gradient);
-  for (int64_t j = 0; j < a.used_keys; j += 2) {
-    for (int64_t q = 0; q < a.queries; q += kLanes) {
-      const Floats logsumexp = Load(a.logsumexp + q), delta = Load(a.delta + q);
-      const auto row = [&](int64_t key) {
-        if (key >= a.keys) {
-          Store(probabilities + key * a.queries + q, Floats{});
-          return Floats{};
-        }
-        Floats p = Exp(Load(a.scores + key * a.queries + q) * a.scale - logsumexp);
-        Floats product = Load(a.products + key * a.queries + q);
-        if (a.keep == nullptr) {
-          Store(probabilities + key * a.queries + q, p);
-        } else {
-          const Floats keep = LoadKeep(a.keep + key * a.keep_stride + q, a.keep_scale);
-          Store(probabilities + key * a.queries + q, p * keep);
-          product *= keep;
-        }
-        return p * (product - delta) * a.scale;
-      };
+  for (int64_t q = 0; q < a.queries; q += kLanes) {
+    const Floats logsumexp = Load(a.logsumexp + q);
+    const auto keep = [&](int64_t key) {
+      return a.keep == nullptr ? Fill(1.0F) : LoadKeep(a.keep + key * a.keep_stride + q, a.keep_scale);
+    };
+    const auto probability = [&](int64_t key) {
+      return Exp(Load(a.scores + key * a.queries + q) * a.scale - logsumexp);
+    };
+    // Not from the rounded output (delta = dO O): the rows of dS must sum to 0, also in bf16.
+    Floats delta{};
+    for (int64_t j = 0; j < a.keys; ++j) delta += probability(j) * Load(a.products + j * a.queries + q) * keep(j);
+    const auto row = [&](int64_t key) {
+      if (key >= a.keys) {
+        Store(probabilities + key * a.queries + q, Floats{});
+        return Floats{};
+      }
+      const Floats p = probability(key), kept = keep(key);
+      Store(probabilities + key * a.queries + q, p * kept);
+      return p * (Load(a.products + key * a.queries + q) * kept - delta) * a.scale;
+    };
+    for (int64_t j = 0; j < a.used_keys; j += 2) {
       const Floats even = row(j), odd = row(j + 1);
       Store(gradient + j * a.queries + q, even);
       Store(gradient + (j + 1) * a.queries + q, odd);
@@ -193,17 +195,6 @@ void StoreRows(const float* rows, int64_t count, int64_t width, int64_t stride, 
     ForLanes(width, [&](int64_t c, int64_t n) {
       Store(static_cast<T*>(out) + t * stride + c, Load(rows + t * width + c, n), n);
     });
-  }
-}
-
-template <typename T>
-void RowDots(const void* a, const void* b, int64_t count, int64_t width, int64_t stride, float* dots) {
-  for (int64_t t = 0; t < count; ++t) {
-    Floats sum{};
-    ForLanes(width, [&](int64_t c, int64_t n) {
-      sum += Load(static_cast<const T*>(a) + t * stride + c, n) * Load(static_cast<const T*>(b) + t * stride + c, n);
-    });
-    dots[t] = Sum(sum);
   }
 }
 

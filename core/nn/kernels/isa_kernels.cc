@@ -47,17 +47,11 @@ void StoreRowsOf(Element element, const float* rows, int64_t count, int64_t widt
   InMemoryAsHalf(element) ? StoreRows<Half>(rows, count, width, stride, out)
                           : StoreRows<float>(rows, count, width, stride, out);
 }
-void RowDotsOf(Element element, const void* a, const void* b, int64_t count, int64_t width, int64_t stride,
-               float* dots) {
-  InMemoryAsHalf(element) ? RowDots<Half>(a, b, count, width, stride, dots)
-                          : RowDots<float>(a, b, count, width, stride, dots);
-}
-
 }  // namespace
 
 extern const KernelTable ENGRAM_ISA;
 const KernelTable ENGRAM_ISA = {LayerNormRowOf,  LayerNormGradientRowOf, ColumnSumsOf, EmbeddingRowOf, DropoutKeep,
                                 ApplyDropoutOf,  GeluGradientOf,         AddPowers,    FillPanelOf,    SoftmaxOf,
-                                ScoreGradientOf, StoreTransposedOf,      StoreRowsOf,  RowDotsOf};
+                                ScoreGradientOf, StoreTransposedOf,      StoreRowsOf};
 
 }  // namespace engram::nn::kernels
