@@ -74,8 +74,10 @@ std::string Percent(double share) {
 // Adds one call's answer to those before it: results in order, sums of tokens and seconds.
 template <typename Response>
 void AddPart(const Response& part, Response& all) {
-  all.set_model(part.model());
-  all.set_version(part.version());
+  if (part.version() > 0) {
+    all.set_model(part.model());
+    all.set_version(part.version());
+  }
   all.mutable_results()->MergeFrom(part.results());
   all.set_truncated(all.truncated() || part.truncated());
   all.set_tokens(all.tokens() + part.tokens());
@@ -83,6 +85,29 @@ void AddPart(const Response& part, Response& all) {
   timings.set_tokenize_seconds(timings.tokenize_seconds() + part.timings().tokenize_seconds());
   timings.set_queue_seconds(timings.queue_seconds() + part.timings().queue_seconds());
   timings.set_compute_seconds(timings.compute_seconds() + part.timings().compute_seconds());
+}
+
+// A call none of whose texts has an answer fails as a whole. Where there are other texts, that must not hide their
+// answers: each text of the call gets its own error. False if the error is not of the texts, or there is just one.
+template <typename Request, typename Response, typename Stub>
+bool AnswerAlone(const Session& session, Stub& stub, const grpc::Status& failure, size_t texts, const Request& request,
+                 Response& part,
+                 grpc::Status (InferenceService::Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+  if (texts <= 1 || ToError(failure).field().rfind("texts[", 0) != 0) return false;
+  Request one = request;
+  for (const std::string& text : request.texts()) {
+    one.clear_texts();
+    one.add_texts(text);
+    Response answer;
+    const auto context = session.NewContext();
+    const grpc::Status status = (stub.*method)(context.get(), one, &answer);
+    if (status.ok()) {
+      AddPart(answer, part);
+    } else {
+      *part.add_results()->mutable_error() = ToError(status);
+    }
+  }
+  return true;
 }
 
 // Sends texts in calls of at most 256 and puts the answers together.
@@ -97,10 +122,11 @@ grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts
     for (size_t i = begin; i < std::min(texts.size(), begin + kTextsACall); ++i) request.add_texts(texts[i]);
     Response part;
     const auto context = session.NewContext();
-    if (const grpc::Status status = (*stub.*method)(context.get(), request, &part); !status.ok()) return status;
+    const grpc::Status status = (*stub.*method)(context.get(), request, &part);
+    if (!status.ok() && !AnswerAlone(session, *stub, status, texts.size(), request, part, method)) return status;
     AddPart(part, all);
     // A label may move between two calls: all texts get the version that answered the first.
-    request.set_version(std::to_string(part.version()));
+    if (part.version() > 0) request.set_version(std::to_string(part.version()));
   }
   return grpc::Status::OK;
 }

@@ -7,27 +7,21 @@
 #include "google/rpc/status.pb.h"
 
 namespace engram::client {
-namespace {
 
-// Reason and field that the server gave with an error; empty where it gave none.
-struct ErrorDetails {
-  std::string reason, field;
-};
-
-ErrorDetails DetailsOf(const grpc::Status& status) {
-  ErrorDetails details;
+engram::v1::Error ToError(const grpc::Status& status) {
+  engram::v1::Error error;
+  error.set_code(status.error_code());
+  error.set_message(status.error_message());
   google::rpc::Status full;
-  if (!full.ParseFromString(status.error_details())) return details;
+  if (!full.ParseFromString(status.error_details())) return error;
   for (const google::protobuf::Any& any : full.details()) {
     google::rpc::ErrorInfo info;
     google::rpc::BadRequest bad;
-    if (any.UnpackTo(&info)) details.reason = info.reason();
-    if (any.UnpackTo(&bad) && bad.field_violations_size() > 0) details.field = bad.field_violations(0).field();
+    if (any.UnpackTo(&info)) error.set_reason(info.reason());
+    if (any.UnpackTo(&bad) && bad.field_violations_size() > 0) error.set_field(bad.field_violations(0).field());
   }
-  return details;
+  return error;
 }
-
-}  // namespace
 
 std::shared_ptr<grpc::Channel> Session::Channel() {
   if (!channel_) {
@@ -49,21 +43,21 @@ std::unique_ptr<grpc::ClientContext> Session::NewContext() const {
 }
 
 int Session::Fail(const grpc::Status& status) const {
-  const ErrorDetails details = DetailsOf(status);
+  const engram::v1::Error error = ToError(status);
   // Without details it was not Engram that answered, but gRPC that found nobody.
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && details.reason.empty()) {
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && error.reason().empty()) {
     std::fprintf(stderr, "error: no Engram server answers at %s; start engramd, or say where it is with --address\n",
                  address.c_str());
     return kUnreachable;
   }
-  std::string message = status.error_message();
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && details.reason.empty())
+  std::string message = error.message();
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && error.reason().empty())
     message = "the server did not answer in time (--timeout)";
-  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && details.reason.empty())
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && error.reason().empty())
     message += "; send less in one call, or raise max_message_mb in the server's configuration";
   if (message.empty()) message = "the server could not read the request, and did not say why";
   std::fprintf(stderr, "error: %s%s\n", message.c_str(),
-               details.reason.empty() ? "" : (" [" + details.reason + "]").c_str());
+               error.reason().empty() ? "" : (" [" + error.reason() + "]").c_str());
   return kFailed;
 }
 

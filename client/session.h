@@ -57,6 +57,9 @@ class Session {
   std::shared_ptr<grpc::Channel> channel_;
 };
 
+// An error as data: code, message, and the reason and field that the server gave with it (empty where it gave none).
+engram::v1::Error ToError(const grpc::Status& status);
+
 // "news@3" -> ("news", "3"); "news" -> ("news", "").
 struct ModelReference {
   std::string model, version;

@@ -80,6 +80,18 @@ def test_one_bad_text_does_not_fail_the_others(stream):
     assert cut.truncated and cut.results[0].truncated and (cut.results[0].tokens, cut.results[0].full_tokens) == (512, 602)
 
 
+def test_the_command_line_shows_the_answers_beside_texts_that_have_none(stream, tmp_path):
+    """300 texts are two calls, and the second holds nothing but a text that is too long."""
+    s, _ = stream
+    path = tmp_path / "texts.txt"
+    path.write_text("Where is my card?\n" * 256 + "long " * 600 + "\n")
+    answer = s.engram("--json", "classify", "base@b", "--file", path, "--top-k", "1", check=False)
+    results = json.loads(answer.stdout)["results"]
+    assert answer.returncode == 1 and len(results) == 257
+    assert all(len(result["tasks"]) == 2 for result in results[:256])
+    assert "602 tokens" in results[256]["error"]["message"] and not results[256]["tasks"]
+
+
 def test_an_exported_version_gives_transformers_the_same_logits(stream, tmp_path):
     s, _ = stream
     m = messages()
