@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import importlib
 import json
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -29,8 +30,8 @@ def pb():
     """The messages between engramd and its worker."""
     stubs()  # engram.v1, and the folder of the stubs on sys.path
     from grpc_tools import protoc
-    out = BUILD / "python-stubs"
-    assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", "engram/worker/v1/worker.proto"]) == 0
+    out, builtin = BUILD / "python-stubs", pathlib.Path(protoc.__file__).parent / "_proto"
+    assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{builtin}", f"--python_out={out}", "engram/worker/v1/worker.proto"]) == 0
     return importlib.import_module("engram.worker.v1.worker_pb2")
 
 
@@ -109,13 +110,19 @@ def world(pb, tmp_path_factory):
             return pb.RunSpec(job="jobs/test", model="tiny", base_directory=str(base), version=version, base_version=version - 1, device="cpu",
                               threads=2)
 
+        def describe(self, dataset, task):
+            """Fills in a data set of training rows alone, with the digest by which the worker knows it."""
+            parts = [hashlib.sha256(self.texts[task].read_bytes()).hexdigest(), hashlib.sha256(b"").hexdigest()]
+            dataset.name, dataset.training_path = task, str(self.texts[task])
+            dataset.digest = hashlib.sha256("".join(parts).encode()).hexdigest()
+
         def train(self, path, base, task, strategy="naive", penalty=1000.0, **options):
             spec = self.spec(base, 4)
             work = spec.train
             work.task, work.kind, work.pooling, work.strategy = task, "sequence_classification", "mean", strategy
             work.gamma, work.penalty_mode, work.progress_every_steps = 1.0, "auto", 1
             setattr(work, "lambda", penalty)
-            work.dataset.name, work.dataset.training_path = task, str(self.texts[task])
+            self.describe(work.dataset, task)
             work.labels.extend(sorted({json.loads(line)["label"] for line in open(self.texts[task])}))
             for key, value in {"epochs": 6, "batch_size": 8, "lr": 2e-3, "precision": "fp32", "max_length": 64, **options}.items():
                 work.options[key] = str(value)
@@ -124,7 +131,7 @@ def world(pb, tmp_path_factory):
         def consolidate(self, path, base, task):
             spec = self.spec(base, 3)
             spec.consolidate.task, spec.consolidate.fisher = task, "exact"
-            spec.consolidate.dataset.name, spec.consolidate.dataset.training_path = task, str(self.texts[task])
+            self.describe(spec.consolidate.dataset, task)
             return Run(pb, path, spec)
 
     world = World()
@@ -146,7 +153,7 @@ CASES = {
 def test_a_run_that_was_stopped_or_killed_ends_in_the_same_bits(world, tmp_path, options):
     whole = world.train(tmp_path / "whole", world.after_a, "b", "ewc", **options)
     result = whole.finish()
-    assert not result.warnings
+    assert all(warning.startswith("TEXTS_CUT") for warning in result.warnings)  # banking texts are longer than this encoder takes
     steps = result.steps
     assert steps > 12 + AHEAD  # so that none of the signals below can come too late
 

@@ -2,7 +2,7 @@
 with random weights.
 
 Bars in fp32: hidden states <= 2e-5, loss <= 1e-5, every gradient <= 1e-4 of the tensor's largest entry, weights after 20 AdamW steps <= 1e-4
-of it. Importance has test_importance.py.
+of it. bf16 has test_bf16.py, importance test_importance.py.
 """
 import json
 import subprocess
