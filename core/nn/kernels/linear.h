@@ -1,7 +1,7 @@
 #pragma once
 
 // Matrix products on the CPU, by oneDNN for fp32 as well: the BLAS in the libtorch wheel (MKL) runs AVX2 code on AMD
-// processors, at half the speed of oneDNN's AVX-512 (measured: docs/performance.md).
+// processors, at half the speed of oneDNN's AVX-512.
 
 #include "ATen/core/Tensor.h"
 
