@@ -101,9 +101,9 @@ TEST(Dataset, NothingIsTakenThatIsThereTwice) {
 }
 
 TEST(Dataset, NothingFollowsARow) {
-  EXPECT_EQ(
-      StatusField(Refusal(std::string("{\"text\": \"a\"}\n{\"text\": \"b\"}\0 {\"text\": \"c\"}\n", 45), "t.jsonl")),
-      "training line 2");
+  using std::string_literals::operator""s;
+  const std::string hidden = "{\"text\": \"a\"}\n{\"text\": \"b\"}\0 {\"text\": \"c\"}\n"s;
+  EXPECT_EQ(StatusField(Refusal(hidden, "t.jsonl")), "training line 2");
   EXPECT_EQ(StatusField(Refusal("{\"text\": \"a\"} {\"text\": \"b\"}\n", "t.jsonl")), "training line 1");
 }
 
