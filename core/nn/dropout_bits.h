@@ -6,6 +6,7 @@
 // % 16. Block b has the counter {b low, step, site << 16 | b high, purpose} and the seed as its key. An element is
 // dropped if its 16 bits are below round(p * 65536).
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 
@@ -24,12 +25,21 @@ struct DropoutBits {
         threshold(static_cast<uint32_t>(std::lround(dropout.probability * 65536.0))),
         scale(static_cast<float>(65536.0 / (65536.0 - threshold))) {}
 
-  bool Keeps(uint64_t element) const {
-    const uint64_t in_group = element % kGroup, block = element / kGroup * 16 + in_group % 16;
-    const uint32_t word = Philox({static_cast<uint32_t>(block), step, site << 16 | static_cast<uint32_t>(block >> 32),
-                                  static_cast<uint32_t>(RandomPurpose::kDropout)},
-                                 seed)[in_group / 16 % 4];
-    return (in_group < 64 ? word & 0xFFFFu : word >> 16) >= threshold;
+  // What elements 128 group ... 128 group + 127 are multiplied with: 0 or `scale`.
+  std::array<float, kGroup> Group(uint64_t group) const {
+    std::array<float, kGroup> mask;
+    for (size_t lane = 0; lane < 16; ++lane) {
+      const uint64_t block = group * 16 + lane;
+      const std::array<uint32_t, 4> words =
+          Philox({static_cast<uint32_t>(block), step, site << 16 | static_cast<uint32_t>(block >> 32),
+                  static_cast<uint32_t>(RandomPurpose::kDropout)},
+                 seed);
+      for (size_t word = 0; word < 4; ++word) {
+        mask[16 * word + lane] = (words[word] & 0xFFFFu) < threshold ? 0.0F : scale;
+        mask[64 + 16 * word + lane] = (words[word] >> 16) < threshold ? 0.0F : scale;
+      }
+    }
+    return mask;
   }
 
   uint64_t seed;

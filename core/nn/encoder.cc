@@ -100,12 +100,11 @@ at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const Packed
   const ParameterBuffer& p = *parameters_;
   const bool keep = tape != nullptr;
   const uint32_t site = static_cast<uint32_t>(3 * index + 1);
-  const auto weight = [&](const at::Tensor& packed, SlotId slot) {
-    return packed.defined() && !keep ? packed : p.Compute(slot);
+  const auto weight = [&](const at::Tensor& packed, SlotId slot, int count = 1) {
+    return packed.defined() && !keep ? packed : p.ComputeStacked(slot, count);
   };
-  const at::Tensor qkv_weight =
-      layer.packed.qkv.defined() && !keep ? layer.packed.qkv : p.ComputeStacked(layer.qkv_weight, 3);
-  const at::Tensor qkv = ops::Linear(x, qkv_weight, p.ComputeStacked(layer.qkv_bias, 3));
+  const at::Tensor qkv =
+      ops::Linear(x, weight(layer.packed.qkv, layer.qkv_weight, 3), p.ComputeStacked(layer.qkv_bias, 3));
   const ops::AttentionResult attention =
       ops::Attention(qkv, batch, config_.heads, DropoutAt(mode, config_.attention_dropout, site), keep);
   const at::Tensor projected =

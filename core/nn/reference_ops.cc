@@ -1,6 +1,8 @@
 #include "core/nn/reference_ops.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/cat.h"
@@ -19,6 +21,7 @@
 #include "ATen/ops/sigmoid.h"
 #include "ATen/ops/silu.h"
 #include "ATen/ops/softmax.h"
+#include "ATen/ops/stack.h"
 #include "ATen/ops/tanh.h"
 #include "core/nn/dropout_bits.h"
 
@@ -30,7 +33,13 @@ at::Tensor DropoutMask(const Dropout& dropout, int64_t first, int64_t count, at:
   at::Tensor mask = at::empty({count}, at::kFloat);
   const DropoutBits bits(dropout);
   float* out = mask.mutable_data_ptr<float>();
-  for (int64_t e = 0; e < count; ++e) out[e] = bits.Keeps(static_cast<uint64_t>(first + e)) ? bits.scale : 0.0F;
+  for (int64_t done = 0; done < count;) {
+    const int64_t element = first + done, in_group = element % DropoutBits::kGroup;
+    const int64_t taken = std::min(count - done, DropoutBits::kGroup - in_group);
+    const auto group = bits.Group(static_cast<uint64_t>(element / DropoutBits::kGroup));
+    std::copy_n(group.begin() + in_group, taken, out + done);
+    done += taken;
+  }
   return mask.to(device);
 }
 
@@ -139,16 +148,12 @@ at::Tensor ProbabilityMask(const PackedBatch& batch, int64_t i, int64_t heads, c
                            at::Device device) {
   if (!dropout.active()) return {};
   const int64_t length = batch.length(i), stride = AttentionDropoutStride(length);
-  at::Tensor by_key = at::empty({heads, length, length}, at::kFloat);
-  const DropoutBits bits(dropout);
-  float* out = by_key.mutable_data_ptr<float>();
+  std::vector<at::Tensor> by_key;
   for (int64_t h = 0; h < heads; ++h) {
-    const uint64_t first = FirstAttentionDropout(i, h, heads);
-    for (int64_t j = 0; j < length; ++j) {
-      for (int64_t t = 0; t < length; ++t) *out++ = bits.Keeps(first + j * stride + t) ? bits.scale : 0.0F;
-    }
+    const auto first = static_cast<int64_t>(FirstAttentionDropout(i, h, heads));
+    by_key.push_back(DropoutMask(dropout, first, length * stride, device).view({length, stride}).narrow(1, 0, length));
   }
-  return by_key.transpose(1, 2).to(device);
+  return at::stack(by_key).transpose(1, 2);
 }
 
 at::Tensor Rows(const at::Tensor& heads_first) {  // [heads, length, head_dim] -> [length, d]

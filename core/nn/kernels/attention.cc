@@ -12,14 +12,17 @@
 #include <cmath>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "ATen/Parallel.h"
 #include "ATen/native/CPUBlas.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/empty_like.h"
+#include "core/nn/device.h"
 #include "core/nn/dropout_bits.h"
 #include "core/nn/kernels/cpu_kernels.h"
+#include "core/nn/kernels/dropout_keep.h"
 #include "core/nn/kernels/isa.h"
 
 namespace engram::nn::kernels {
@@ -32,8 +35,7 @@ int64_t RoundUp(int64_t value, int64_t multiple) { return (value + multiple - 1)
 // Whether this processor and this libtorch multiply bf16 panels laid out as isa.h says: asked once, by a product whose
 // result is known. libtorch offers no other way to ask, and an answer it gives by throwing is a no.
 bool MultipliesHalfPanels() {
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512bf16")) return false;
+  if (!MultipliesBFloat16(at::kCPU)) return false;
   constexpr int64_t kM = 24, kN = 48, kK = 40;
   std::vector<at::BFloat16> left(kM * kK), right(kK * kN);
   std::vector<float> product(kM * kN);
@@ -86,7 +88,7 @@ struct HeadTask {
   int64_t stride, out_stride;  // elements from row to row of query, key and value; of the output
   float scale;
   const char *q, *k, *v;
-  const uint8_t* keep;  // [length][padded], or null
+  const uint8_t* keep;  // [length][padded], or null: no dropout
   float keep_scale;
 
   const char* Row(const char* rows, int64_t t, int64_t row_stride) const {
@@ -101,11 +103,13 @@ struct HeadTask {
 // Memory of one thread, handed out piece by piece and taken back at once.
 class Scratch {
  public:
-  void Reserve(int64_t bytes) { memory_.resize(static_cast<size_t>(std::max<int64_t>(bytes, 0)) + kAlign); }
+  // Not cleared: every piece is written before it is read.
+  explicit Scratch(int64_t bytes)
+      : memory_(std::make_unique_for_overwrite<char[]>(static_cast<size_t>(bytes + kAlign))) {}
   void Reset() { used_ = 0; }
   template <typename T = void>
   T* Take(int64_t bytes) {
-    const auto base = reinterpret_cast<uintptr_t>(memory_.data());
+    const auto base = reinterpret_cast<uintptr_t>(memory_.get());
     char* taken = reinterpret_cast<char*>((base + kAlign - 1) / kAlign * kAlign) + used_;
     used_ += RoundUp(bytes, kAlign);
     return reinterpret_cast<T*>(taken);
@@ -113,7 +117,7 @@ class Scratch {
 
  private:
   static constexpr int64_t kAlign = 64;
-  std::vector<char> memory_;
+  std::unique_ptr<char[]> memory_;
   int64_t used_ = 0;
 };
 
@@ -124,16 +128,11 @@ int64_t ScratchBytes(int64_t max_length, int64_t dim, bool dropout) {
   return 4 * (panels + blocks) + (dropout ? RoundUp(padded * padded, DropoutBits::kGroup) : 0) + 32 * 64;
 }
 
-// The mask of one head, or null.
-const uint8_t* KeepMask(const ops::Dropout& dropout, int64_t sequence, int64_t head, int64_t heads, int64_t length,
-                        Scratch& scratch) {
-  if (!dropout.active()) return nullptr;
-  const DropoutBits bits(dropout);
-  const int64_t groups = (length * AttentionDropoutStride(length) + DropoutBits::kGroup - 1) / DropoutBits::kGroup;
-  auto* keep = scratch.Take<uint8_t>(groups * DropoutBits::kGroup);
-  Kernels().dropout_keep(
-      {bits.seed, bits.step, bits.site, static_cast<uint32_t>(RandomPurpose::kDropout), bits.threshold},
-      FirstAttentionDropout(sequence, head, heads) / DropoutBits::kGroup, groups, keep);
+// The mask of one head of a sequence of `length` tokens.
+const uint8_t* KeepMask(const DropoutBits& bits, uint64_t first_element, int64_t length, Scratch& scratch) {
+  const int64_t bytes = RoundUp(length * AttentionDropoutStride(length), DropoutBits::kGroup);
+  auto* keep = scratch.Take<uint8_t>(bytes);
+  DrawKeep(bits, first_element / DropoutBits::kGroup, bytes / DropoutBits::kGroup, keep);
   return keep;
 }
 
@@ -143,9 +142,9 @@ template <typename Work>
 void ForEachHead(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout,
                  const Work& work) {
   const int64_t d = qkv.size(1) / 3, dim = d / heads, bytes = qkv.element_size();
+  const DropoutBits bits(dropout);
   at::parallel_for(0, batch.sequences() * heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch scratch;
-    scratch.Reserve(ScratchBytes(batch.max_seqlen, dim, dropout.active()));
+    Scratch scratch(ScratchBytes(batch.max_seqlen, dim, dropout.active()));
     for (int64_t unit = begin; unit < end; ++unit) {
       scratch.Reset();
       const int64_t sequence = unit / heads, head = unit % heads, first = batch.host_cu_seqlens[sequence];
@@ -161,8 +160,10 @@ void ForEachHead(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads,
       task.q = static_cast<const char*>(qkv.const_data_ptr()) + (first * 3 * d + head * dim) * bytes;
       task.k = task.q + d * bytes;
       task.v = task.q + 2 * d * bytes;
-      task.keep = KeepMask(dropout, sequence, head, heads, task.length, scratch);
-      task.keep_scale = dropout.active() ? DropoutBits(dropout).scale : 1.0F;
+      if (dropout.active()) {
+        task.keep = KeepMask(bits, FirstAttentionDropout(sequence, head, heads), task.length, scratch);
+        task.keep_scale = bits.scale;
+      }
       work(task, scratch, (first * d + head * dim) * bytes, head * batch.tokens() + first);
     }
     at::native::cpublas::brgemm_release();

@@ -9,6 +9,7 @@
 #include "ATen/ops/empty_like.h"
 #include "c10/util/Exception.h"
 #include "core/nn/dropout_bits.h"
+#include "core/nn/kernels/dropout_keep.h"
 #include "core/nn/kernels/isa.h"
 
 namespace engram::nn::kernels {
@@ -56,9 +57,7 @@ class RowMask {
     if (!active_) return nullptr;
     const int64_t element = row * width_, first = element / DropoutBits::kGroup;
     const int64_t last = (element + width_ - 1) / DropoutBits::kGroup;
-    Kernels().dropout_keep(
-        {bits_.seed, bits_.step, bits_.site, static_cast<uint32_t>(RandomPurpose::kDropout), bits_.threshold},
-        static_cast<uint64_t>(first), last - first + 1, keep_.data());
+    DrawKeep(bits_, static_cast<uint64_t>(first), last - first + 1, keep_.data());
     return keep_.data() + (element - first * DropoutBits::kGroup);
   }
   float scale() const { return bits_.scale; }
