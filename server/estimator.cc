@@ -11,10 +11,12 @@
 #include "c10/core/InferenceMode.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/continual/importance.h"
 #include "core/nn/device.h"
 #include "core/nn/version.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/batches.h"
+#include "core/train/evaluate.h"
 #include "core/train/train_options.h"
 #include "server/names.h"
 #include "server/worker/examples.h"
@@ -27,8 +29,6 @@ using engram::v1::JobEstimate;
 using engram::worker::v1::TrainWork;
 
 constexpr int64_t kFloatBytes = 4, kBFloat16Bytes = 2;
-// Tokens of the packed batches of passes that train nothing (continual::ImportanceOptions, train::EvaluateOptions).
-constexpr int64_t kPassBatchTokens = 4096;
 
 int64_t FileBytes(const std::string& path) {
   std::error_code error;
@@ -234,7 +234,7 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   const bool replaced = others < static_cast<int64_t>(base.manifest.consolidations.size());
   // Weights, the new Fisher and anchor, and those that the version has already.
   out.set_memory_bytes(base.weight_bytes + 2 * (1 + others) * base.model_bytes +
-                       ActivationBytes(kPassBatchTokens, base.config.layers, base.config));
+                       ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config));
   out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
   out.set_disk_bytes(out.version_bytes());
   return absl::OkStatus();
@@ -262,7 +262,7 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
   }
   out.set_total_tokens(out.tokens());
   out.set_memory_bytes(base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
-                       ActivationBytes(kPassBatchTokens, /*layers=*/1, base.config));
+                       ActivationBytes(train::EvaluateOptions().batch_tokens, /*layers=*/1, base.config));
   return absl::OkStatus();
 }
 
