@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "core/base/allocator.h"
 #include "core/base/status.h"
 #include "core/nn/model_io.h"
 #include "core/nn/packed_batch.h"
+#include "core/nn/tensor_memory.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::bench {

@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", batch);
   app.add_option("--threads", threads);
   CLI11_PARSE(app, argc, argv);
-  engram::KeepFreedMemory();
+  engram::nn::KeepTensorMemory();
   at::set_num_threads(threads);
   const c10::InferenceMode mode;
   Inference inference(model, ReadIds(ids), batch);

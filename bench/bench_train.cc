@@ -1,12 +1,11 @@
-// Training and importance, driven by train_vs_transformers.py, fisher_vs_backward.py and worker_memory.py. The model is
-// MiniLM with a mean-pooled head of 4 classes, dropout as in config.json. Commands:
+// Training and importance, driven by train_vs_transformers.py and fisher_vs_backward.py. The model is MiniLM with a
+// mean-pooled head of 4 classes, dropout as in config.json. Commands:
 //   train PRECISION ORDER STEPS   optimizer steps over batches of 32 (ORDER: random, length_grouped) -> {"seconds",
-//   "tokens"} ewc PRECISION STEPS           the same with EWC's penalty on top of naive steps on the same batches ->
-//   {"naive", "ewc"} seconds backward TEXTS, fisher TEXTS  forward and backward, or the empirical Fisher, of the first
-//   texts in batches of like length -> {"seconds"} memory PRECISION STEPS        EWC steps alone -> {"peak_bytes",
-//   "parameters"} of this process so far
-
-#include <sys/resource.h>
+//                                 "tokens"}
+//   ewc PRECISION STEPS           the same with EWC's penalty on top of naive steps on the same batches -> {"naive",
+//                                 "ewc"} seconds
+//   backward TEXTS, fisher TEXTS  forward and backward, or the empirical Fisher, of the first texts in batches of like
+//                                 length -> {"seconds"}
 
 #include <memory>
 
@@ -58,10 +57,10 @@ class Trainer {
     nn::AccumulateSink sink(&parameters);
     const nn::TrainingMode mode{0, number};
     const auto tape = nn::Model::NewTape();
-    const at::Tensor hidden = model_->Encode(batch.batch, mode, tape.get());
-    const at::Tensor logits = model_->Head("task", hidden, batch.batch, batch.rows, mode, tape.get());
-    model_->Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0 / static_cast<double>(batch.units)).grad, *tape,
-                     sink);
+    const at::Tensor logits =
+        model_->Head("task", model_->Encode(batch.batch, mode, tape.get()), batch.batch, batch.rows, mode, tape.get());
+    model_->Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0 / static_cast<double>(batch.units)).grad,
+                     std::move(*tape), sink);
     optimizer_->Step(2e-5, train::ClipScale(train::GradientNorm(parameters, optimizer_->ranges()), 1.0), penalties);
     return batch.batch.tokens();
   }
@@ -115,7 +114,7 @@ nlohmann::json ForwardBackward(nn::Model& model, std::span<const train::Training
                const auto tape = nn::Model::NewTape();
                const at::Tensor hidden = model.Encode(batch.batch, std::nullopt, tape.get());
                const at::Tensor logits = model.Head("task", hidden, batch.batch, batch.rows, std::nullopt, tape.get());
-               model.Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0).grad, *tape, sink);
+               model.Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0).grad, std::move(*tape), sink);
              }
            })}};
 }
@@ -125,14 +124,6 @@ nlohmann::json Fisher(nn::Model& model, std::span<const train::TrainingExample> 
   options.kind = continual::ImportanceKind::kEmpirical;
   options.samples = 0;
   return {{"seconds", Seconds([&] { Must(continual::ComputeImportance(model, "task", examples, options)); })}};
-}
-
-nlohmann::json Memory(Trainer& trainer, int steps) {
-  const train::QuadraticPenalty penalty = MakePenalty(trainer.model());
-  for (int i = 0; i < steps; ++i) trainer.Step(std::span(&penalty, 1));
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return {{"peak_bytes", int64_t{usage.ru_maxrss} * 1024}, {"parameters", trainer.model().parameters().size()}};
 }
 
 }  // namespace
@@ -148,7 +139,7 @@ int main(int argc, char** argv) {
   app.add_option("--ids", ids)->required();
   app.add_option("--threads", threads);
   CLI11_PARSE(app, argc, argv);
-  engram::KeepFreedMemory();
+  engram::nn::KeepTensorMemory();
   at::set_num_threads(threads);
   const c10::NoGradGuard no_autograd;
   std::vector<train::TrainingExample> examples;
@@ -171,10 +162,6 @@ int main(int argc, char** argv) {
     if (command == "ewc") {
       words >> precision >> count;
       return Ewc(trainer("train", precision, "random"), trainer("ewc", precision, "random"), count);
-    }
-    if (command == "memory") {
-      words >> precision >> count;
-      return Memory(trainer("ewc", precision, "random"), count);
     }
     Trainer& plain = trainer("train", "fp32", "random");
     words >> count;

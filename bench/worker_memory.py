@@ -8,8 +8,10 @@ d = hidden size, i = intermediate size, L layers, in numbers of the compute prec
 
     kept      T (L (8 d + 2 i) + 3 d)   a layer: query, key, value (3 d), attention (d), two norms with their normalised rows (4 d),
                                         pre-activation and activation (2 i); the embeddings: norm, normalised rows, after dropout (3 d)
-    beside    T (11 d + 2 i)            gradients: of the layer's output and input (2 d), of both sums, each side (4 d), of the attention's
-                                        rows, output and input (5 d), of activation and pre-activation (2 i)
+    beside    T (11 d + 2 i)            one layer's gradients: of its output and input (2 d), of both sums, each side (4 d), of the attention's
+                                        rows, output and input (5 d), of activation and pre-activation (2 i). The encoder lets go of each as
+                                        soon as it can; what it saves so is what oneDNN's kernels and the allocator's gaps may take
+    bf16      4 bytes x T i             where oneDNN sums a product of bf16 rows in fp32
 
 What a process has beside that (libtorch's pages and buffers, tokenizer, texts) is measured, not stated: it is the peak of the same run with
 an encoder so small that its own share does not matter, and is counted out.
@@ -65,7 +67,8 @@ def bound(config: dict, count: int, tokens: int, precision: str) -> tuple[int, i
     """(bytes of weights, bytes of activations) as stated above."""
     d, i, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     size = 4 if precision == "fp32" else 2
-    return count * (4 * 6 + (0 if precision == "fp32" else 2)), size * tokens * (layers * (8 * d + 2 * i) + 3 * d + 11 * d + 2 * i)
+    sums = 0 if precision == "fp32" else 4 * tokens * i
+    return count * (4 * 6 + (0 if precision == "fp32" else 2)), size * tokens * (layers * (8 * d + 2 * i) + 3 * d + 11 * d + 2 * i) + sums
 
 
 def main() -> None:

@@ -13,9 +13,9 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
-#include "core/base/allocator.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/nn/tensor_memory.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
 #include "nlohmann/json.hpp"
@@ -93,7 +93,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
 }  // namespace engram::server
 
 int main(int argc, char** argv) {
-  engram::KeepFreedMemory();
+  engram::nn::KeepTensorMemory();
   CLI::App app("Engram's server. Prints its addresses as one line of JSON once it takes calls.", "engramd");
   std::string config, data_dir;
   app.add_option("--config", config, "YAML file; docs/configuration.md has the keys")->check(CLI::ExistingFile);

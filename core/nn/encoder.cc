@@ -47,6 +47,9 @@ class SpecList {
   std::vector<ParameterSpec> specs;
 };
 
+// The tensor, let go of where it was kept.
+at::Tensor Take(at::Tensor& tensor) { return std::exchange(tensor, at::Tensor()); }
+
 RowOwners Owners(const PackedBatch& batch) { return {batch.cu_seqlens, batch.host_cu_seqlens}; }
 
 }  // namespace
@@ -189,41 +192,48 @@ at::Tensor Encoder::ForwardWhole(const PackedBatch& batch, const std::optional<T
   return hidden;
 }
 
-at::Tensor Encoder::LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape,
+// The peak of a training step's memory lies here: what nothing below needs is let go at once.
+at::Tensor Encoder::LayerBackward(size_t index, at::Tensor gradient, LayerTape kept, const TapeState& tape,
                                   GradientSink& sink) const {
   const Layer& layer = layers_[index];
-  const LayerTape& kept = tape.layers[index];
   const ParameterBuffer& p = *parameters_;
   const RowOwners rows = Owners(tape.batch);
   const uint32_t site = static_cast<uint32_t>(3 * index + 1);
 
   sink.LayerNorm(layer.output_norm.gamma, layer.output_norm.beta, kept.output_norm.normalized, gradient, rows);
-  const auto after_output = ops::AddLayerNormGradient(gradient, kept.output_norm.normalized, kept.output_norm.rstd,
-                                                      p.Compute(layer.output_norm.gamma),
-                                                      DropoutAt(tape.mode, config_.hidden_dropout, site + 2));
-  sink.Linear(layer.output.weight, layer.output.bias, 1, kept.activated, after_output.x, rows);
-  const at::Tensor grad_activated = ops::LinearInputGradient(after_output.x, p.Compute(layer.output.weight));
-  const at::Tensor grad_pre = ops::ActivationGradient(grad_activated, kept.pre_activation, config_.activation);
-  sink.Linear(layer.intermediate.weight, layer.intermediate.bias, 1, kept.attention_norm.y, grad_pre, rows);
-  const at::Tensor grad_attended =
-      ops::LinearInputGradient(grad_pre, p.Compute(layer.intermediate.weight)).add_(after_output.residual);
+  auto after_output = ops::AddLayerNormGradient(gradient, kept.output_norm.normalized, kept.output_norm.rstd,
+                                                p.Compute(layer.output_norm.gamma),
+                                                DropoutAt(tape.mode, config_.hidden_dropout, site + 2));
+  gradient.reset();
+  kept.output_norm = {};
+  sink.Linear(layer.output.weight, layer.output.bias, 1, Take(kept.activated), after_output.x, rows);
+  at::Tensor grad_activated = ops::LinearInputGradient(Take(after_output.x), p.Compute(layer.output.weight));
+  at::Tensor grad_pre = ops::ActivationGradient(Take(grad_activated), Take(kept.pre_activation), config_.activation);
+  sink.Linear(layer.intermediate.weight, layer.intermediate.bias, 1, Take(kept.attention_norm.y), grad_pre, rows);
+  at::Tensor grad_attended =
+      ops::LinearInputGradient(Take(grad_pre), p.Compute(layer.intermediate.weight)).add_(Take(after_output.residual));
 
   sink.LayerNorm(layer.attention_norm.gamma, layer.attention_norm.beta, kept.attention_norm.normalized, grad_attended,
                  rows);
-  const auto after_attention = ops::AddLayerNormGradient(
-      grad_attended, kept.attention_norm.normalized, kept.attention_norm.rstd, p.Compute(layer.attention_norm.gamma),
-      DropoutAt(tape.mode, AttentionOutputDropout(), site + 1));
-  sink.Linear(layer.attention_output.weight, layer.attention_output.bias, 1, kept.attention.out, after_attention.x,
-              rows);
-  const at::Tensor grad_out = ops::LinearInputGradient(after_attention.x, p.Compute(layer.attention_output.weight));
-  const at::Tensor grad_qkv = ops::AttentionGradient(grad_out, kept.qkv, kept.attention, tape.batch, config_.heads,
-                                                     DropoutAt(tape.mode, config_.attention_dropout, site));
-  sink.Linear(layer.qkv_weight, layer.qkv_bias, 3, kept.input, grad_qkv, rows);
+  auto after_attention = ops::AddLayerNormGradient(grad_attended, kept.attention_norm.normalized,
+                                                   kept.attention_norm.rstd, p.Compute(layer.attention_norm.gamma),
+                                                   DropoutAt(tape.mode, AttentionOutputDropout(), site + 1));
+  grad_attended.reset();
+  kept.attention_norm = {};
+  sink.Linear(layer.attention_output.weight, layer.attention_output.bias, 1, Take(kept.attention.out),
+              after_attention.x, rows);
+  at::Tensor grad_out = ops::LinearInputGradient(Take(after_attention.x), p.Compute(layer.attention_output.weight));
+  const at::Tensor grad_qkv =
+      ops::AttentionGradient(Take(grad_out), Take(kept.qkv), Take(kept.attention.logsumexp), tape.batch, config_.heads,
+                             DropoutAt(tape.mode, config_.attention_dropout, site));
+  sink.Linear(layer.qkv_weight, layer.qkv_bias, 3, Take(kept.input), grad_qkv, rows);
   return ops::LinearInputGradient(grad_qkv, p.ComputeStacked(layer.qkv_weight, 3)).add_(after_attention.residual);
 }
 
-void Encoder::Backward(at::Tensor gradient, const TapeState& tape, GradientSink& sink) const {
-  for (size_t l = layers_.size(); l-- > 0;) gradient = LayerBackward(l, gradient, tape, sink);
+void Encoder::Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) const {
+  for (size_t l = layers_.size(); l-- > 0;) {
+    gradient = LayerBackward(l, std::move(gradient), std::move(tape.layers[l]), tape, sink);
+  }
   const RowOwners rows = Owners(tape.batch);
   gradient = ops::ApplyDropout(gradient, DropoutAt(tape.mode, config_.hidden_dropout, 0));
   sink.LayerNorm(embedding_norm_.gamma, embedding_norm_.beta, tape.embedding_norm.normalized, gradient, rows);

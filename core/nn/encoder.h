@@ -44,8 +44,8 @@ class Encoder {
   // Without a tape, a batch on the CPU is cut into one part for each thread: each thread takes its sequences through
   // all layers, and none waits for another between operations.
   at::Tensor Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
-  // `gradient`: of the hidden states, [T, d].
-  void Backward(at::Tensor gradient, const TapeState& tape, GradientSink& sink) const;
+  // `gradient`: of the hidden states, [T, d]. A tape that is moved in is given back layer by layer.
+  void Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) const;
 
   // Keeps a copy of the layers' weight matrices in the layout that this processor multiplies with fastest, which
   // Forward uses where it keeps no tape. The weights must not change afterwards. CPU only: a no-op elsewhere.
@@ -76,7 +76,8 @@ class Encoder {
   void ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end, const at::Tensor& hidden) const;
   at::Tensor LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
                           const std::optional<TrainingMode>& mode, LayerTape* tape) const;
-  at::Tensor LayerBackward(size_t index, const at::Tensor& gradient, const TapeState& tape, GradientSink& sink) const;
+  at::Tensor LayerBackward(size_t index, at::Tensor gradient, LayerTape kept, const TapeState& tape,
+                           GradientSink& sink) const;
   double AttentionOutputDropout() const;
 
   EncoderConfig config_;

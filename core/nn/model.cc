@@ -72,6 +72,12 @@ class ModelImpl final : public Model {
     encoder_.Backward(chains_.at(tape.task).Backward(grad_logits, tape.head, sink), tape.encoder, sink);
     sink.EndBatch();
   }
+  void Backward(const at::Tensor& grad_logits, Tape&& tape, GradientSink& sink) const override {
+    at::Tensor gradient = chains_.at(tape.task).Backward(grad_logits, tape.head, sink);
+    tape.head = {};
+    encoder_.Backward(std::move(gradient), std::move(tape.encoder), sink);
+    sink.EndBatch();
+  }
 
  private:
   EncoderConfig config_;

@@ -59,7 +59,7 @@ struct TrainingMode {
   uint64_t step = 0;  // micro-batch count; see ops::Dropout
 };
 
-struct Tape;  // what one forward pass keeps for its backward pass (model_internal.h); made by Model::NewTape
+struct Tape;  // what one forward pass keeps for its backward pass (model.cc); made by Model::NewTape
 
 class Model {
  public:
@@ -95,8 +95,10 @@ class Model {
   virtual at::Tensor Head(const std::string& task, const at::Tensor& hidden, const PackedBatch& batch,
                           const at::Tensor& rows, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
   // The backward pass of the forward pass that filled `tape` (Encode then Head): grad_logits fp32, shaped as the
-  // logits. Ends with sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class).
+  // logits. Ends with sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class);
+  // one that is moved in serves the last, which gives its memory back on the way.
   virtual void Backward(const at::Tensor& grad_logits, const Tape& tape, GradientSink& sink) const = 0;
+  virtual void Backward(const at::Tensor& grad_logits, Tape&& tape, GradientSink& sink) const = 0;
 };
 
 }  // namespace engram::nn

@@ -92,10 +92,10 @@ AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64
                     : reference::Attention(qkv, batch, heads, dropout, keep);
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& forward,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
-  return OnCpu(qkv) ? kernels::AttentionGradient(g, qkv, forward, batch, heads, dropout)
-                    : reference::AttentionGradient(g, qkv, forward, batch, heads, dropout);
+  return OnCpu(qkv) ? kernels::AttentionGradient(g, qkv, logsumexp, batch, heads, dropout)
+                    : reference::AttentionGradient(g, qkv, logsumexp, batch, heads, dropout);
 }
 
 at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,

@@ -75,8 +75,8 @@ struct AttentionResult {
 };
 AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
                           bool keep);
-// Gradient of qkv, [T, 3d]; `forward` is what Attention returned.
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& forward,
+// Gradient of qkv, [T, 3d]; `logsumexp` is what Attention returned.
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const Dropout& dropout);
 
 // ---- Embeddings. word [V, d], type [K, d] or undefined, position [P, d] or undefined (indexed by batch.positions +

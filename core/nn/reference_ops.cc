@@ -179,7 +179,7 @@ ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, 
   return result;
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
   const int64_t d = qkv.size(1) / 3;
@@ -189,7 +189,7 @@ at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const o
     const at::Tensor dout =
         g.narrow(0, first, length).to(at::kFloat).reshape({length, heads, d / heads}).transpose(0, 1);
     const at::Tensor scores = at::matmul(s.q, s.k.transpose(1, 2)) * s.scale;
-    const at::Tensor p = at::exp(scores - forward.logsumexp.narrow(1, first, length).unsqueeze(2));
+    const at::Tensor p = at::exp(scores - logsumexp.narrow(1, first, length).unsqueeze(2));
     const at::Tensor mask = ProbabilityMask(batch, i, heads, dropout, qkv.device());
     at::Tensor dp = at::matmul(dout, s.v.transpose(1, 2));
     if (mask.defined()) dp = dp * mask;

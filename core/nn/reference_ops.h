@@ -19,7 +19,7 @@ at::Tensor Activate(const at::Tensor& pre, Activation act);
 at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activation act);
 ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads,
                                const ops::Dropout& dropout, bool keep);
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout);
 at::Tensor EmbeddingSum(const PackedBatch& batch, const at::Tensor& word, const at::Tensor& type,
                         const at::Tensor& position, int64_t first_position);

@@ -4,15 +4,16 @@
 // to stop and can go on later, and with anything else only if it crashed. If the server dies, so does it: descriptor 0
 // reaches its end.
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cinttypes>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,12 +21,12 @@
 
 #include "ATen/Parallel.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/allocator.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/jobs/launcher.h"
 #include "core/nn/device.h"
+#include "core/nn/tensor_memory.h"
 #include "server/api_error.h"
 #include "server/worker/event_pipe.h"
 #include "server/worker/run.h"
@@ -77,6 +78,17 @@ absl::Status PrepareOutput(const RunContext& context) {
   return context.spec.version() > 0 ? MakeDirectories(context.output()) : absl::OkStatus();
 }
 
+// The most memory that this process held, in bytes; 0 if the kernel does not say. Not getrusage's: that starts with
+// what the server held when it forked.
+int64_t PeakBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    int64_t kib = 0;
+    if (std::sscanf(line.c_str(), "VmHWM: %" SCNd64 " kB", &kib) == 1) return kib * 1024;
+  }
+  return 0;
+}
+
 // A worker of a server that was killed ends within moments (FollowLifeline); until then it holds the lock.
 absl::StatusOr<FileLock> AcquireRun(const std::string& directory) {
   constexpr int kAttempts = 200;
@@ -116,8 +128,7 @@ int Run(const std::string& directory) {
     made = **result;
     for (const std::string& warning : context.warnings) made.add_warnings(warning);
     made.set_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-    rusage usage{};
-    if (getrusage(RUSAGE_SELF, &usage) == 0) made.set_peak_bytes(int64_t{usage.ru_maxrss} * 1024);
+    made.set_peak_bytes(PeakBytes());
     const absl::Status synced = context.spec.version() > 0 ? SyncTree(context.output()) : absl::OkStatus();
     if (!synced.ok()) *outcome.mutable_error() = server::ToError(synced);
   } else {
@@ -140,7 +151,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "engram-worker is started by engramd; usage: engram-worker --run-directory DIR\n");
     return 2;
   }
-  engram::KeepFreedMemory();
+  engram::nn::KeepTensorMemory();
   engram::nn::BoundShapeCaches();
   struct sigaction action {};
   action.sa_handler = engram::worker::OnTerminate;

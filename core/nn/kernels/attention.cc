@@ -267,19 +267,19 @@ ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, 
   return result;
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
   const auto* from = static_cast<const char*>(qkv.const_data_ptr());
   auto* to = static_cast<char*>(gradient.mutable_data_ptr());
   const auto* g_rows = static_cast<const char*>(g.const_data_ptr());
-  const float* logsumexp = forward.logsumexp.const_data_ptr<float>();
-  ForEachHead(
-      qkv, batch, heads, dropout, [&](const HeadTask& task, Scratch& scratch, int64_t offset, int64_t head_row) {
-        Backward(
-            task, scratch,
-            {g_rows + offset, logsumexp + head_row, to + (task.q - from), to + (task.k - from), to + (task.v - from)});
-      });
+  const float* normalizers = logsumexp.const_data_ptr<float>();
+  ForEachHead(qkv, batch, heads, dropout,
+              [&](const HeadTask& task, Scratch& scratch, int64_t offset, int64_t head_row) {
+                Backward(task, scratch,
+                         {g_rows + offset, normalizers + head_row, to + (task.q - from), to + (task.k - from),
+                          to + (task.v - from)});
+              });
   return gradient;
 }
 

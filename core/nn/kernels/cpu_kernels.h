@@ -16,7 +16,7 @@ ops::AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const 
                                                      const ops::Dropout& dropout);
 ops::AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads,
                                const ops::Dropout& dropout, bool keep);
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const ops::AttentionResult& forward,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, int64_t heads, const ops::Dropout& dropout);
 // sum_g [d] += sum_t g[t];  with `normalized`: sum_product [d] += sum_t g[t] * normalized[t]. Sums fp32.
 void ColumnSums(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& sum_g,
