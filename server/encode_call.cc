@@ -26,13 +26,15 @@ void FillTensor(const float* data, const std::vector<int64_t>& shape, engram::v1
   out.set_data(data, count * sizeof(float));
 }
 
-// Runs in the pool, not through the batcher: a long text is many full batches by itself, and the model is safe to
-// share.
+// Runs in the pool, as long work, not through the batcher: a long text is many full batches by itself, and the model is
+// safe to share.
 class EncodeCall final : public InferenceCall {
  public:
   EncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const LongContextEncodeRequest* request,
              LongContextEncodeResponse* response)
-      : InferenceCall(parts, context, "LongContextEncode"), request_(*request), response_(*response) {}
+      : InferenceCall(parts, context, "LongContextEncode", WorkPool::Length::kLong),
+        request_(*request),
+        response_(*response) {}
 
  private:
   absl::Status Prepare() override;

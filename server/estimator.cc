@@ -6,13 +6,14 @@
 #include <functional>
 #include <utility>
 
-#include "ATen/Functions.h"
+#include "ATen/ops/ones.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/InferenceMode.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/continual/importance.h"
 #include "core/nn/device.h"
+#include "core/nn/ops.h"
 #include "core/nn/version.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/batches.h"
@@ -72,8 +73,9 @@ int64_t ActivationBytes(int64_t tokens, int64_t layers, const checkpoint::ModelC
   return tokens * kFloatBytes * (layers + 1) * (9 * config.hidden_size + 2 * config.intermediate_size);
 }
 
-// Multiply-adds a second of a square product, the best of a tenth of a second.
-double MatrixProductSpeed(at::ScalarType dtype) {
+// Multiply-adds a second of the product that a job's layers call, the best of a tenth of a second. Not at::mm: which
+// library multiplies decides the speed.
+double MeasureProducts(at::ScalarType dtype) {
   constexpr int64_t kSize = 1024;
   constexpr absl::Duration kPatience = absl::Milliseconds(100);
   const c10::InferenceMode inference;
@@ -81,11 +83,21 @@ double MatrixProductSpeed(at::ScalarType dtype) {
   double best = 0;
   for (const absl::Time end = Clock::Real().Now() + kPatience; Clock::Real().Now() < end;) {
     const absl::Time start = Clock::Real().Now();
-    const at::Tensor product = at::mm(left, right);
+    const at::Tensor product = nn::ops::Linear(left, right, at::Tensor());
     const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
     if (seconds > 0) best = std::max(best, static_cast<double>(kSize) * kSize * kSize / seconds);
   }
   return best;
+}
+
+// Measured once: an estimate is not worth a tenth of a second of all cores each time.
+double ProductSpeed(bool bf16) {
+  if (bf16) {
+    static const double speed = MeasureProducts(at::kBFloat16);
+    return speed;
+  }
+  static const double speed = MeasureProducts(at::kFloat);
+  return speed;
 }
 
 // How many forward passes' worth of products a token costs.
@@ -306,8 +318,7 @@ absl::Status JobEstimator::AddTime(const PlannedJob& job, const Base& base, JobE
     // Importance is summed in fp32 (run_consolidation.cc).
     const bool bf16 =
         !job.spec.has_consolidate() && train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
-    const auto speed = nn::GuardTorch(
-        [&]() -> absl::StatusOr<double> { return MatrixProductSpeed(bf16 ? at::kBFloat16 : at::kFloat); });
+    const auto speed = nn::GuardTorch([&]() -> absl::StatusOr<double> { return ProductSpeed(bf16); });
     if (!speed.ok()) return speed.status();
     out.set_tokens_per_second(*speed / (PassesPerToken(job) * ProductsPerToken(base.config)));
     out.set_speed_origin(engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS);

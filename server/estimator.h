@@ -7,8 +7,8 @@
 // tokens over a speed, and the estimate says where the speed is from:
 //   1. the newest job of the same kind, model and precision that this server ran in one go;
 //   2. else such a job of another model, scaled by the number of weights;
-//   3. else the speed at which this machine multiplies matrices now: then the time is what the encoder's products alone
-//      take, and a job takes longer.
+//   3. else the speed at which this machine multiplied matrices, as a job does it, when that was first asked: then the
+//      time is what the encoder's products alone take, and a job takes longer.
 
 #include <cstdint>
 #include <optional>

@@ -8,11 +8,23 @@
 
 namespace engram::server {
 
-InferenceCall::InferenceCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const char* method)
-    : parts_(parts), deadline_(absl::FromChrono(context->deadline())), record_(parts.metrics, method) {}
+InferenceCall::InferenceCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const char* method,
+                             WorkPool::Length prepare)
+    : parts_(parts),
+      deadline_(absl::FromChrono(context->deadline())),
+      prepare_(prepare),
+      record_(parts.metrics, method) {}
 
 void InferenceCall::Begin() {
-  parts_.pool.Schedule([this] { Run(); });
+  scheduled_ = parts_.pool.Schedule([this] { Run(); }, prepare_);
+}
+
+void InferenceCall::OnCancel() {
+  cancelled_->store(true);
+  if (!parts_.pool.Withdraw(scheduled_)) return;
+  Close(Clock::Real().Now() > deadline_
+            ? absl::DeadlineExceededError("the deadline passed before the call had its turn")
+            : absl::CancelledError("the client went away"));
 }
 
 void InferenceCall::Run() {

@@ -5,7 +5,7 @@
 //
 //   gRPC thread ─► pool: Prepare ─► Batcher ─► device thread: TakeResult for each sequence ─► pool: Compose ─► Finish
 //
-// Ends with exactly one status. A client that leaves cancels what is still queued.
+// Ends with exactly one status. A client that leaves cancels what is still queued, in the pool or in the Batcher.
 
 #include <atomic>
 #include <memory>
@@ -36,10 +36,12 @@ struct InferenceParts {
 
 class InferenceCall : public grpc::ServerUnaryReactor {
  public:
-  InferenceCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const char* method);
+  // `prepare`: how long Prepare may take.
+  InferenceCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const char* method,
+                WorkPool::Length prepare = WorkPool::Length::kShort);
   // Hands the call to the pool. To be called once after construction.
   void Begin();
-  void OnCancel() override { cancelled_->store(true); }
+  void OnCancel() override;
   void OnDone() override { delete this; }
 
  protected:
@@ -69,6 +71,8 @@ class InferenceCall : public grpc::ServerUnaryReactor {
     Finish(record_.Close(status));
   }
 
+  const WorkPool::Length prepare_;
+  int64_t scheduled_ = 0;  // Run's number in the pool
   CallRecord record_;
   std::vector<std::shared_ptr<serve::BatchItem>> items_;
   absl::Mutex mutex_;

@@ -16,6 +16,7 @@ namespace {
 using engram::v1::Job;
 using engram::worker::v1::RunOutcome;
 using engram::worker::v1::RunSpec;
+using jobs::JobRequest;
 using jobs::JobState;
 
 void FillDataset(const Layout& layout, engram::worker::v1::RunDataset* dataset) {
@@ -93,6 +94,10 @@ absl::Status JobManager::Start() {
     absl::MutexLock lock(&mutex_);
     for (const jobs::JobRecord& record : unfinished) {
       if (record.state == JobState::kPaused) continue;
+      if (record.request == JobRequest::kCancel) {
+        Conclude(record, JobState::kCancelled, {});
+        continue;
+      }
       const absl::StatusOr<std::optional<RunOutcome>> outcome = ReadOutcome(record.id);
       if (!outcome.ok()) {
         Fail(record, outcome.status());
@@ -100,7 +105,7 @@ absl::Status JobManager::Start() {
         // Its worker had finished when the server ended.
         Conclude(record, (*outcome)->has_result() ? JobState::kSucceeded : JobState::kFailed, **outcome);
       } else {
-        Requeue(record, JobState::kQueued);
+        Requeue(record, record.request == JobRequest::kPause ? JobState::kPaused : JobState::kQueued);
       }
     }
     for (const jobs::JobRecord& record : unfinished) {
@@ -152,16 +157,15 @@ bool JobManager::SomethingToDo() const {
 void JobManager::Run() {
   while (true) {
     std::optional<jobs::Assignment> next;
-    std::optional<std::pair<std::string, Running>> ended;
+    std::optional<std::pair<std::string, std::unique_ptr<jobs::RunHandle>>> ended;
     {
       absl::MutexLock lock(&mutex_);
       const absl::Duration patience = unrecorded_.empty() ? absl::InfiniteDuration() : options_.record_again;
       mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::SomethingToDo), patience);
       if (stopped_) return;
-      for (auto run = running_.begin(); run != running_.end(); ++run) {
-        if (!run->second.exit || !run->second.handle) continue;
-        ended.emplace(run->first, std::move(run->second));
-        running_.erase(run);
+      for (auto& [id, run] : running_) {
+        if (!run.exit || !run.handle) continue;
+        ended.emplace(id, std::move(run.handle));
         break;
       }
       if (!ended && !draining_) next = scheduler_.Next();
@@ -201,19 +205,20 @@ absl::StatusOr<std::unique_ptr<jobs::RunHandle>> JobManager::Launch(const jobs::
 void JobManager::StartRun(const jobs::Assignment& assignment) {
   absl::StatusOr<std::unique_ptr<jobs::RunHandle>> handle = Launch(assignment);
   absl::MutexLock lock(&mutex_);
+  const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(assignment.job);
   if (!handle.ok()) {
     running_.erase(assignment.job);
     scheduler_.Release(assignment.device);
-    const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(assignment.job);
     if (record.ok()) Fail(*record, handle.status());
     return;
   }
   LogInfo("run started", {{"job", assignment.job}, {"device", assignment.device}});
   Running& run = running_[assignment.job];
   run.handle = *std::move(handle);
-  // What was wished for while the process was being started.
-  if (run.wish == Wish::kCancel || killing_) run.handle->Kill();
-  if (run.wish == Wish::kPause || draining_) run.handle->Stop();
+  // What was asked for while the process was being started.
+  const JobRequest request = record.ok() ? record->request : JobRequest::kNone;
+  if (request == JobRequest::kCancel || killing_) run.handle->Kill();
+  if (request == JobRequest::kPause || draining_) run.handle->Stop();
   Notify(assignment.job);
 }
 
@@ -247,9 +252,11 @@ absl::StatusOr<std::optional<RunOutcome>> JobManager::ReadOutcome(const std::str
   return outcome;
 }
 
-void JobManager::EndRun(const std::string& id, Running run) {
-  run.handle.reset();
+void JobManager::EndRun(const std::string& id, std::unique_ptr<jobs::RunHandle> handle) {
+  handle.reset();
   absl::MutexLock lock(&mutex_);
+  // Until here it counted as running, so that what is asked of the job meanwhile is heeded below.
+  const Running run = std::move(running_.extract(id).mapped());
   scheduler_.Release(run.device);
   metrics_.RemoveTraining(id);
   const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);
@@ -258,14 +265,14 @@ void JobManager::EndRun(const std::string& id, Running run) {
     return;
   }
   const absl::StatusOr<std::optional<RunOutcome>> outcome = ReadOutcome(id);
-  if (run.wish == Wish::kCancel) {
+  if (record->request == JobRequest::kCancel) {
     Conclude(*record, JobState::kCancelled, {});
   } else if (outcome.ok() && *outcome) {
     Conclude(*record, (*outcome)->has_result() ? JobState::kSucceeded : JobState::kFailed, **outcome);
   } else if (!outcome.ok()) {
     Fail(*record, outcome.status());
-  } else if (draining_ || run.wish == Wish::kPause || run.exit->code == jobs::kExitResumable) {
-    Requeue(*record, run.wish == Wish::kPause ? JobState::kPaused : JobState::kQueued);
+  } else if (draining_ || record->request == JobRequest::kPause || run.exit->code == jobs::kExitResumable) {
+    Requeue(*record, record->request == JobRequest::kPause ? JobState::kPaused : JobState::kQueued);
   } else {
     HandleCrash(*record, *run.exit);
   }
@@ -441,8 +448,9 @@ absl::StatusOr<Job> JobManager::Cancel(const std::string& id) {
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
   const auto run = running_.find(id);
   if (run != running_.end()) {
+    // Stored first: a server that is killed before the run has ended must not take the job up again.
+    ENGRAM_RETURN_IF_ERROR(store_.RequestOfJob(id, JobRequest::kCancel));
     // Nothing of the run is kept, so it is not asked but killed; EndRun does the rest.
-    run->second.wish = Wish::kCancel;
     if (run->second.handle) run->second.handle->Kill();
   } else if (!jobs::HasEnded(record.state)) {
     scheduler_.Remove(id);
@@ -458,7 +466,7 @@ absl::StatusOr<Job> JobManager::Pause(const std::string& id) {
   if (jobs::HasEnded(record.state)) return AlreadyEnded(record);
   const auto run = running_.find(id);
   if (run != running_.end()) {
-    if (run->second.wish == Wish::kNone) run->second.wish = Wish::kPause;
+    ENGRAM_RETURN_IF_ERROR(store_.RequestOfJob(id, JobRequest::kPause));
     if (run->second.handle) run->second.handle->Stop();
   } else if (record.state == JobState::kQueued) {
     scheduler_.Remove(id);

@@ -7,8 +7,9 @@
 //   ─► ended
 //
 // One thread (Run) starts and ends runs; everything else only changes state and wakes it. Killed at any point, the next
-// process finds each job where the store says: queued and paused ones as they were, running ones are queued again
-// (their checkpoint makes them go on), or finished, if their worker had left a result. Thread-safe.
+// process finds each job where the store says: queued and paused ones as they were, running ones are paused or
+// cancelled if that was asked of them, else queued again (their checkpoint makes them go on), or finished, if their
+// worker had left a result. Thread-safe.
 
 #include <cstdint>
 #include <functional>
@@ -84,12 +85,10 @@ class JobManager {
   std::map<std::string, int64_t> CountStates() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  enum class Wish { kNone, kPause, kCancel };
   struct Running {
     std::string device;
-    std::unique_ptr<jobs::RunHandle> handle;  // empty for a moment while the run starts
+    std::unique_ptr<jobs::RunHandle> handle;  // empty for a moment while the run starts, and while it is taken down
     engram::v1::JobProgress progress;
-    Wish wish = Wish::kNone;
     std::optional<jobs::RunExit> exit;
   };
   // A job whose end the store has not taken yet (its disk is full, say).
@@ -112,7 +111,7 @@ class JobManager {
   void OnExit(const std::string& id, jobs::RunExit exit) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What a run's end means for its job.
-  void EndRun(const std::string& id, Running run) ABSL_LOCKS_EXCLUDED(mutex_);
+  void EndRun(const std::string& id, std::unique_ptr<jobs::RunHandle> handle) ABSL_LOCKS_EXCLUDED(mutex_);
   // Publishes and records the end; if the store does not take it, RecordAgain tries until it does.
   void Conclude(const jobs::JobRecord& record, jobs::JobState reached, const engram::worker::v1::RunOutcome& outcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <random>
 #include <utility>
 
@@ -12,9 +13,7 @@
 namespace engram::jobs {
 namespace {
 
-constexpr int64_t kFormat = 1;
-
-constexpr const char* kSchema = R"(
+constexpr const char* kFirstSchema = R"(
 CREATE TABLE models(name TEXT PRIMARY KEY, created INTEGER NOT NULL, next_version INTEGER NOT NULL);
 CREATE TABLE versions(model TEXT NOT NULL REFERENCES models(name), number INTEGER NOT NULL, parent INTEGER NOT NULL,
   job TEXT NOT NULL, created INTEGER NOT NULL, size_bytes INTEGER NOT NULL, metrics BLOB, PRIMARY KEY(model, number));
@@ -31,11 +30,13 @@ CREATE INDEX jobs_by_state ON jobs(state);
 CREATE TABLE requests(id TEXT PRIMARY KEY, method TEXT NOT NULL, digest TEXT NOT NULL, resource TEXT NOT NULL,
   created INTEGER NOT NULL);
 )";
+// Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
+constexpr const char* kSteps[] = {kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0"};
+constexpr auto kFormat = static_cast<int64_t>(std::size(kSteps));
 
 constexpr const char* kJobColumns =
     "id, state, model, base_version, version, label, datasets, priority, created, started, ended, attempts, "
-    "description, "
-    "specification, outcome";
+    "description, specification, outcome, request";
 
 absl::Time Micros(const Value& value) {
   const auto* integer = std::get_if<int64_t>(&value);
@@ -59,6 +60,7 @@ JobRecord ToJob(const Row& row) {
   job.description = AsText(row[12]);
   job.specification = AsText(row[13]);
   job.outcome = AsText(row[14]);
+  job.request = static_cast<JobRequest>(AsInteger(row[15]));
   return job;
 }
 
@@ -137,7 +139,7 @@ absl::Status Store::Migrate() {
     return absl::FailedPreconditionError("the database was written by a newer Engram; start that one");
   if (found < kFormat) {
     ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-    ENGRAM_RETURN_IF_ERROR(database_->Script(kSchema));
+    for (int64_t step = found; step < kFormat; ++step) ENGRAM_RETURN_IF_ERROR(database_->Script(kSteps[step]));
     ENGRAM_RETURN_IF_ERROR(database_->Script(absl::StrCat("PRAGMA user_version=", kFormat)));
     ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   }
@@ -249,7 +251,16 @@ absl::StatusOr<std::vector<JobRecord>> Store::UnfinishedJobs() {
 
 absl::Status Store::SetJobState(std::string_view id, JobState state) {
   absl::MutexLock lock(&mutex_);
-  return database_->Execute("UPDATE jobs SET state=?2 WHERE id=?1 AND state<4", {Text(id), static_cast<int64_t>(state)})
+  return database_
+      ->Execute("UPDATE jobs SET state=?2, request=0 WHERE id=?1 AND state<4", {Text(id), static_cast<int64_t>(state)})
+      .status();
+}
+
+absl::Status Store::RequestOfJob(std::string_view id, JobRequest request) {
+  absl::MutexLock lock(&mutex_);
+  return database_
+      ->Execute("UPDATE jobs SET request=max(request, ?2) WHERE id=?1 AND state<4",
+                {Text(id), static_cast<int64_t>(request)})
       .status();
 }
 
@@ -272,10 +283,11 @@ absl::Status Store::EndJob(std::string_view id, JobState state, std::string_view
     ENGRAM_RETURN_IF_ERROR(InsertVersion(*version));
     if (!job.label.empty()) ENGRAM_RETURN_IF_ERROR(PointLabel(version->model, job.label, version->number));
   }
-  ENGRAM_RETURN_IF_ERROR(database_
-                             ->Execute("UPDATE jobs SET state=?2, ended=?3, outcome=?4, specification=NULL WHERE id=?1",
-                                       {Text(id), static_cast<int64_t>(state), NowMicros(), Bytes{Text(outcome)}})
-                             .status());
+  ENGRAM_RETURN_IF_ERROR(
+      database_
+          ->Execute("UPDATE jobs SET state=?2, ended=?3, outcome=?4, specification=NULL, request=0 WHERE id=?1",
+                    {Text(id), static_cast<int64_t>(state), NowMicros(), Bytes{Text(outcome)}})
+          .status());
   return transaction->Commit();
 }
 

@@ -26,9 +26,14 @@ namespace engram::jobs {
 enum class JobState { kQueued = 1, kRunning = 2, kPaused = 3, kSucceeded = 4, kFailed = 5, kCancelled = 6 };
 inline bool HasEnded(JobState state) { return state >= JobState::kSucceeded; }
 
+// What was asked of a job whose run has not ended yet. In the database as numbers, a later one overrules an earlier
+// one.
+enum class JobRequest { kNone = 0, kPause = 1, kCancel = 2 };
+
 struct JobRecord {
   std::string id;  // 26 characters, sorts by creation
   JobState state = JobState::kQueued;
+  JobRequest request = JobRequest::kNone;
   std::string model;
   int64_t base_version = 0;           // the version it starts from: not deleted while the job is unfinished
   int64_t version = 0;                // the number reserved for the version it makes; 0: makes none
@@ -106,7 +111,10 @@ class Store {
   absl::StatusOr<std::vector<JobRecord>> ListJobs(std::string_view before, int64_t limit, std::string_view model,
                                                   std::optional<JobState> state) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<JobRecord>> UnfinishedJobs() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whatever was requested is settled by it.
   absl::Status SetJobState(std::string_view id, JobState state) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Remembers, until the state is set or the job ends, what its run is to come to.
+  absl::Status RequestOfJob(std::string_view id, JobRequest request) ABSL_LOCKS_EXCLUDED(mutex_);
   // A run begins: state running, one more attempt, started if it is the first.
   absl::Status BeginRun(std::string_view id, std::string_view specification) ABSL_LOCKS_EXCLUDED(mutex_);
   // The job ends in `state`. With a version: it becomes visible, and the job's label points to it, in the same

@@ -95,6 +95,19 @@ def test_a_text_that_fits_is_one_plain_pass(server, long_text):
     np.testing.assert_allclose(array(encode(server, short, mode=2).vector), hidden_states(server.encoder, ids)[1:-1].max(0), atol=2e-5)
 
 
+def test_a_short_call_does_not_wait_for_long_texts(server, long_text):
+    """More long texts than the server has threads for: a short call is answered before the first of them."""
+    m = messages()
+    stub = server.stub("InferenceService")
+    request = m.LongContextEncodeRequest(model="long", version="1", text=long_text * 8)
+    encodes = [stub.LongContextEncode.future(request) for _ in range(6)]
+    for _ in range(20):
+        stub.Tokenize(m.TokenizeRequest(model="long", version="1", texts=["short"]), timeout=60)
+    assert not any(call.done() for call in encodes)
+    for call in encodes:
+        call.cancel()
+
+
 @pytest.mark.parametrize("text, options, field", [("", {}, "text"), (" \n\u200b", {}, "text"), ("a", dict(chunk_tokens=7), "chunk_tokens"), ("a", dict(chunk_tokens=513), "chunk_tokens"),
                                                   ("a", dict(chunk_tokens=-1), "chunk_tokens"), ("a", dict(chunk_tokens=12, overlap=6), "overlap"), ("a", dict(overlap=-1), "overlap"),
                                                   ("a", dict(mode=9), "mode")])

@@ -104,6 +104,31 @@ def test_a_watcher_survives_a_restart_of_the_server(new_server, tmp_path):
     assert rest.count("trying again") == 1
 
 
+@pytest.mark.parametrize("verb,state", [("cancel", "JOB_STATE_CANCELLED"), ("pause", "JOB_STATE_PAUSED")])
+def test_what_was_asked_of_a_run_outlives_the_server(new_server, tmp_path, verb, state):
+    """SIGKILL after the answer to cancel or pause and before the worker has ended: the next server does what was asked."""
+    worker = tmp_path / "worker"
+    # Its child holds the pipe of the messages, so that the server sees no end of this run.
+    worker.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {tmp_path}/child.part && mv {tmp_path}/child.part {tmp_path}/child\nwait\n")
+    worker.chmod(0o755)
+    server = new_server({"worker_program": str(worker)})
+    prepare(server, tmp_path)
+    job = server.json("start-task", "base", "intents", "--dataset", "banking77", "--epochs", "1")["name"]
+    poll((tmp_path / "child").exists)
+    try:
+        assert server.json("jobs", verb, job)["state"] == "JOB_STATE_RUNNING"
+        server.kill()
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+    del server.config["worker_program"]
+    server.start()
+    assert server.json("jobs", "show", job)["state"] == state
+    if verb == "pause":
+        server.engram("jobs", "resume", job)
+        ended = server.json("jobs", "watch", job)
+        assert ended["state"] == "JOB_STATE_SUCCEEDED" and ended["attempts"] == 2
+
+
 def test_kill_loop(new_server, tmp_path):
     """20 kills of server or worker at random moments; afterwards every accepted job ends, and every version and label is whole."""
     rng = random.Random(20261124)

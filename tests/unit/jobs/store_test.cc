@@ -105,6 +105,35 @@ TEST_F(StoreTest, AJobEndsOnceAndPublishesWithItsLabel) {
   EXPECT_TRUE(store_->UnfinishedJobs()->empty());
 }
 
+TEST_F(StoreTest, ARequestSurvivesUntilItIsSettledAndACancelOverrulesAPause) {
+  const JobRecord job = Add(), other = Add();
+  ASSERT_TRUE(store_->BeginRun(job.id, "spec").ok());
+  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kCancel).ok());
+  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kPause).ok());
+  Reopen();
+  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kCancel);
+  EXPECT_EQ(store_->GetJob(job.id)->state, JobState::kRunning);
+  EXPECT_EQ(store_->GetJob(other.id)->request, JobRequest::kNone);
+  ASSERT_TRUE(store_->SetJobState(job.id, JobState::kPaused).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kNone);
+}
+
+TEST_F(StoreTest, OpensWhatTheFirstFormatWroteAndNothingNewer) {
+  const JobRecord job = Add();
+  const auto change = [this](const std::string& script) {
+    store_.reset();
+    auto database = Database::Open(directory_ + "/engram.db");
+    ASSERT_TRUE(database.ok());
+    ASSERT_EQ((*database)->Script(script), absl::OkStatus());
+  };
+  change("ALTER TABLE jobs DROP COLUMN request; PRAGMA user_version=1");
+  Reopen();
+  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kPause).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kPause);
+  change("PRAGMA user_version=1000");
+  EXPECT_EQ(Store::Open(directory_ + "/engram.db", clock_).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(StoreTest, VersionsResolveByNumberLabelAndDefault) {
   const int64_t one = Publish("news", ""), two = Publish("news", "stable"), three = Publish("news", "");
   EXPECT_EQ(*store_->ResolveVersion("news", "1"), one);

@@ -1,6 +1,7 @@
 #include "server/job_manager.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -69,9 +70,18 @@ class FakeRun {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
   }
+  // As a process that the system is slow to take down: killed, it is there until it is let go.
+  void Linger() {
+    absl::MutexLock lock(&mutex_);
+    lingers_ = true;
+  }
+  void LetGo() {
+    absl::MutexLock lock(&mutex_);
+    lingers_ = false;
+  }
 
  private:
-  bool Exited() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return exit_.has_value(); }
+  bool Exited() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return exit_.has_value() && !lingers_; }
   void Follow() {
     jobs::RunExit exit;
     {
@@ -87,6 +97,7 @@ class FakeRun {
   RunSpec spec_;
   absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  bool lingers_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<jobs::RunExit> exit_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
@@ -136,7 +147,7 @@ class JobManagerTest : public ::testing::Test {
   void SetUp() override {
     std::string pattern = ::testing::TempDir() + "/engram-jobs-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    layout_.data_dir = pattern;
+    layout_.data_dir = root_ = pattern;
     ASSERT_TRUE(MakeDirectories(layout_.models()).ok());
     Open();
     jobs::VersionRecord base;
@@ -148,7 +159,7 @@ class JobManagerTest : public ::testing::Test {
   void TearDown() override {
     manager_.reset();
     store_.reset();
-    ASSERT_TRUE(RemoveTree(layout_.data_dir).ok());
+    ASSERT_TRUE(RemoveTree(root_).ok());
   }
   void Open() {
     auto store = jobs::Store::Open(layout_.database(), clock_);
@@ -165,6 +176,21 @@ class JobManagerTest : public ::testing::Test {
   void Restart() {
     manager_.reset();
     store_.reset();
+    Open();
+    Start();
+  }
+  // As after SIGKILL while `run` lingers: the next server finds the files of this moment.
+  void RestartAsKilled(FakeRun& run) {
+    const std::filesystem::path then = layout_.data_dir + "/killed";
+    ASSERT_TRUE(MakeDirectories(then.string()).ok());
+    for (const auto& entry : std::filesystem::directory_iterator(layout_.data_dir)) {
+      if (entry.path() != then)
+        std::filesystem::copy(entry.path(), then / entry.path().filename(), std::filesystem::copy_options::recursive);
+    }
+    run.LetGo();
+    manager_.reset();
+    store_.reset();
+    layout_.data_dir = then.string();
     Open();
     Start();
   }
@@ -205,6 +231,7 @@ class JobManagerTest : public ::testing::Test {
   }
 
   FakeClock clock_;
+  std::string root_;  // holds data_dir, or is it
   Layout layout_;
   Metrics metrics_;
   FakeLauncher launcher_;
@@ -282,6 +309,28 @@ TEST_F(JobManagerTest, CancelsQueuedAndRunningJobsAndLeavesEndedOnes) {
   EXPECT_EQ(manager_->Cancel(running)->state(), engram::v1::JOB_STATE_CANCELLED);
   EXPECT_FALSE(PathExists(layout_.run(running)));
   EXPECT_EQ(launcher_.count(), 1);
+}
+
+TEST_F(JobManagerTest, WhatWasAskedOfARunOutlivesTheServer) {
+  const std::string cancelled = Add();
+  const auto first = launcher_.Run(0);
+  first->Linger();
+  EXPECT_EQ(manager_->Cancel(cancelled)->state(), engram::v1::JOB_STATE_RUNNING);
+  RestartAsKilled(*first);
+  EXPECT_EQ(manager_->Get(cancelled)->state(), engram::v1::JOB_STATE_CANCELLED);
+  EXPECT_FALSE(PathExists(layout_.run(cancelled)));
+
+  const std::string paused = Add();
+  const auto second = launcher_.Run(1);  // the cancelled job was not started again
+  second->Linger();
+  EXPECT_EQ(manager_->Pause(paused)->state(), engram::v1::JOB_STATE_RUNNING);
+  RestartAsKilled(*second);
+  EXPECT_EQ(manager_->Get(paused)->state(), engram::v1::JOB_STATE_PAUSED);
+  EXPECT_TRUE(PathExists(layout_.run(paused)));  // its checkpoint is in there
+  EXPECT_EQ(launcher_.count(), 2);
+  ASSERT_TRUE(manager_->Resume(paused).ok());
+  launcher_.Run(2)->Succeed();
+  EXPECT_EQ(Await(paused, engram::v1::JOB_STATE_SUCCEEDED).attempts(), 2);
 }
 
 TEST_F(JobManagerTest, OneRequestIdMakesOneJobAlsoAtTheSameTime) {
