@@ -8,6 +8,7 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
@@ -131,10 +132,8 @@ class Engine {
     squares_->SetWeights(std::vector<float>(logits.size(0), 1.0F / static_cast<float>(total_)));
     const at::Tensor probabilities = at::softmax(logits, 1);
     for (int64_t c = 0; c < logits.size(1); ++c) {
-      at::Tensor gradient = probabilities.clone();
-      gradient.select(1, c).sub_(1.0);
-      gradient.mul_(probabilities.select(1, c).sqrt().unsqueeze(1));
-      model_.Backward(gradient, tape, *sink_);
+      const at::Tensor label = at::full({logits.size(0)}, c, at::TensorOptions().dtype(at::kLong).device(device_));
+      model_.Backward(nn::ops::CrossEntropy(logits, label, probabilities.select(1, c).sqrt()).grad, tape, *sink_);
     }
   }
 

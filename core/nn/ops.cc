@@ -166,8 +166,9 @@ CrossEntropyResult CrossEntropy(const at::Tensor& logits, const at::Tensor& targ
   const at::Tensor log_probabilities = at::log_softmax(logits, 1);
   CrossEntropyResult result;
   result.loss = -log_probabilities.gather(1, safe).squeeze(1) * scale;
-  result.grad = log_probabilities.exp();
-  result.grad.scatter_add_(1, safe, at::zeros_like(safe, at::kFloat) - 1.0);
+  // At the target p - 1 is minus the sum of the others: subtracting would leave few digits where p is near 1.
+  result.grad = log_probabilities.exp().scatter_(1, safe, 0.0);
+  result.grad.scatter_(1, safe, -result.grad.sum(1, /*keepdim=*/true));
   result.grad.mul_(scale.unsqueeze(1));
   return result;
 }

@@ -1,7 +1,7 @@
-"""Every kind of importance against loops over single texts through torch autograd, in fp32 and with Engram's own choice of batches.
+"""Every kind of importance against loops over single texts through torch autograd in fp64; ours in fp32 and with its own choice of batches.
 
-Bar: <= 1e-5 of each tensor's largest entry. The models hold every kind of layer: linear, embeddings with repeated ids, LayerNorm, tied
-embeddings (masked LM); the texts are of unequal length.
+Bar: <= 1e-5 of each tensor's largest entry. The oracle is in fp64 because autograd in fp32 is up to 1.1e-5 away from it by itself. The models
+hold every kind of layer: linear, embeddings with repeated ids, LayerNorm, tied embeddings (masked LM); the texts are of unequal length.
 """
 import collections
 import itertools
@@ -12,6 +12,10 @@ import torch
 from encoders import FAMILIES, LABELS, blind_to, distance, forward_one, log_likelihoods, make_batch, make_minilm, make_model, make_targets, our_name, run_probe
 
 KINDS = ["sequence", "token"]
+
+
+def make_oracle(family: str, kind: str, folder):
+    return make_model(family, kind, folder).double()
 
 
 def squared_gradient(model, value: torch.Tensor) -> dict:
@@ -60,7 +64,7 @@ def candidates(model, kind: str, sequence, tags) -> dict:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_empirical_is_the_mean_of_squared_gradients_of_single_texts(family, kind, tmp_path):
-    model = make_model(family, kind, tmp_path)
+    model = make_oracle(family, kind, tmp_path)
     sequences = make_batch(97, with_types=family == "bert")
     targets, _, by_text = make_targets(kind, sequences)
     expected = mean([squared_gradient(model, value) for value in log_likelihoods(model, kind, sequences, by_text)])
@@ -70,7 +74,7 @@ def test_empirical_is_the_mean_of_squared_gradients_of_single_texts(family, kind
 
 
 def test_empirical_of_minilm_mean_pooled(tmp_path):
-    model = make_minilm(tmp_path)
+    model = make_minilm(tmp_path).double()
     sequences = make_batch(30000, with_types=False, seed=5, lengths=[7, 1, 130, 12, 65])
     targets, _, by_text = make_targets("sequence", sequences)
     expected = mean([squared_gradient(model, value) for value in log_likelihoods(model, "sequence", sequences, by_text)])
@@ -80,7 +84,7 @@ def test_empirical_of_minilm_mean_pooled(tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tied_embeddings_are_summed_over_their_uses_before_they_are_squared(family, tmp_path):
-    model = make_model(family, "mlm", tmp_path)
+    model = make_oracle(family, "mlm", tmp_path)
     sequences = make_batch(97, with_types=family == "bert")
     targets, rows, by_text = make_targets("mlm", sequences)
     texts = [i for i, tags in enumerate(by_text) if any(t != -100 for t in tags)]
@@ -92,7 +96,7 @@ def test_tied_embeddings_are_summed_over_their_uses_before_they_are_squared(fami
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exact_is_the_expectation_over_labels(family, tmp_path):
-    model = make_model(family, "sequence", tmp_path)
+    model = make_oracle(family, "sequence", tmp_path)
     sequences = make_batch(97, with_types=family == "bert")
     texts = []
     for sequence in sequences:
@@ -117,22 +121,22 @@ def test_sampled_draws_labels_from_the_model_itself(kind, tmp_path):
     with torch.no_grad():  # probabilities away from 0 and 1, so that every label is drawn
         model.classifier.weight.mul_(0.3)
     model.save_pretrained(tmp_path)
-    sequences = make_batch(97, with_types=True)[:1] + make_batch(97, with_types=True)[3:4]
+    model.double()
     if kind == "sequence":
+        # Not the first text, whose F alone is up to 9.9e-6 away by the rounding of the fp32 encoder (1.05e-5 in PyTorch), which leaves no margin.
+        sequences = make_batch(97, with_types=True)[2:4]
         texts = [candidates(model, kind, s, [0]) for s in sequences]
         table = {a + b: (pa * pb, mean([sa, sb])) for (a, (pa, sa)), (b, (pb, sb)) in itertools.product(texts[0].items(), texts[1].items())}
         targets = [0, 0]
     else:
-        sequences = sequences[:1]
+        sequences = make_batch(97, with_types=True)[:1]
         targets = [0 if i in (1, 4) else -100 for i in range(len(sequences[0]["ids"]))]
         table = candidates(model, kind, sequences[0], targets)
     assert len(table) == 25 and abs(sum(p for p, _ in table.values()) - 1) < 1e-5
     draws = 200
     counts = collections.Counter()
     for ours in importances(tmp_path, kind, sequences, targets, [{"kind": "sampled", "seed": seed} for seed in range(draws)]):
-        # Tells the draws apart, which lie more than 0.5 from each other. A label of probability near 1 has a gradient of 1 - p, of which fp32
-        # keeps few digits; that F is right to 1e-5 is what the other tests show.
-        fits = [drawn for drawn, (_, squares) in table.items() if worst(ours, squares) <= 1e-4]
+        fits = [drawn for drawn, (_, squares) in table.items() if worst(ours, squares) <= 1e-5]
         assert len(fits) == 1
         counts[fits[0]] += 1
     # Each label's count is binomial; 5 standard deviations and one for the grid. The seeds are fixed: this passes always or never.
@@ -150,7 +154,7 @@ def test_sampled_draws_labels_from_the_model_itself(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_batched_squares_the_gradient_of_a_batch_s_mean_loss(kind, tmp_path):
     """The seed's formula, kept as a control: batches in the order of the texts, the last one short and counted like the others."""
-    model = make_model("bert", kind, tmp_path)
+    model = make_oracle("bert", kind, tmp_path)
     sequences = make_batch(97, with_types=True)
     targets, _, by_text = make_targets(kind, sequences)
     squares = []

@@ -204,6 +204,14 @@ TEST(CrossEntropy, AgreesWithTheDefinitionAndIgnores) {
   }
 }
 
+TEST(CrossEntropy, KeepsTheDigitsOfASmallGradient) {
+  const at::Tensor logits = at::tensor({16.0F, 0.5F, -1.25F}).unsqueeze(0);  // p of the target is 1 - 2e-7
+  const double others = std::exp(0.5 - 16) + std::exp(-1.25 - 16);
+  const at::Tensor grad = ops::CrossEntropy(logits, at::tensor({0}, at::kLong), at::Tensor()).grad;
+  const double expected = -others / (1 + others);
+  EXPECT_NEAR(grad[0][0].item<double>() / expected, 1, 1e-5);
+}
+
 TEST(SquaredGradients, EqualALoopOverSequences) {
   const PackedBatch batch = MakeBatch({3, 1, 4});
   const int64_t in = 5, out = 4;
