@@ -66,11 +66,13 @@ double ProductsPerToken(const checkpoint::ModelConfig& config) {
   return static_cast<double>(config.layers) * (4 * width * width + 2 * width * inner);
 }
 
-// What the backward pass of one batch keeps, in fp32: a layer's input, query, key and value, attention output, two
-// normalised rows, the two rows between, and the inner row before and after its activation; and that once more for the
-// temporaries of one layer. Passes that keep nothing have one layer of it.
-int64_t ActivationBytes(int64_t tokens, int64_t layers, const checkpoint::ModelConfig& config) {
-  return tokens * kFloatBytes * (layers + 1) * (9 * config.hidden_size + 2 * config.intermediate_size);
+// What a training step on a batch of `tokens` keeps for its backward pass, what that holds of one layer beside it, and
+// where oneDNN sums products of bf16 rows: bench/worker_memory.py derives the terms and holds them against real runs.
+// Passes that keep nothing have one layer of it.
+int64_t ActivationBytes(int64_t tokens, int64_t layers, const checkpoint::ModelConfig& config, bool bf16) {
+  const int64_t width = config.hidden_size, inner = config.intermediate_size;
+  const int64_t numbers = layers * (8 * width + 2 * inner) + 3 * width + 11 * width + 2 * inner;
+  return tokens * (bf16 ? kBFloat16Bytes * numbers + kFloatBytes * inner : kFloatBytes * numbers);
 }
 
 // Multiply-adds a second of the product that a job's layers call, the best of a tenth of a second. Not at::mm: which
@@ -219,7 +221,8 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
       work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
   // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
   out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
-                       2 * quadratics * base.model_bytes + ActivationBytes(largest, base.config.layers, base.config));
+                       2 * quadratics * base.model_bytes +
+                       ActivationBytes(largest, base.config.layers, base.config, bf16));
   out.set_version_bytes(base.size_bytes + head);
   // A new run checkpoint is whole before it replaces the old one.
   const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
@@ -245,8 +248,9 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
                                     [&](const auto& known) { return known.task != task->name; });
   const bool replaced = others < static_cast<int64_t>(base.manifest.consolidations.size());
   // Weights, the new Fisher and anchor, and those that the version has already.
-  out.set_memory_bytes(base.weight_bytes + 2 * (1 + others) * base.model_bytes +
-                       ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config));
+  out.set_memory_bytes(
+      base.weight_bytes + 2 * (1 + others) * base.model_bytes +
+      ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config, /*bf16=*/false));
   out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
   out.set_disk_bytes(out.version_bytes());
   return absl::OkStatus();
@@ -273,8 +277,9 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
     }
   }
   out.set_total_tokens(out.tokens());
-  out.set_memory_bytes(base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
-                       ActivationBytes(train::EvaluateOptions().batch_tokens, /*layers=*/1, base.config));
+  out.set_memory_bytes(
+      base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
+      ActivationBytes(train::EvaluateOptions().batch_tokens, /*layers=*/1, base.config, /*bf16=*/false));
   return absl::OkStatus();
 }
 
