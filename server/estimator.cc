@@ -121,13 +121,14 @@ struct JobEstimator::Base {
 
   // Texts of one part of a data set as the worker would see them.
   struct Counted {
-    std::vector<int32_t> lengths;  // ascending
+    std::vector<int32_t> lengths;  // of the training examples, ascending
     int64_t tokens = 0;
-    double scale = 1;  // how many texts of the data set each counted one stands for
+    double scale = 1;   // how many texts of the data set each counted one stands for
+    int64_t texts = 0;  // fewer than examples where long sentences are several windows
     int64_t cut = 0;
 
     int64_t Scaled(int64_t count) const { return std::llround(static_cast<double>(count) * scale); }
-    int64_t texts() const { return static_cast<int64_t>(lengths.size()); }
+    int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
   };
   absl::StatusOr<Counted> Count(const std::string& path, int64_t rows, nn::HeadKind kind,
                                 const std::vector<std::string>& labels, int64_t max_length) const {
@@ -141,6 +142,7 @@ struct JobEstimator::Base {
     std::sort(counted.lengths.begin(), counted.lengths.end());
     counted.tokens = worker::TotalTokens(examples.examples);
     counted.scale = static_cast<double>(rows) / static_cast<double>(dataset.size());
+    counted.texts = examples.texts();
     counted.cut = examples.cut;
     return counted;
   }
@@ -174,7 +176,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
                           base.Count(layout_.training(dataset.name), dataset.training_rows, kind,
                                      {work.labels().begin(), work.labels().end()}, options.max_length));
   std::vector<int32_t> lengths;
-  for (const int64_t i : train::SplitValidation(all.texts(), options.validation_fraction, options.seed).training)
+  for (const int64_t i : train::SplitValidation(all.examples(), options.validation_fraction, options.seed).training)
     lengths.push_back(all.lengths[static_cast<size_t>(i)]);
   int64_t tokens = 0;
   for (const int32_t length : lengths) tokens += length;
@@ -193,7 +195,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   out.set_total_tokens(out.tokens() * options.epochs);
   out.set_steps((batch_count + options.accumulation - 1) / options.accumulation * options.epochs);
   if (all.cut > 0) {
-    out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " of ", all.Scaled(all.texts()),
+    out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " of ", all.Scaled(all.texts),
                                   " training texts are longer than max_length=", options.max_length,
                                   " tokens and will be cut there; raise max_length to train on all of them"));
   }
@@ -224,16 +226,18 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task->kind));
   ENGRAM_ASSIGN_OR_RETURN(const Base::Counted all, base.Count(layout_.training(dataset.name), dataset.training_rows,
                                                               kind, task->labels, base.max_tokens));
-  out.set_texts(std::min(work.samples(), all.Scaled(all.texts())));
-  out.set_counted_texts(all.texts());
-  out.set_tokens(std::llround(static_cast<double>(all.tokens) / static_cast<double>(all.texts()) *
+  out.set_texts(std::min(work.samples(), all.Scaled(all.texts)));
+  out.set_counted_texts(all.texts);
+  out.set_tokens(std::llround(static_cast<double>(all.tokens) / static_cast<double>(all.texts) *
                               static_cast<double>(out.texts())));
   out.set_total_tokens(out.tokens());
   const auto others = std::count_if(base.manifest.consolidations.begin(), base.manifest.consolidations.end(),
                                     [&](const auto& known) { return known.task != task->name; });
   const bool replaced = others < static_cast<int64_t>(base.manifest.consolidations.size());
-  // Weights, the new Fisher and anchor, and those that the version has already.
-  out.set_memory_bytes(base.weight_bytes + 2 * (1 + others) * base.model_bytes +
+  // Weights, the new Fisher and anchor, and those that the version has already; the gradients of a text of several
+  // windows.
+  const int64_t gradients = all.examples() > all.texts ? base.weight_bytes : 0;
+  out.set_memory_bytes(base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
                        ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config));
   out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
   out.set_disk_bytes(out.version_bytes());
@@ -251,8 +255,8 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
         const Base::Counted all,
         base.Count(has_test ? layout_.test(dataset.name) : layout_.training(dataset.name),
                    has_test ? dataset.test_rows : dataset.training_rows, kind, task->labels, base.max_tokens));
-    out.set_texts(out.texts() + all.Scaled(all.texts()));
-    out.set_counted_texts(out.counted_texts() + all.texts());
+    out.set_texts(out.texts() + all.Scaled(all.texts));
+    out.set_counted_texts(out.counted_texts() + all.texts);
     out.set_tokens(out.tokens() + all.Scaled(all.tokens));
     if (all.cut > 0) {
       out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " texts measured for \"", task->name,

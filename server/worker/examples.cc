@@ -82,6 +82,7 @@ absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::Wo
   }
   example.sequence = {std::move(encoding.ids), {}};
   if (place.words.empty()) return absl::OkStatus();
+  example.continues = !out.places.windows.empty() && out.places.windows.back().sentence == place.sentence;
   out.examples.push_back(std::move(example));
   out.places.windows.push_back(std::move(place));
   return absl::OkStatus();
@@ -130,6 +131,10 @@ absl::Status Plain(const corpus::Dataset& dataset, int64_t max_length, const tok
 }
 
 }  // namespace
+
+int64_t Examples::texts() const {
+  return std::count_if(examples.begin(), examples.end(), [](const auto& example) { return !example.continues; });
+}
 
 absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,

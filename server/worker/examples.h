@@ -31,6 +31,8 @@ struct Examples {
   std::vector<train::TrainingExample> examples;
   int64_t cut = 0;        // texts that lost something: longer than max_length; tagging: with a single word that is
   SentencePlaces places;  // tagging only
+
+  int64_t texts() const;  // texts that have an example: fewer than examples where long sentences are several windows
 };
 
 // Classification: one example a text, cut at `max_length` tokens. Tagging: one a sentence, long ones as several windows

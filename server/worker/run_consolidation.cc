@@ -43,15 +43,14 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
       continual::Importance importance,
       continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
   result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  result.set_tokens(importance.samples * TotalTokens(examples.examples) /
-                    static_cast<int64_t>(examples.examples.size()));
+  result.set_tokens(importance.samples * TotalTokens(examples.examples) / importance.texts);
   result.set_fisher_trace(importance.trace);
   result.set_fisher_samples(importance.samples);
   continual::Consolidation consolidation;
   consolidation.task = task.name;
   consolidation.kind = options.kind;
   consolidation.samples = importance.samples;
-  consolidation.training_count = training.size();
+  consolidation.training_count = importance.texts;
   consolidation.dataset_digest = work.dataset().digest();
   consolidation.seed = work.seed();
   consolidation.fisher = std::move(importance.fisher);
