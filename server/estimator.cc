@@ -128,6 +128,10 @@ struct JobEstimator::Base {
     int64_t cut = 0;
 
     int64_t Scaled(int64_t count) const { return std::llround(static_cast<double>(count) * scale); }
+    void Warn(std::string_view which, int64_t max_length, int64_t window, JobEstimate& out) const {
+      const auto warning = worker::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
+      if (warning) out.add_warnings(*warning);
+    }
     int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
   };
   absl::StatusOr<Counted> Count(const std::string& path, int64_t rows, nn::HeadKind kind,
@@ -194,11 +198,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   out.set_tokens(all.Scaled(tokens));
   out.set_total_tokens(out.tokens() * options.epochs);
   out.set_steps((batch_count + options.accumulation - 1) / options.accumulation * options.epochs);
-  if (all.cut > 0) {
-    out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " of ", all.Scaled(all.texts),
-                                  " training texts are longer than max_length=", options.max_length,
-                                  " tokens and will be cut there; raise max_length to train on all of them"));
-  }
+  all.Warn("training texts", options.max_length, base.max_tokens, out);
 
   const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
   const int64_t head = known_head ? 0 : HeadParameters(work, base.config) * kFloatBytes;
@@ -226,6 +226,7 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task->kind));
   ENGRAM_ASSIGN_OR_RETURN(const Base::Counted all, base.Count(layout_.training(dataset.name), dataset.training_rows,
                                                               kind, task->labels, base.max_tokens));
+  all.Warn("training texts", base.max_tokens, base.max_tokens, out);
   out.set_texts(std::min(work.samples(), all.Scaled(all.texts)));
   out.set_counted_texts(all.texts);
   out.set_tokens(std::llround(static_cast<double>(all.tokens) / static_cast<double>(all.texts) *
@@ -258,11 +259,7 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
     out.set_texts(out.texts() + all.Scaled(all.texts));
     out.set_counted_texts(out.counted_texts() + all.texts);
     out.set_tokens(out.tokens() + all.Scaled(all.tokens));
-    if (all.cut > 0) {
-      out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " texts measured for \"", task->name,
-                                    "\" are longer than the model's ", base.max_tokens,
-                                    " tokens and will be cut there"));
-    }
+    all.Warn(absl::StrCat("texts measured for \"", task->name, "\""), base.max_tokens, base.max_tokens, out);
   }
   out.set_total_tokens(out.tokens());
   out.set_memory_bytes(base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +

@@ -159,6 +159,14 @@ absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKi
   return out;
 }
 
+std::optional<std::string> CutWarning(int64_t cut, int64_t texts, std::string_view which, int64_t max_length,
+                                      int64_t window) {
+  if (cut == 0) return std::nullopt;
+  const std::string what = absl::StrCat("TEXTS_CUT: ", cut, " of ", texts, " ", AbslView(which), " are cut at ");
+  if (max_length < window) return absl::StrCat(what, "max_length=", max_length, " tokens; raise it to use all of them");
+  return absl::StrCat(what, "the ", window, " tokens that the model takes");
+}
+
 int64_t TotalTokens(std::span<const train::TrainingExample> examples) {
   int64_t tokens = 0;
   for (const train::TrainingExample& example : examples) tokens += static_cast<int64_t>(example.sequence.ids.size());

@@ -185,3 +185,17 @@ def test_importance_counts_sentences_not_windows(server, tmp_path):
     for name, expected in precision.items():
         if "key.bias" not in name:  # its true gradient is 0
             np.testing.assert_allclose(4 * kept[f"fisher.names.{name}"], expected, rtol=0, atol=1e-5 * expected.abs().max().item(), err_msg=name)
+
+
+def test_a_training_word_longer_than_the_window_is_said_to_be_cut(server, tmp_path):
+    """By training, by the importance, and by the estimate of each; long sentences of short words lose nothing."""
+    address = "https://example.org/" + "/".join(f"part{i}" for i in range(200))
+    data = write_conll(tagged_sentences("cut", (3, 150)) + [[("see", "O"), (address, "O")]], tmp_path / "cut.conll")
+    server.engram("datasets", "upload", "cut", data)
+    m, tasks = messages(), server.stub("TaskService")
+    said = ["TEXTS_CUT: 1 of 3 training texts are cut at the 64 tokens that the model takes"]
+    learned = server.json("start-task", "bert@1", "names", "--dataset", "cut", "--epochs", "1", "--set", "precision=fp32", "--label", "cut", "--wait")
+    planned = tasks.ConsolidateTask(m.ConsolidateTaskRequest(model="bert", task="names", base="cut", validate_only=True)).estimate
+    assert planned.warnings == said and planned.texts == 3
+    consolidated = server.json("consolidate-task", "bert@cut", "names", "--wait")
+    assert learned["result"]["warnings"] == consolidated["result"]["warnings"] == said
