@@ -135,13 +135,18 @@ struct JobEstimator::Base {
 
   // Texts of one part of a data set as the worker would see them.
   struct Counted {
-    std::vector<int32_t> lengths;  // ascending
+    std::vector<int32_t> lengths;  // of the training examples, ascending
     int64_t tokens = 0;
-    double scale = 1;  // how many texts of the data set each counted one stands for
+    double scale = 1;   // how many texts of the data set each counted one stands for
+    int64_t texts = 0;  // fewer than examples where long sentences are several windows
     int64_t cut = 0;
 
     int64_t Scaled(int64_t count) const { return std::llround(static_cast<double>(count) * scale); }
-    int64_t texts() const { return static_cast<int64_t>(lengths.size()); }
+    void Warn(std::string_view which, int64_t max_length, int64_t window, JobEstimate& out) const {
+      const auto warning = worker::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
+      if (warning) out.add_warnings(*warning);
+    }
+    int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
   };
   absl::StatusOr<Counted> Count(const std::string& path, int64_t rows, nn::HeadKind kind,
                                 const std::vector<std::string>& labels, int64_t max_length) const {
@@ -155,6 +160,7 @@ struct JobEstimator::Base {
     std::sort(counted.lengths.begin(), counted.lengths.end());
     counted.tokens = worker::TotalTokens(examples.examples);
     counted.scale = static_cast<double>(rows) / static_cast<double>(dataset.size());
+    counted.texts = examples.texts();
     counted.cut = examples.cut;
     return counted;
   }
@@ -188,7 +194,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
                           base.Count(layout_.training(dataset.name), dataset.training_rows, kind,
                                      {work.labels().begin(), work.labels().end()}, options.max_length));
   std::vector<int32_t> lengths;
-  for (const int64_t i : train::SplitValidation(all.texts(), options.validation_fraction, options.seed).training)
+  for (const int64_t i : train::SplitValidation(all.examples(), options.validation_fraction, options.seed).training)
     lengths.push_back(all.lengths[static_cast<size_t>(i)]);
   int64_t tokens = 0;
   for (const int32_t length : lengths) tokens += length;
@@ -206,11 +212,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   out.set_tokens(all.Scaled(tokens));
   out.set_total_tokens(out.tokens() * options.epochs);
   out.set_steps((batch_count + options.accumulation - 1) / options.accumulation * options.epochs);
-  if (all.cut > 0) {
-    out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " of ", all.Scaled(all.texts()),
-                                  " training texts are longer than max_length=", options.max_length,
-                                  " tokens and will be cut there; raise max_length to train on all of them"));
-  }
+  all.Warn("training texts", options.max_length, base.max_tokens, out);
 
   const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
   const int64_t head = known_head ? 0 : HeadParameters(work, base.config) * kFloatBytes;
@@ -239,17 +241,20 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task->kind));
   ENGRAM_ASSIGN_OR_RETURN(const Base::Counted all, base.Count(layout_.training(dataset.name), dataset.training_rows,
                                                               kind, task->labels, base.max_tokens));
-  out.set_texts(std::min(work.samples(), all.Scaled(all.texts())));
-  out.set_counted_texts(all.texts());
-  out.set_tokens(std::llround(static_cast<double>(all.tokens) / static_cast<double>(all.texts()) *
+  all.Warn("training texts", base.max_tokens, base.max_tokens, out);
+  out.set_texts(std::min(work.samples(), all.Scaled(all.texts)));
+  out.set_counted_texts(all.texts);
+  out.set_tokens(std::llround(static_cast<double>(all.tokens) / static_cast<double>(all.texts) *
                               static_cast<double>(out.texts())));
   out.set_total_tokens(out.tokens());
   const auto others = std::count_if(base.manifest.consolidations.begin(), base.manifest.consolidations.end(),
                                     [&](const auto& known) { return known.task != task->name; });
   const bool replaced = others < static_cast<int64_t>(base.manifest.consolidations.size());
-  // Weights, the new Fisher and anchor, and those that the version has already.
+  // Weights, the new Fisher and anchor, and those that the version has already; the gradients of a text of several
+  // windows.
+  const int64_t gradients = all.examples() > all.texts ? base.weight_bytes : 0;
   out.set_memory_bytes(
-      base.weight_bytes + 2 * (1 + others) * base.model_bytes +
+      base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
       ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config, /*bf16=*/false));
   out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
   out.set_disk_bytes(out.version_bytes());
@@ -267,14 +272,10 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
         const Base::Counted all,
         base.Count(has_test ? layout_.test(dataset.name) : layout_.training(dataset.name),
                    has_test ? dataset.test_rows : dataset.training_rows, kind, task->labels, base.max_tokens));
-    out.set_texts(out.texts() + all.Scaled(all.texts()));
-    out.set_counted_texts(out.counted_texts() + all.texts());
+    out.set_texts(out.texts() + all.Scaled(all.texts));
+    out.set_counted_texts(out.counted_texts() + all.texts);
     out.set_tokens(out.tokens() + all.Scaled(all.tokens));
-    if (all.cut > 0) {
-      out.add_warnings(absl::StrCat("TEXTS_CUT: ", all.Scaled(all.cut), " texts measured for \"", task->name,
-                                    "\" are longer than the model's ", base.max_tokens,
-                                    " tokens and will be cut there"));
-    }
+    all.Warn(absl::StrCat("texts measured for \"", task->name, "\""), base.max_tokens, base.max_tokens, out);
   }
   out.set_total_tokens(out.tokens());
   out.set_memory_bytes(

@@ -23,7 +23,7 @@ struct Consolidation {
   std::string task;
   ImportanceKind kind = ImportanceKind::kSampled;
   int64_t samples = 0;         // texts that fisher is the mean of
-  int64_t training_count = 0;  // N_A: training texts of the task; gives lambda its Bayes units
+  int64_t training_count = 0;  // N_A: texts that fisher stands for (Importance::texts)
   std::string dataset_digest;
   uint64_t seed = 0;
   at::Tensor fisher;  // fp32 [encoder elements]

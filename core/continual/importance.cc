@@ -22,14 +22,30 @@ namespace {
 
 using nn::HeadKind;
 using train::TrainingExample;
+using Batch = std::vector<const TrainingExample*>;
 
 constexpr std::pair<ImportanceKind, const char*> kKindNames[] = {{ImportanceKind::kExact, "exact"},
                                                                  {ImportanceKind::kSampled, "sampled"},
                                                                  {ImportanceKind::kEmpirical, "empirical"},
                                                                  {ImportanceKind::kBatched, "batched"}};
 
-// The texts that take part: `samples` of them without replacement, in the order of the data set.
-std::vector<int64_t> ChooseExamples(int64_t count, const ImportanceOptions& options) {
+// One text: [first, first + windows) of the examples.
+struct Text {
+  int64_t first = 0, windows = 0, tokens = 0;
+};
+
+std::vector<Text> FindTexts(std::span<const TrainingExample> examples) {
+  std::vector<Text> texts;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    if (texts.empty() || !examples[i].continues) texts.push_back({static_cast<int64_t>(i), 0, 0});
+    ++texts.back().windows;
+    texts.back().tokens += static_cast<int64_t>(examples[i].sequence.ids.size());
+  }
+  return texts;
+}
+
+// Numbers of the texts that take part: `samples` of them without replacement, in the order of the data set.
+std::vector<int64_t> ChooseTexts(int64_t count, const ImportanceOptions& options) {
   std::vector<int64_t> chosen(count);
   std::iota(chosen.begin(), chosen.end(), int64_t{0});
   if (options.samples <= 0 || options.samples >= count) return chosen;
@@ -42,7 +58,7 @@ std::vector<int64_t> ChooseExamples(int64_t count, const ImportanceOptions& opti
 
 // One row of labels for each row of logits, laid out like the head's logits: texts, or all words' tokens of the packed
 // batch.
-at::Tensor TrueLabels(const std::vector<const TrainingExample*>& batch, HeadKind kind, int64_t rows) {
+at::Tensor TrueLabels(const Batch& batch, HeadKind kind, int64_t rows) {
   at::Tensor labels = at::empty({rows}, at::kLong);
   int64_t* out = labels.mutable_data_ptr<int64_t>();
   for (const TrainingExample* example : batch) {
@@ -55,20 +71,19 @@ at::Tensor TrueLabels(const std::vector<const TrainingExample*>& batch, HeadKind
   return labels;
 }
 
-// Replaces each label that counts by a draw from softmax(logits). The numbers of text i depend on `first_text` + i
-// alone, not on how texts fell into batches.
-void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& text_ids,
-                const std::vector<int64_t>& rows_of_text, uint64_t seed, at::Tensor& labels) {
+// Replaces each label that counts by a draw from softmax(logits). Each example has its text's stream, so that the draws
+// do not depend on how texts fell into batches.
+void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& rows_of_example, std::span<RandomStream> streams,
+                at::Tensor& labels) {
   const at::Tensor probabilities = at::softmax(logits, 1).cpu().contiguous();
   const float* p = probabilities.const_data_ptr<float>();
   const int64_t classes = logits.size(1);
   int64_t* label = labels.mutable_data_ptr<int64_t>();
   int64_t row = 0;
-  for (size_t text = 0; text < text_ids.size(); ++text) {
-    RandomStream random(seed, RandomPurpose::kSampledFisher, static_cast<uint64_t>(text_ids[text]));
-    for (int64_t end = row + rows_of_text[text]; row < end; ++row) {
+  for (size_t example = 0; example < streams.size(); ++example) {
+    for (int64_t end = row + rows_of_example[example]; row < end; ++row) {
       if (label[row] == nn::ops::kIgnored) continue;
-      double remaining = random.NextDouble();
+      double remaining = streams[example].NextDouble();
       int64_t drawn = 0;
       while (drawn + 1 < classes && remaining >= p[row * classes + drawn]) remaining -= p[row * classes + drawn++];
       label[row] = drawn;
@@ -98,25 +113,39 @@ class Engine {
     }
   }
 
-  absl::Status AddBatch(const std::vector<const TrainingExample*>& batch, const std::vector<int64_t>& text_ids) {
-    std::vector<const nn::Sequence*> sequences;
-    for (const TrainingExample* example : batch) sequences.push_back(&example->sequence);
-    ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch packed, nn::Pack(sequences, device_));
-    const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
-    const at::Tensor hidden = model_.Encode(packed, std::nullopt, tape.get());
-    const at::Tensor logits = model_.Head(task_, hidden, packed, at::Tensor(), std::nullopt, tape.get());
-    switch (options_.kind) {
-      case ImportanceKind::kExact:
-        AddExact(logits, *tape);
-        break;
-      case ImportanceKind::kSampled:
-      case ImportanceKind::kEmpirical:
-        AddLogLikelihood(logits, batch, text_ids, packed, *tape);
-        break;
-      case ImportanceKind::kBatched:
-        AddBatched(logits, batch, *tape);
-        break;
+  RandomStream Labels(int64_t text) const {
+    return RandomStream(options_.seed, RandomPurpose::kSampledFisher, static_cast<uint64_t>(text));
+  }
+
+  // Texts of one window each, or any examples for `batched`. `labels` holds the stream of each.
+  absl::Status AddBatch(const Batch& batch, std::span<RandomStream> labels) {
+    ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch));
+    if (options_.kind == ImportanceKind::kBatched) {
+      AddBatched(forward, batch);
+      return absl::OkStatus();
     }
+    squares_->SetWeights(std::vector<float>(batch.size(), 1.0F / static_cast<float>(total_)));
+    if (options_.kind == ImportanceKind::kExact) {
+      AddExact(forward);
+    } else {
+      model_.Backward(LogLikelihoodGradient(forward, batch, labels), *forward.tape, *sink_);
+    }
+    return absl::OkStatus();
+  }
+
+  // One text of several windows. Each takes a pass of its own, so that a document of any length needs no more memory
+  // than one window and the gradient buffer.
+  absl::Status AddWindows(std::span<const TrainingExample> windows, int64_t text) {
+    model_.parameters().EnableGradients();
+    model_.parameters().ZeroGradients();
+    nn::AccumulateSink sum(&model_.parameters());
+    std::vector<RandomStream> labels{Labels(text)};
+    for (const TrainingExample& window : windows) {
+      const Batch batch{&window};
+      ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch));
+      model_.Backward(LogLikelihoodGradient(forward, batch, labels), *forward.tape, sum);
+    }
+    AddSquare(1.0 / static_cast<double>(total_));
     return absl::OkStatus();
   }
 
@@ -126,40 +155,60 @@ class Engine {
   }
 
  private:
+  struct Forward {
+    nn::PackedBatch packed;
+    std::shared_ptr<nn::Tape> tape;
+    at::Tensor logits;
+  };
+
+  absl::StatusOr<Forward> Run(const Batch& batch) const {
+    std::vector<const nn::Sequence*> sequences;
+    for (const TrainingExample* example : batch) sequences.push_back(&example->sequence);
+    ENGRAM_ASSIGN_OR_RETURN(nn::PackedBatch packed, nn::Pack(sequences, device_));
+    const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
+    const at::Tensor hidden = model_.Encode(packed, std::nullopt, tape.get());
+    const at::Tensor logits = model_.Head(task_, hidden, packed, at::Tensor(), std::nullopt, tape.get());
+    return Forward{std::move(packed), tape, logits};
+  }
+
   // d log p(c|x)/d logits = onehot(c) - p; the sign is lost in the square. Scaling the gradient by sqrt(p(c|x)) gives
   // the square the weight p(c|x), so one pass for each class sums the expectation.
-  void AddExact(const at::Tensor& logits, const nn::Tape& tape) {
-    squares_->SetWeights(std::vector<float>(logits.size(0), 1.0F / static_cast<float>(total_)));
+  void AddExact(const Forward& forward) {
+    const at::Tensor& logits = forward.logits;
     const at::Tensor probabilities = at::softmax(logits, 1);
     for (int64_t c = 0; c < logits.size(1); ++c) {
       const at::Tensor label = at::full({logits.size(0)}, c, at::TensorOptions().dtype(at::kLong).device(device_));
-      model_.Backward(nn::ops::CrossEntropy(logits, label, probabilities.select(1, c).sqrt()).grad, tape, *sink_);
+      const at::Tensor weight = probabilities.select(1, c).sqrt();
+      model_.Backward(nn::ops::CrossEntropy(logits, label, weight).grad, *forward.tape, *sink_);
     }
   }
 
-  void AddLogLikelihood(const at::Tensor& logits, const std::vector<const TrainingExample*>& batch,
-                        const std::vector<int64_t>& text_ids, const nn::PackedBatch& packed, const nn::Tape& tape) {
-    at::Tensor labels = TrueLabels(batch, kind_, logits.size(0));
+  // Of -log p(labels): true ones, or drawn.
+  at::Tensor LogLikelihoodGradient(const Forward& forward, const Batch& batch, std::span<RandomStream> streams) const {
+    at::Tensor labels = TrueLabels(batch, kind_, forward.logits.size(0));
     if (options_.kind == ImportanceKind::kSampled) {
-      std::vector<int64_t> rows_of_text(batch.size(), 1);
+      std::vector<int64_t> rows_of_example(batch.size(), 1);
       if (kind_ == HeadKind::kTokenClassification) {
-        for (size_t i = 0; i < batch.size(); ++i) rows_of_text[i] = packed.length(static_cast<int64_t>(i));
+        for (size_t i = 0; i < batch.size(); ++i) rows_of_example[i] = forward.packed.length(static_cast<int64_t>(i));
       }
-      DrawLabels(logits, text_ids, rows_of_text, options_.seed, labels);
+      DrawLabels(forward.logits, rows_of_example, streams, labels);
     }
-    squares_->SetWeights(std::vector<float>(batch.size(), 1.0F / static_cast<float>(total_)));
-    model_.Backward(nn::ops::CrossEntropy(logits, labels.to(device_), at::Tensor()).grad, tape, *sink_);
+    return nn::ops::CrossEntropy(forward.logits, labels.to(device_), at::Tensor()).grad;
   }
 
-  void AddBatched(const at::Tensor& logits, const std::vector<const TrainingExample*>& batch, const nn::Tape& tape) {
+  void AddBatched(const Forward& forward, const Batch& batch) {
     model_.parameters().ZeroGradients();
-    const at::Tensor labels = TrueLabels(batch, kind_, logits.size(0));
+    const at::Tensor labels = TrueLabels(batch, kind_, forward.logits.size(0));
     const int64_t counted = (labels != nn::ops::kIgnored).sum().item<int64_t>();
-    at::Tensor gradient = nn::ops::CrossEntropy(logits, labels.to(device_), at::Tensor()).grad;
-    model_.Backward(gradient.div_(static_cast<double>(std::max<int64_t>(counted, 1))), tape, *sink_);
-    const at::Tensor mean = model_.parameters().gradients().narrow(0, 0, fisher_.numel());
-    fisher_.addcmul_(mean, mean);
+    at::Tensor gradient = nn::ops::CrossEntropy(forward.logits, labels.to(device_), at::Tensor()).grad;
+    model_.Backward(gradient.div_(static_cast<double>(std::max<int64_t>(counted, 1))), *forward.tape, *sink_);
+    AddSquare(1.0);
     ++batches_;
+  }
+
+  void AddSquare(double weight) {
+    const at::Tensor gradient = model_.parameters().gradients().narrow(0, 0, fisher_.numel());
+    fisher_.addcmul_(gradient, gradient, weight);
   }
 
   nn::Model& model_;
@@ -173,6 +222,51 @@ class Engine {
   ImportanceSink* squares_ = nullptr;  // sink_, unless kBatched
   int64_t batches_ = 0;
 };
+
+// Batches of B examples in the order of the data set.
+absl::Status AddInOrder(Engine& engine, std::span<const TrainingExample> examples, const std::vector<Text>& texts,
+                        const std::vector<int64_t>& chosen, int64_t batch_size, const ImportanceProgress& progress) {
+  Batch all;
+  for (const int64_t text : chosen) {
+    for (int64_t i = 0; i < texts[text].windows; ++i) all.push_back(&examples[texts[text].first + i]);
+  }
+  const auto total = static_cast<int64_t>(all.size());
+  for (int64_t begin = 0; begin < total; begin += batch_size) {
+    const int64_t end = std::min(total, begin + batch_size);
+    ENGRAM_RETURN_IF_ERROR(engine.AddBatch({all.begin() + begin, all.begin() + end}, {}));
+    if (progress && !progress(end, total)) return absl::CancelledError("the importance pass was cancelled");
+  }
+  return absl::OkStatus();
+}
+
+// Like lengths together: the mean does not care about the order, the packed kernels do.
+absl::Status AddByLength(Engine& engine, std::span<const TrainingExample> examples, const std::vector<Text>& texts,
+                         std::vector<int64_t> chosen, int64_t batch_tokens, const ImportanceProgress& progress) {
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](int64_t a, int64_t b) { return texts[a].tokens < texts[b].tokens; });
+  const auto total = static_cast<int64_t>(chosen.size());
+  for (int64_t begin = 0; begin < total;) {
+    Batch batch;
+    std::vector<RandomStream> labels;
+    int64_t tokens = 0;
+    for (; begin < total; ++begin) {
+      const Text& next = texts[chosen[begin]];
+      if (next.windows > 1 || (!batch.empty() && tokens + next.tokens > batch_tokens)) break;
+      batch.push_back(&examples[next.first]);
+      labels.push_back(engine.Labels(chosen[begin]));
+      tokens += next.tokens;
+    }
+    if (!batch.empty()) {
+      ENGRAM_RETURN_IF_ERROR(engine.AddBatch(batch, labels));
+    } else {
+      const Text& text = texts[chosen[begin]];
+      ENGRAM_RETURN_IF_ERROR(engine.AddWindows(examples.subspan(text.first, text.windows), chosen[begin]));
+      ++begin;
+    }
+    if (progress && !progress(begin, total)) return absl::CancelledError("the importance pass was cancelled");
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckArguments(const nn::Model& model, const std::string& task, size_t examples,
                             const ImportanceOptions& options) {
@@ -212,33 +306,16 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
                                              std::span<const TrainingExample> examples,
                                              const ImportanceOptions& options, const ImportanceProgress& progress) {
   ENGRAM_RETURN_IF_ERROR(CheckArguments(model, task, examples.size(), options));
-  std::vector<int64_t> order = ChooseExamples(static_cast<int64_t>(examples.size()), options);
-  const int64_t total = static_cast<int64_t>(order.size());
-  const bool fixed_batches = options.kind == ImportanceKind::kBatched;
-  if (!fixed_batches) {  // like lengths together: the mean does not care about the order, the packed kernels do
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return examples[a].sequence.ids.size() < examples[b].sequence.ids.size();
-    });
-  }
+  const std::vector<Text> texts = FindTexts(examples);
+  const std::vector<int64_t> chosen = ChooseTexts(static_cast<int64_t>(texts.size()), options);
+  const auto total = static_cast<int64_t>(chosen.size());
   Engine engine(model, task, options, total);
-  for (int64_t begin = 0; begin < total;) {
-    std::vector<const TrainingExample*> batch;
-    std::vector<int64_t> text_ids;
-    int64_t tokens = 0;
-    while (begin < total) {
-      const TrainingExample& next = examples[order[begin]];
-      const int64_t length = static_cast<int64_t>(next.sequence.ids.size());
-      const bool full = fixed_batches ? static_cast<int64_t>(batch.size()) == options.batch_size
-                                      : tokens + length > options.batch_tokens;
-      if (full && !batch.empty()) break;
-      batch.push_back(&next);
-      text_ids.push_back(order[begin++]);
-      tokens += length;
-    }
-    ENGRAM_RETURN_IF_ERROR(engine.AddBatch(batch, text_ids));
-    if (progress && !progress(begin, total)) return absl::CancelledError("the importance pass was cancelled");
+  if (options.kind == ImportanceKind::kBatched) {
+    ENGRAM_RETURN_IF_ERROR(AddInOrder(engine, examples, texts, chosen, options.batch_size, progress));
+  } else {
+    ENGRAM_RETURN_IF_ERROR(AddByLength(engine, examples, texts, chosen, options.batch_tokens, progress));
   }
-  Importance importance{engine.Finish(), 0, total};
+  Importance importance{engine.Finish(), 0, total, static_cast<int64_t>(texts.size())};
   importance.trace = ExtentOf(importance.fisher).sum;
   if (!std::isfinite(importance.trace)) {
     return StatusWithReason(

@@ -10,7 +10,9 @@
 //                                                                          formula, kept as a control
 // The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words
 // (continual_learning B.1), with tags sampled for each word; `exact` is refused there (it would take one pass for each
-// word and tag). Always without dropout, without any penalty, at the weights as they are; squares are summed in fp32.
+// word and tag). A sentence of several windows is still one x: their gradients are summed before they are squared
+// (`batched` alone takes windows, as training's batches do). Always without dropout, without any penalty, at the
+// weights as they are; squares are summed in fp32.
 
 #include <cstdint>
 #include <functional>
@@ -43,14 +45,15 @@ struct Importance {
   at::Tensor fisher;    // fp32 [encoder elements], in the order of the parameter buffer, >= 0
   double trace = 0;     // sum of fisher
   int64_t samples = 0;  // texts that it is the mean of
+  int64_t texts = 0;    // texts that it stands for, N: all of the task's; N * fisher is the penalty's precision
 };
 
-// Called after each batch with (texts done, texts in all); a false answer cancels.
+// Called after each batch with (texts done, texts in all; windows of `batched`); a false answer cancels.
 using ImportanceProgress = std::function<bool(int64_t, int64_t)>;
 
-// `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` uses
-// its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact on token classification), CANCELLED, ABORTED if an
-// entry is not finite.
+// `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` and
+// texts of several windows use its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact on token
+// classification), CANCELLED, ABORTED if an entry is not finite.
 absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
                                              std::span<const train::TrainingExample> examples,
                                              const ImportanceOptions& options,

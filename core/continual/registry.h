@@ -55,7 +55,8 @@ train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tens
 // FAILED_PRECONDITION naming the remedy if there are no consolidations.
 absl::Status NeedConsolidations(const ConsolidationSource& consolidations, const std::string& strategy);
 
-// lambda N_A / N_B: the strength of task A's quadratic while a task of N_B texts is learned.
+// lambda N_A / N_B: the strength of task A's quadratic while a task is learned whose loss is the mean over N_B terms
+// (texts, or tagged or masked tokens).
 double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b);
 
 }  // namespace engram::continual

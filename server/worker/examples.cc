@@ -82,6 +82,7 @@ absl::Status AddWindow(const corpus::TaggedSentence& sentence, const tagging::Wo
   }
   example.sequence = {std::move(encoding.ids), {}};
   if (place.words.empty()) return absl::OkStatus();
+  example.continues = !out.places.windows.empty() && out.places.windows.back().sentence == place.sentence;
   out.examples.push_back(std::move(example));
   out.places.windows.push_back(std::move(place));
   return absl::OkStatus();
@@ -131,6 +132,10 @@ absl::Status Plain(const corpus::Dataset& dataset, int64_t max_length, const tok
 
 }  // namespace
 
+int64_t Examples::texts() const {
+  return std::count_if(examples.begin(), examples.end(), [](const auto& example) { return !example.continues; });
+}
+
 absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,
                                       const tokenize::Tokenizer& tokenizer) {
@@ -152,6 +157,14 @@ absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKi
   }
   if (out.examples.empty()) return InvalidField("dataset", "has no text with a token that the tokenizer knows");
   return out;
+}
+
+std::optional<std::string> CutWarning(int64_t cut, int64_t texts, std::string_view which, int64_t max_length,
+                                      int64_t window) {
+  if (cut == 0) return std::nullopt;
+  const std::string what = absl::StrCat("TEXTS_CUT: ", cut, " of ", texts, " ", AbslView(which), " are cut at ");
+  if (max_length < window) return absl::StrCat(what, "max_length=", max_length, " tokens; raise it to use all of them");
+  return absl::StrCat(what, "the ", window, " tokens that the model takes");
 }
 
 int64_t TotalTokens(std::span<const train::TrainingExample> examples) {

@@ -3,8 +3,10 @@
 // From the rows of a data set to tokenized training examples.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/status.h"
@@ -31,6 +33,8 @@ struct Examples {
   std::vector<train::TrainingExample> examples;
   int64_t cut = 0;        // texts that lost something: longer than max_length; tagging: with a single word that is
   SentencePlaces places;  // tagging only
+
+  int64_t texts() const;  // texts that have an example: fewer than examples where long sentences are several windows
 };
 
 // Classification: one example a text, cut at `max_length` tokens. Tagging: one a sentence, long ones as several windows
@@ -40,6 +44,11 @@ struct Examples {
 absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,
                                       const tokenize::Tokenizer& tokenizer);
+
+// Nothing is cut silently: the warning that `cut` of `texts` lose something at `max_length` tokens (`which` they are:
+// "training texts"), if any do. `window`: what the model takes. For runs and for their estimates.
+std::optional<std::string> CutWarning(int64_t cut, int64_t texts, std::string_view which, int64_t max_length,
+                                      int64_t window);
 
 // Tokens of all examples, special tokens included.
 int64_t TotalTokens(std::span<const train::TrainingExample> examples);

@@ -73,13 +73,11 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
                                  const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
                                  engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
+  const int64_t max_length = model.config().max_length();
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
-                          MakeExamples(dataset, spec.kind, task.labels, model.config().max_length(), tokenizer));
-  if (examples.cut > 0) {
-    context.warnings.push_back(absl::StrCat("TEXTS_CUT: ", examples.cut, " of ", examples.examples.size(),
-                                            " texts measured for \"", task.name, "\" are longer than the model's ",
-                                            model.config().max_length(), " tokens and were cut there"));
-  }
+                          MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer));
+  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""),
+                               max_length, max_length));
   train::EvaluateOptions options;
   if (spec.kind == nn::HeadKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));

@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -25,6 +27,9 @@ struct RunContext {
   bool stopping() const { return stop->load(std::memory_order_relaxed) != train::StopRequest::kNone; }
   std::string output() const { return directory + "/output"; }
   std::string checkpoint() const { return directory + "/checkpoint.safetensors"; }
+  void WarnIfAny(std::optional<std::string> warning) {
+    if (warning) warnings.push_back(*std::move(warning));
+  }
   // Says how far the run is; the warnings so far go along.
   void Report(engram::v1::JobProgress progress) const;
   void Phase(const std::string& phase) const;

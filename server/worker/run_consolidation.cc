@@ -32,8 +32,9 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task.kind));
-  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
-                          MakeExamples(training, kind, task.labels, model.config().max_length(), tokenizer));
+  const int64_t max_length = model.config().max_length();
+  ENGRAM_ASSIGN_OR_RETURN(const Examples examples, MakeExamples(training, kind, task.labels, max_length, tokenizer));
+  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
   continual::ImportanceOptions options;
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
   options.samples = work.samples();
@@ -43,15 +44,14 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
       continual::Importance importance,
       continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
   result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  result.set_tokens(importance.samples * TotalTokens(examples.examples) /
-                    static_cast<int64_t>(examples.examples.size()));
+  result.set_tokens(importance.samples * TotalTokens(examples.examples) / importance.texts);
   result.set_fisher_trace(importance.trace);
   result.set_fisher_samples(importance.samples);
   continual::Consolidation consolidation;
   consolidation.task = task.name;
   consolidation.kind = options.kind;
   consolidation.samples = importance.samples;
-  consolidation.training_count = training.size();
+  consolidation.training_count = importance.texts;
   consolidation.dataset_digest = work.dataset().digest();
   consolidation.seed = work.seed();
   consolidation.fisher = std::move(importance.fisher);

@@ -154,11 +154,7 @@ RunResult RunTraining(RunContext& context) {
   const int64_t max_length = std::min(options.max_length, window);
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
                           MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
-  if (examples.cut > 0) {
-    context.warnings.push_back(absl::StrCat("TEXTS_CUT: ", examples.cut, " of ", examples.examples.size(),
-                                            " training texts are longer than max_length=", max_length,
-                                            " tokens and were cut there; raise max_length to train on all of them"));
-  }
+  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy, OpenStrategy(context, work, model));
 
   ProgressObserver observer(context);

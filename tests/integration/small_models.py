@@ -88,23 +88,29 @@ def owner(word: int, windows: list[tuple[int, int]], counts: list[int]) -> int:
     return max((w for w, (first, end) in enumerate(windows) if first <= word < end), key=lambda w: (distance(w), -w))
 
 
-def word_logits(model, made, words: list[str], max_tokens: int) -> tuple[np.ndarray, int]:
-    """[words, tags] in fp64, each word's row from the window that owns it, at its first token; and the number of windows."""
+def word_rows(model, made, words: list[str], max_tokens: int) -> tuple[list[torch.Tensor], int]:
+    """The tags' logits of each word, from the window that owns it, at its first token; and the number of windows."""
     ids = content_ids(made, words)
     counts = [len(i) for i in ids]
     budget = max_tokens - 2
     windows = plan_windows(counts, budget, min(128, budget // 4))
-    rows = np.zeros((len(words), model.config.num_labels))
+    rows: list = [None] * len(words)
     for number, (first, end) in enumerate(windows):
         flat = [made.cls_token_id, *(i for word in ids[first:end] for i in word), made.sep_token_id]
-        with torch.no_grad():
-            logits = model(torch.tensor([flat])).logits[0].numpy()
+        logits = model(torch.tensor([flat])).logits[0]
         at = 1
         for word in range(first, end):
             if owner(word, windows, counts) == number:
                 rows[word] = logits[at]
             at += counts[word]
     return rows, len(windows)
+
+
+def word_logits(model, made, words: list[str], max_tokens: int) -> tuple[np.ndarray, int]:
+    """word_rows as [words, tags] in fp64."""
+    with torch.no_grad():
+        rows, windows = word_rows(model, made, words, max_tokens)
+    return torch.stack(rows).double().numpy(), windows
 
 
 def decode(logits: np.ndarray, tags: list[str]):

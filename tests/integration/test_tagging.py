@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 
 from conftest import DATA, Server, messages
-from small_models import CONFIGS, TAGS, decode, make, tokenizer, word_logits
+from small_models import CONFIGS, TAGS, decode, make, tokenizer, word_logits, word_rows
 
 
 @pytest.fixture(scope="module")
@@ -112,21 +113,31 @@ def test_one_bad_text_does_not_fail_the_others(server):
     assert not answer.results[2].error.message and not answer.results[2].entities  # a word that no token stands for
 
 
-@pytest.mark.parametrize("family", CONFIGS)
-def test_the_measured_f1_is_that_of_whole_sentences(server, family, tmp_path):
-    """Sentences of up to 300 words in windows of 64 tokens, words that no token stands for among them: the F1 that a run reports is seqeval's on the
-    decoded sentences."""
-    rng = random.Random(family)
+def tagged_sentences(seed: str, lengths) -> list[list[tuple[str, str]]]:
+    """(word, tag) with legal random tags; three words in a hundred are such that no token stands for them."""
+    rng = random.Random(seed)
     words = [w for text in plain_texts() for w in text.split()]
     sentences = []
-    for length in (3, 40, 80, 300, 150):
+    for length in lengths:
         sentence, tag = [], "O"
         for _ in range(length):
             tag = rng.choice([t for t in TAGS if t[0] != "I" or tag[0] != "O" and t[2:] == tag[2:]])
             sentence.append((rng.choice(words) if rng.random() < 0.97 else "\u200b", tag))
         sentences.append(sentence)
-    data = tmp_path / "long.conll"
-    data.write_text("\n".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences))
+    return sentences
+
+
+def write_conll(sentences, path):
+    path.write_text("\n".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences))
+    return path
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_measured_f1_is_that_of_whole_sentences(server, family, tmp_path):
+    """Sentences of up to 300 words in windows of 64 tokens, words that no token stands for among them: the F1 that a run reports is seqeval's on the
+    decoded sentences."""
+    sentences = tagged_sentences(family, (3, 40, 80, 300, 150))
+    data = write_conll(sentences, tmp_path / "long.conll")
     server.engram("datasets", "upload", f"long-{family}", data, "--test", data)
     job = server.json("start-task", f"{family}@1", "names", "--dataset", f"long-{family}", "--epochs", "1", "--set", "lr=1e-3", "--set", "precision=fp32", "--wait")
     version = job["result"]["version"].split("/")[-1]
@@ -146,3 +157,45 @@ def test_the_measured_f1_is_that_of_whole_sentences(server, family, tmp_path):
     expected = f1_score(gold, guessed)
     got = next(m["value"] for m in job["result"]["metrics"] if m["metric"] == "entity_f1")
     assert got == pytest.approx(expected, abs=1e-9) and expected > 0.02
+
+
+def test_importance_counts_sentences_not_windows(server, tmp_path):
+    """N_A F_A, which is what the penalty has of a task, is the sum over sentences of the square of the sentence's gradient, however many windows it
+    takes; a sentence that no token stands for counts for nothing."""
+    sentences = tagged_sentences("importance", (3, 150, 40, 80)) + [[("\u200b", "O")]]
+    data = write_conll(sentences, tmp_path / "long.conll")
+    server.engram("datasets", "upload", "windows", data)
+    server.json("start-task", "bert@1", "names", "--dataset", "windows", "--epochs", "1", "--set", "precision=fp32", "--label", "learned", "--wait")
+    job = server.json("consolidate-task", "bert@learned", "names", "--fisher", "empirical", "--wait")
+    server.engram("models", "export", f"bert@{job['result']['version'].split('/')[-1]}", tmp_path / "export")
+    [entry] = json.loads((tmp_path / "export" / "engram.json").read_text())["consolidations"]
+    assert (entry["samples"], entry["training_examples"]) == (4, 4)
+
+    model = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "export").double().eval()
+    made, precision = tokenizer(tmp_path / "export"), {}
+    for sentence in sentences[:4]:
+        known = [(word, tag) for word, tag in sentence if word != "\u200b"]
+        rows, windows = word_rows(model, made, [word for word, _ in known], 64)
+        assert (windows > 1) == (len(sentence) > 62)
+        model.zero_grad()
+        sum(torch.log_softmax(row, 0)[model.config.label2id[tag]] for row, (_, tag) in zip(rows, known)).backward()
+        for name, parameter in model.base_model.named_parameters():
+            precision[name] = precision.get(name, 0) + parameter.grad ** 2
+    kept = load_file(tmp_path / "export" / "continual.safetensors")
+    for name, expected in precision.items():
+        if "key.bias" not in name:  # its true gradient is 0
+            np.testing.assert_allclose(4 * kept[f"fisher.names.{name}"], expected, rtol=0, atol=1e-5 * expected.abs().max().item(), err_msg=name)
+
+
+def test_a_training_word_longer_than_the_window_is_said_to_be_cut(server, tmp_path):
+    """By training, by the importance, and by the estimate of each; long sentences of short words lose nothing."""
+    address = "https://example.org/" + "/".join(f"part{i}" for i in range(200))
+    data = write_conll(tagged_sentences("cut", (3, 150)) + [[("see", "O"), (address, "O")]], tmp_path / "cut.conll")
+    server.engram("datasets", "upload", "cut", data)
+    m, tasks = messages(), server.stub("TaskService")
+    said = ["TEXTS_CUT: 1 of 3 training texts are cut at the 64 tokens that the model takes"]
+    learned = server.json("start-task", "bert@1", "names", "--dataset", "cut", "--epochs", "1", "--set", "precision=fp32", "--label", "cut", "--wait")
+    planned = tasks.ConsolidateTask(m.ConsolidateTaskRequest(model="bert", task="names", base="cut", validate_only=True)).estimate
+    assert planned.warnings == said and planned.texts == 3
+    consolidated = server.json("consolidate-task", "bert@cut", "names", "--wait")
+    assert learned["result"]["warnings"] == consolidated["result"]["warnings"] == said

@@ -18,6 +18,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from conftest import BASE_MODEL, BUILD, ROOT, Server, few_classes, stubs
+from small_models import tokenizer
 
 RESUMABLE = 75
 # A pipe of one page holds at most 50 progress messages, so a worker is never further ahead of the reader than that, however slow the machine.
@@ -143,6 +144,28 @@ def world(pb, tmp_path_factory):
     return world
 
 
+def test_texts_that_are_cut_are_said_by_every_kind_of_run(world, pb, tmp_path):
+    """The numbers are the tokenizer's; texts that lose something are counted, and how they could be spared is said only where they could."""
+    made = tokenizer(world.base)
+    lengths = [len(made(json.loads(line)["text"])["input_ids"]) for line in open(world.texts["b"])]
+
+    def warning(most, which="training texts", limit="the 64 tokens that the model takes"):
+        cut = sum(length > most for length in lengths)
+        assert 0 < cut < len(lengths)
+        return [f"TEXTS_CUT: {cut} of {len(lengths)} {which} are cut at {limit}"]
+
+    narrow = world.train(tmp_path / "narrow", world.after_a, "b", epochs=1, max_length=32).finish()
+    assert narrow.warnings == warning(32, limit="max_length=32 tokens; raise it to use all of them")
+    learned = world.train(tmp_path / "learned", world.after_a, "b", epochs=1)
+    assert learned.finish().warnings == warning(64)
+    assert world.consolidate(tmp_path / "consolidated", learned.output, "b").finish().warnings == warning(64)
+    evaluation = world.spec(learned.output, 0)
+    item = evaluation.evaluate.items.add()
+    item.task = "b"
+    world.describe(item.dataset, "b")
+    assert Run(pb, tmp_path / "evaluated", evaluation).finish().warnings == warning(64, which='texts measured for "b"')
+
+
 CASES = {
     "fp32": dict(precision="fp32", epochs=10),
     "bf16, accumulation, early stopping": dict(precision="bf16", epochs=25, accumulation=2, validation_fraction=0.25, early_stopping_patience=10),
@@ -153,7 +176,7 @@ CASES = {
 def test_a_run_that_was_stopped_or_killed_ends_in_the_same_bits(world, tmp_path, options):
     whole = world.train(tmp_path / "whole", world.after_a, "b", "ewc", **options)
     result = whole.finish()
-    assert all(warning.startswith("TEXTS_CUT") for warning in result.warnings)  # banking texts are longer than this encoder takes
+    assert all(warning.startswith("TEXTS_CUT") for warning in result.warnings)  # some are longer than this encoder takes
     steps = result.steps
     assert steps > 12 + AHEAD  # so that none of the signals below can come too late
 

@@ -152,8 +152,9 @@ absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, nn::HeadKind 
       AddTiedImportance(model, batch, loss.grad, *tape, prefix, results);
       continue;
     }
-    ENGRAM_RETURN_IF_ERROR(
-        AddImportance(model, ToExamples(sequences, target_list, kind), requests[i], prefix, results));
+    std::vector<train::TrainingExample> examples = ToExamples(sequences, target_list, kind);
+    for (const size_t window : spec.value("continues", std::vector<size_t>())) examples[window].continues = true;
+    ENGRAM_RETURN_IF_ERROR(AddImportance(model, examples, requests[i], prefix, results));
   }
   if (const int steps = spec.value("steps", 0); steps > 0)
     TrainSteps(model, batch, rows, targets, steps, spec.at("lr"), results);

@@ -49,12 +49,12 @@ def worst(ours: dict, expected: dict) -> float:
     return max(distance(ours[n], expected[n]) for n in names if n not in zero)
 
 
-def candidates(model, kind: str, sequence, tags) -> dict:
-    """{labels that could be drawn: (probability, squared gradient)} of one text; one label each counted word."""
+def candidates(model, kind: str, windows, tags) -> dict:
+    """{labels that could be drawn: (probability, squared gradient)} of one text; one label each counted word of all windows."""
     counted = [i for i, t in enumerate(tags) if t != -100]
     result = {}
     for drawn in itertools.product(range(LABELS), repeat=len(counted)):
-        logits = forward_one(model, sequence).logits[0]
+        logits = torch.cat([forward_one(model, window).logits for window in windows], 1)[0]
         log_p = torch.log_softmax(logits if kind == "token" else logits[None], 1)
         value = sum(log_p[place, label] for place, label in zip(counted, drawn))
         result[drawn] = (value.exp().item(), squared_gradient(model, value))
@@ -71,6 +71,21 @@ def test_empirical_is_the_mean_of_squared_gradients_of_single_texts(family, kind
     # All texts in one packed batch, and cut into several.
     for ours in importances(tmp_path, kind, sequences, targets, [{"kind": "empirical", "batch_tokens": t} for t in (4096, 20)]):
         assert worst(ours, expected) <= 1e-5
+
+
+def test_the_windows_of_a_sentence_are_one_text(tmp_path):
+    """Two sentences of three and two windows and one of a single one: gradients are summed over the windows, then squared."""
+    model = make_oracle("bert", "token", tmp_path)
+    sequences = make_batch(97, with_types=True, lengths=[7, 33, 12, 18, 9, 21])
+    targets, _, by_text = make_targets("token", sequences)
+    of_window = log_likelihoods(model, "token", sequences, by_text)
+    sentences = [range(0, 3), range(3, 4), range(4, 6)]
+    squares = [squared_gradient(model, sum(of_window[i] for i in sentence)) for sentence in sentences]
+    whole, part = importances(tmp_path, "token", sequences, targets, [{"kind": "empirical"}, {"kind": "empirical", "samples": 2, "seed": 1}],
+                              continues=[1, 2, 5])
+    assert worst(whole, mean(squares)) <= 1e-5
+    # `samples` counts sentences.
+    assert sum(worst(part, mean(list(pair))) <= 1e-5 for pair in itertools.combinations(squares, 2)) == 1
 
 
 def test_empirical_of_minilm_mean_pooled(tmp_path):
@@ -100,7 +115,7 @@ def test_exact_is_the_expectation_over_labels(family, tmp_path):
     sequences = make_batch(97, with_types=family == "bert")
     texts = []
     for sequence in sequences:
-        drawn = candidates(model, "sequence", sequence, [0]).values()
+        drawn = candidates(model, "sequence", [sequence], [0]).values()
         texts.append({name: sum(p * s[name] for p, s in drawn) for name in next(iter(drawn))[1]})
     whole, subset, again, other = importances(
         tmp_path, "sequence", sequences, [0] * len(sequences),
@@ -114,9 +129,10 @@ def test_exact_is_the_expectation_over_labels(family, tmp_path):
     assert all(torch.equal(whole[n], other[n]) for n in whole)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_sampled_draws_labels_from_the_model_itself(kind, tmp_path):
-    """With two texts (or two tagged words of one) every draw is one of 25; each F must be that of one of them, as often as the model says."""
+@pytest.mark.parametrize("kind, windows", [("sequence", 1), ("token", 1), ("token", 2)])
+def test_sampled_draws_labels_from_the_model_itself(kind, windows, tmp_path):
+    """With two texts (or two tagged words of one, in one window or two) every draw is one of 25; each F must be that of one of them, as often as the
+    model says."""
     model = make_model("bert", kind, tmp_path)
     with torch.no_grad():  # probabilities away from 0 and 1, so that every label is drawn
         model.classifier.weight.mul_(0.3)
@@ -125,17 +141,18 @@ def test_sampled_draws_labels_from_the_model_itself(kind, tmp_path):
     if kind == "sequence":
         # Not the first text, whose F alone is up to 9.9e-6 away by the rounding of the fp32 encoder (1.05e-5 in PyTorch), which leaves no margin.
         sequences = make_batch(97, with_types=True)[2:4]
-        texts = [candidates(model, kind, s, [0]) for s in sequences]
+        texts = [candidates(model, kind, [s], [0]) for s in sequences]
         table = {a + b: (pa * pb, mean([sa, sb])) for (a, (pa, sa)), (b, (pb, sb)) in itertools.product(texts[0].items(), texts[1].items())}
         targets = [0, 0]
     else:
-        sequences = make_batch(97, with_types=True)[:1]
-        targets = [0 if i in (1, 4) else -100 for i in range(len(sequences[0]["ids"]))]
-        table = candidates(model, kind, sequences[0], targets)
+        sequences, places = (make_batch(97, with_types=True)[2:4], (4, 40)) if windows == 2 else (make_batch(97, with_types=True)[:1], (1, 4))
+        targets = [0 if i in places else -100 for i in range(sum(len(s["ids"]) for s in sequences))]
+        table = candidates(model, kind, sequences, targets)
     assert len(table) == 25 and abs(sum(p for p, _ in table.values()) - 1) < 1e-5
     draws = 200
     counts = collections.Counter()
-    for ours in importances(tmp_path, kind, sequences, targets, [{"kind": "sampled", "seed": seed} for seed in range(draws)]):
+    requests = [{"kind": "sampled", "seed": seed} for seed in range(draws)]
+    for ours in importances(tmp_path, kind, sequences, targets, requests, continues=[1] if windows == 2 else []):
         fits = [drawn for drawn, (_, squares) in table.items() if worst(ours, squares) <= 1e-5]
         assert len(fits) == 1
         counts[fits[0]] += 1

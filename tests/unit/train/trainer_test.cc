@@ -6,8 +6,12 @@
 #include <utility>
 
 #include "ATen/ops/equal.h"
+#include "ATen/ops/tensor.h"
+#include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/nn/gradient_sink.h"
+#include "core/nn/ops.h"
 #include "tests/unit/tiny_model.h"
 
 namespace engram::train {
@@ -75,6 +79,22 @@ class Saboteur final : public Strategy {
 
  private:
   Harm before_, after_;
+};
+
+// Keeps what a penalty's strength is made of, and the first step's gradient.
+class Witness final : public Strategy {
+ public:
+  std::string_view name() const override { return "witness"; }
+  absl::Status BeginTask(nn::Model& /*model*/, const TaskContext& given) override {
+    context = given;
+    return absl::OkStatus();
+  }
+  absl::Status OnGradients(const ParameterView& view, const StepInfo& /*info*/) override {
+    if (!gradient.defined()) gradient = view.gradients.clone();
+    return absl::OkStatus();
+  }
+  TaskContext context;
+  at::Tensor gradient;
 };
 
 class TrainerTest : public ::testing::Test {
@@ -308,6 +328,50 @@ TEST_F(TrainerTest, APenaltyThatStaysZeroRaisesAnAlarm) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(result->dead_penalty);
   EXPECT_EQ(observer.warnings, std::vector<std::string>{"DEAD_PENALTY"});
+}
+
+// N_B L_B is the negative log-likelihood of the whole task, so N_B counts what L_B is the mean over: for a tagging task
+// neither sentences nor their windows, but tagged words.
+TEST_F(TrainerTest, TheLossTimesItsUnitsIsTheLogLikelihoodOfAllSentences) {
+  const auto model = TinyModel({}, kLabels, /*dropout=*/0);
+  ASSERT_TRUE(model->AddHead("t", {nn::HeadKind::kTokenClassification, kLabels, nn::Pooling::kStandard}, 2).ok());
+  std::vector<TrainingExample> examples = TinyExamples(7, kLabels, 5);
+  int64_t words = 0;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    examples[i].continues = i % 3 == 1;
+    for (size_t token = 0; token < examples[i].sequence.ids.size(); ++token) {
+      const bool counted = token % 3 != 1;
+      examples[i].tags.push_back(counted ? static_cast<int64_t>(token + i) % kLabels : nn::ops::kIgnored);
+      words += counted ? 1 : 0;
+    }
+  }
+  at::Tensor expected = at::zeros_like(model->parameters().weights());
+  for (const TrainingExample& example : examples) {
+    const auto packed = nn::Pack(std::span<const nn::Sequence>(&example.sequence, 1), at::kCPU);
+    const auto tape = nn::Model::NewTape();
+    const at::Tensor hidden = model->Encode(*packed, std::nullopt, tape.get());
+    const at::Tensor logits = model->Head("t", hidden, *packed, at::Tensor(), std::nullopt, tape.get());
+    model->parameters().EnableGradients();
+    model->parameters().ZeroGradients();
+    nn::AccumulateSink sink(&model->parameters());
+    model->Backward(nn::ops::CrossEntropy(logits, at::tensor(example.tags), at::Tensor()).grad, *tape, sink);
+    expected += model->parameters().gradients();
+  }
+
+  TrainOptions options = Options();
+  options.batch_size = 2;
+  options.accumulation = 4;  // one step
+  options.epochs = 1;
+  Witness witness;
+  TrainInput input;
+  input.task = {"t", nn::HeadKind::kTokenClassification, kLabels, std::nullopt};
+  input.training = examples;
+  input.strategy = &witness;
+  const auto result = Train(*model, options, input);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(witness.context.training_units, words);
+  const at::Tensor whole = witness.gradient * static_cast<double>(witness.context.training_units);
+  EXPECT_LT((whole - expected).abs().max().item<double>(), 1e-5 * expected.abs().max().item<double>());
 }
 
 }  // namespace
