@@ -160,7 +160,8 @@ void JobManager::Run() {
     std::optional<std::pair<std::string, std::unique_ptr<jobs::RunHandle>>> ended;
     {
       absl::MutexLock lock(&mutex_);
-      const absl::Duration patience = unrecorded_.empty() ? absl::InfiniteDuration() : options_.record_again;
+      const bool waits = !unrecorded_.empty() || !postponed_.empty();
+      const absl::Duration patience = waits ? options_.try_again : absl::InfiniteDuration();
       mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::SomethingToDo), patience);
       if (stopped_) return;
       for (auto& [id, run] : running_) {
@@ -173,11 +174,16 @@ void JobManager::Run() {
     }
     if (ended) EndRun(ended->first, std::move(ended->second));
     if (next) StartRun(*next);
-    if (!ended && !next) RecordAgain();
+    if (!ended && !next) TryAgain();
   }
 }
 
 // ---------------------------------------------------------------- one run
+
+namespace {
+// A full disk, a busy database, too many processes: the same may succeed later.
+bool Passes(const absl::Status& status) { return absl::IsResourceExhausted(status) || absl::IsUnavailable(status); }
+}  // namespace
 
 absl::Status JobManager::PrepareRun(const jobs::Assignment& assignment, const jobs::JobRecord& record) {
   RunSpec spec;
@@ -209,7 +215,7 @@ void JobManager::StartRun(const jobs::Assignment& assignment) {
   if (!handle.ok()) {
     running_.erase(assignment.job);
     scheduler_.Release(assignment.device);
-    if (record.ok()) Fail(*record, handle.status());
+    NotStarted(assignment.job, record, handle.status());
     return;
   }
   LogInfo("run started", {{"job", assignment.job}, {"device", assignment.device}});
@@ -220,6 +226,24 @@ void JobManager::StartRun(const jobs::Assignment& assignment) {
   if (request == JobRequest::kCancel || killing_) run.handle->Kill();
   if (request == JobRequest::kPause || draining_) run.handle->Stop();
   Notify(assignment.job);
+}
+
+void JobManager::NotStarted(const std::string& id, const absl::StatusOr<jobs::JobRecord>& record,
+                            const absl::Status& why) {
+  if (record.ok() && record->request == JobRequest::kCancel) {
+    Conclude(*record, JobState::kCancelled, {});
+  } else if (record.ok() && record->request == JobRequest::kPause) {
+    Requeue(*record, JobState::kPaused);
+  } else if (Passes(why)) {
+    LogWarning("a run could not be started; it will be tried again",
+               {{"job", id}, {"message", std::string(why.message())}});
+    // Until then it is queued for everybody who asks. Where the database is what fails, TryAgain finds it as it was.
+    if (!store_.SetJobState(id, JobState::kQueued).ok()) LogWarning("a job's state could not be stored", {{"job", id}});
+    postponed_.insert(id);
+    Notify(id);
+  } else if (record.ok()) {
+    Fail(*record, why);
+  }
 }
 
 void JobManager::OnMessage(const std::string& id, const std::string& message) {
@@ -336,6 +360,12 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState reached, const
   std::optional<jobs::VersionRecord> version;
   if (state == JobState::kSucceeded) {
     absl::StatusOr<std::optional<jobs::VersionRecord>> published = Publish(record, outcome.result());
+    if (!published.ok() && Passes(published.status())) {
+      LogWarning("a version could not be published; it will be tried again",
+                 {{"job", record.id}, {"message", std::string(published.status().message())}});
+      unrecorded_[record.id] = {reached, found};
+      return;
+    }
     if (!published.ok()) {
       LogError("a version could not be published",
                {{"job", record.id}, {"message", std::string(published.status().message())}});
@@ -366,8 +396,18 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState reached, const
   Notify(record.id);
 }
 
-void JobManager::RecordAgain() {
+void JobManager::TryAgain() {
   absl::MutexLock lock(&mutex_);
+  for (const std::string& id : std::exchange(postponed_, {})) {
+    const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);
+    if (!record.ok()) {
+      postponed_.insert(id);
+      continue;
+    }
+    const bool waits = record->state == JobState::kQueued || record->state == JobState::kRunning;
+    // It may have been resumed meanwhile.
+    if (waits && !running_.contains(id) && !scheduler_.Position(id)) Requeue(*record, JobState::kQueued);
+  }
   const std::map<std::string, Unrecorded> waiting = unrecorded_;
   for (const auto& [id, end] : waiting) {
     const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(id);

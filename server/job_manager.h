@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -41,8 +42,8 @@ struct JobManagerOptions {
   int64_t queue_limit = 1000;
   // A job fails after this many crashes of its worker without a checkpoint between them.
   int64_t max_crashes = 3;
-  // How long to wait before trying again to record the end of a job that the store did not take.
-  absl::Duration record_again = absl::Seconds(5);
+  // How long to wait before trying again what a full disk or a busy database did not let happen.
+  absl::Duration try_again = absl::Seconds(5);
 };
 
 class JobManager {
@@ -91,7 +92,7 @@ class JobManager {
     engram::v1::JobProgress progress;
     std::optional<jobs::RunExit> exit;
   };
-  // A job whose end the store has not taken yet (its disk is full, say).
+  // A job whose end the disk or the store has not taken yet.
   struct Unrecorded {
     jobs::JobState state;
     engram::worker::v1::RunOutcome outcome;
@@ -107,15 +108,18 @@ class JobManager {
   void StartRun(const jobs::Assignment& assignment) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Launch(const jobs::Assignment& assignment);
   absl::Status PrepareRun(const jobs::Assignment& assignment, const jobs::JobRecord& record);
+  // `record`: of the job, as far as it could be read.
+  void NotStarted(const std::string& id, const absl::StatusOr<jobs::JobRecord>& record, const absl::Status& why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnMessage(const std::string& id, const std::string& message) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnExit(const std::string& id, jobs::RunExit exit) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What a run's end means for its job.
   void EndRun(const std::string& id, std::unique_ptr<jobs::RunHandle> handle) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Publishes and records the end; if the store does not take it, RecordAgain tries until it does.
+  // Publishes and records the end; if the disk or the store does not take it, TryAgain tries until they do.
   void Conclude(const jobs::JobRecord& record, jobs::JobState reached, const engram::worker::v1::RunOutcome& outcome)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RecordAgain() ABSL_LOCKS_EXCLUDED(mutex_);
+  void TryAgain() ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const jobs::JobRecord& record, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Requeue(const jobs::JobRecord& record, jobs::JobState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleCrash(const jobs::JobRecord& record, jobs::RunExit exit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -140,6 +144,7 @@ class JobManager {
   std::map<std::string, Running> running_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int64_t> crashes_ ABSL_GUARDED_BY(mutex_);  // since the last checkpoint
   std::map<std::string, Unrecorded> unrecorded_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> postponed_ ABSL_GUARDED_BY(mutex_);  // jobs whose run could not be started for now
   std::map<int64_t, Subscription> subscriptions_ ABSL_GUARDED_BY(mutex_);
   int64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // no new runs

@@ -103,7 +103,10 @@ class LocalRun final : public RunHandle {
 
 absl::Status NoProcess(int error) {
   LogError("no worker could be started", {{"error", strerror(error)}});
-  return StatusWithReason(absl::StatusCode::kUnavailable, "WORKER_NOT_STARTED", "no worker process could be started");
+  // Too many processes, files or too little memory pass; a program that is not there does not.
+  const bool passes = error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
+  return StatusWithReason(passes ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal,
+                          "WORKER_NOT_STARTED", "no worker process could be started");
 }
 
 }  // namespace

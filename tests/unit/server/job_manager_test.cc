@@ -106,8 +106,12 @@ class FakeLauncher final : public jobs::Launcher {
  public:
   absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Launch(const std::string& directory,
                                                           jobs::RunCallbacks callbacks) override {
-    auto run = std::make_shared<FakeRun>(directory, std::move(callbacks));
     absl::MutexLock lock(&mutex_);
+    if (refusals_ > 0) {
+      --refusals_;
+      return absl::ResourceExhaustedError("too many processes");
+    }
+    auto run = std::make_shared<FakeRun>(directory, std::move(callbacks));
     runs_.push_back(run);
     return std::make_unique<Handle>(std::move(run));
   }
@@ -117,6 +121,11 @@ class FakeLauncher final : public jobs::Launcher {
     const auto there = [this, n]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return runs_.size() > n; };
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience)) << "run " << n << " was not started";
     return runs_.at(n);
+  }
+  // Starts none of the next `count` runs, for a reason that passes.
+  void Refuse(int count) {
+    absl::MutexLock lock(&mutex_);
+    refusals_ = count;
   }
   size_t count() const {
     absl::MutexLock lock(&mutex_);
@@ -140,6 +149,7 @@ class FakeLauncher final : public jobs::Launcher {
 
   mutable absl::Mutex mutex_;
   std::vector<std::shared_ptr<FakeRun>> runs_ ABSL_GUARDED_BY(mutex_);
+  int refusals_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 class JobManagerTest : public ::testing::Test {
@@ -427,6 +437,31 @@ TEST_F(JobManagerTest, AnEndThatTheStoreDoesNotTakeIsRecordedLater) {
   EXPECT_FALSE(PathExists(layout_.run(id)));
   next->Succeed();
   Await(other, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, ARunThatCannotBeStartedForNowIsStartedLaterAndLosesNothing) {
+  const std::string first = Add();
+  launcher_.Run(0);
+  const std::string id = Add();
+  ASSERT_TRUE(MakeDirectories(layout_.run(id)).ok());
+  ASSERT_TRUE(WriteFileAtomic(layout_.run(id) + "/checkpoint.safetensors", "hours of work").ok());
+  launcher_.Refuse(3);
+  launcher_.Run(0)->Succeed();
+  const auto run = launcher_.Run(1);
+  EXPECT_TRUE(PathExists(run->directory() + "/checkpoint.safetensors"));
+  run->Succeed();
+  Await(id, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, AJobWhoseRunIsPutOffCanBeCancelled) {
+  launcher_.Refuse(1'000'000);
+  const std::string id = Add();
+  ASSERT_TRUE(manager_->Cancel(id).ok());
+  Await(id, engram::v1::JOB_STATE_CANCELLED);
+  launcher_.Refuse(0);
+  const std::string next = Add();
+  launcher_.Run(0)->Succeed();
+  Await(next, engram::v1::JOB_STATE_SUCCEEDED);
 }
 
 TEST_F(JobManagerTest, OrphansGoAndWhatTheStoreDoesNotKnowStays) {
