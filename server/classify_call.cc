@@ -96,7 +96,7 @@ absl::Status ClassifyCall::AddText(int index) {
 }
 
 absl::Status ClassifyCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts_size()));
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());

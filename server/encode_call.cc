@@ -73,6 +73,7 @@ absl::Status EncodeCall::Prepare() {
   });
   if (late) return absl::DeadlineExceededError("the deadline passed while the text was encoded; give it more time");
   if (!vectors.ok()) return vectors.status();
+  // Chunks are tokenized while others are computed: all of it is compute time.
   timings_.set_compute_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
   const auto width = static_cast<int64_t>(vectors->document.size()),
              count = static_cast<int64_t>(vectors->chunks.size());

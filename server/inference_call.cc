@@ -28,12 +28,12 @@ void InferenceCall::OnCancel() {
 }
 
 void InferenceCall::Run() {
-  const absl::Time start = Clock::Real().Now();
   if (const absl::Status prepared = Prepare(); !prepared.ok()) {
     Close(prepared);
     return;
   }
-  timings_.set_tokenize_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - opened_);
+  timings_.set_tokenize_seconds(std::max(0.0, seconds - timings_.compute_seconds()));
   if (items_.empty()) {
     Close(Compose());
     return;
@@ -51,13 +51,28 @@ absl::Status InferenceCall::OpenVersion(const std::string& model, const std::str
   ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("model", "models", model));
   ENGRAM_ASSIGN_OR_RETURN(const int64_t number, parts_.store.ResolveVersion(name, version));
   ENGRAM_ASSIGN_OR_RETURN(version_, parts_.models.Get(name, number));
+  opened_ = Clock::Real().Now();  // loading, where it was needed, is no part of the call's own time
   return absl::OkStatus();
 }
 
-absl::Status InferenceCall::CheckTexts(int64_t count) const {
-  if (count >= 1 && count <= parts_.max_texts) return absl::OkStatus();
-  return InvalidField("texts",
-                      absl::StrCat("are ", count, "; one call takes 1 to ", parts_.max_texts, ": send more calls"));
+absl::Status InferenceCall::CheckTexts(const google::protobuf::RepeatedPtrField<std::string>& texts) const {
+  if (texts.empty() || texts.size() > parts_.max_texts) {
+    return InvalidField(
+        "texts", absl::StrCat("are ", texts.size(), "; one call takes 1 to ", parts_.max_texts, ": send more calls"));
+  }
+  int64_t bytes = 0;
+  for (const std::string& text : texts) bytes += static_cast<int64_t>(text.size());
+  if (bytes <= kMaxTextBytes) return absl::OkStatus();
+  return InvalidField(
+      "texts", absl::StrCat("have ", bytes, " bytes together; one call takes ", kMaxTextBytes, ": send more calls"));
+}
+
+absl::Status InferenceCall::AddTokens(size_t count) {
+  if (cancelled_->load()) return absl::CancelledError("the client went away");
+  tokens_ += static_cast<int64_t>(count);
+  if (tokens_ <= kMaxTokens) return absl::OkStatus();
+  return InvalidField(
+      "texts", absl::StrCat("have more than ", kMaxTokens, " tokens, which is what one call takes: send more calls"));
 }
 
 void InferenceCall::AddSequence(nn::Sequence sequence, std::vector<std::string> heads) {

@@ -34,6 +34,9 @@ struct InferenceParts {
   int64_t max_texts;
 };
 
+// What one call may ask of the server's memory: a token's place in an answer takes a hundred bytes.
+inline constexpr int64_t kMaxTextBytes = 16 << 20, kMaxTokens = 1 << 20;
+
 class InferenceCall : public grpc::ServerUnaryReactor {
  public:
   // `prepare`: how long Prepare may take.
@@ -53,13 +56,16 @@ class InferenceCall : public grpc::ServerUnaryReactor {
   virtual absl::Status Compose() = 0;
 
   absl::Status OpenVersion(const std::string& model, const std::string& version);
-  // INVALID_ARGUMENT unless 1 to max_texts.
-  absl::Status CheckTexts(int64_t count) const;
+  // INVALID_ARGUMENT unless they are 1 to max_texts of together at most kMaxTextBytes.
+  absl::Status CheckTexts(const google::protobuf::RepeatedPtrField<std::string>& texts) const;
+  // Counts tokens of the call's texts: INVALID_ARGUMENT beyond kMaxTokens, CANCELLED once the client has gone. For
+  // calls that take texts of any length, before they make anything of the tokens.
+  absl::Status AddTokens(size_t count);
   void AddSequence(nn::Sequence sequence, std::vector<std::string> heads);
 
   const InferenceParts parts_;
   std::shared_ptr<const serve::ServedVersion> version_;
-  engram::v1::Timings timings_;  // tokenize_seconds is for Prepare to set
+  engram::v1::Timings timings_;  // compute_seconds is for a Prepare that computes to set; the rest is set here
   const absl::Time deadline_;
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
 
@@ -72,6 +78,8 @@ class InferenceCall : public grpc::ServerUnaryReactor {
   }
 
   const WorkPool::Length prepare_;
+  absl::Time opened_ = absl::InfinitePast();
+  int64_t tokens_ = 0;     // of AddTokens
   int64_t scheduled_ = 0;  // Run's number in the pool
   CallRecord record_;
   std::vector<std::shared_ptr<serve::BatchItem>> items_;

@@ -128,13 +128,14 @@ absl::Status TagEntitiesCall::AddText(int index) {
 }
 
 absl::Status TagEntitiesCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts_size()));
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTask());
   texts_.resize(static_cast<size_t>(request_.texts_size()));
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
     texts_[static_cast<size_t>(i)].status = AddText(i);
+    ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(response_.results(i).tokens())));
   }
   return absl::OkStatus();
 }

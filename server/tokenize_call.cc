@@ -1,7 +1,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/clock.h"
 #include "server/api_error.h"
 #include "server/inference_service.h"
 #include "server/names.h"
@@ -31,13 +30,12 @@ class TokenizeCall final : public InferenceCall {
 };
 
 absl::Status TokenizeCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts_size()));
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   response_.set_model(ModelName(version_->model));
   response_.set_version(version_->number);
   tokenize::EncodeOptions options;
   options.add_special_tokens = !request_.no_special_tokens();
-  const absl::Time start = Clock::Real().Now();
   absl::Status first_error;
   int errors = 0;
   for (const std::string& text : request_.texts()) {
@@ -49,6 +47,7 @@ absl::Status TokenizeCall::Prepare() {
       ++errors;
       continue;
     }
+    ENGRAM_RETURN_IF_ERROR(AddTokens(encoding->ids.size()));
     response_.set_tokens(response_.tokens() + static_cast<int64_t>(encoding->ids.size()));
     for (size_t i = 0; i < encoding->ids.size(); ++i) {
       engram::v1::Token* token = result->add_tokens();
@@ -61,8 +60,6 @@ absl::Status TokenizeCall::Prepare() {
       token->set_special(encoding->special[i] != 0);
     }
   }
-  timings_.set_tokenize_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  *response_.mutable_timings() = timings_;
   parts_.metrics.CountTexts("Tokenize", request_.texts_size(), response_.tokens(), errors);
   return errors == request_.texts_size() ? first_error : absl::OkStatus();
 }

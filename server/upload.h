@@ -42,10 +42,13 @@ class UploadReactor : public grpc::ServerReadReactor<Request> {
           InvalidField("end", "is missing: the upload broke off before its last message, so nothing of it was kept")));
       return;
     }
-    pool_.Schedule([this] {
-      const absl::Status status = cancelled_.load() ? absl::CancelledError("the client went away") : Done(*response_);
-      this->Finish(record_.Close(status));
-    });
+    pool_.Schedule(
+        [this] {
+          const absl::Status status =
+              cancelled_.load() ? absl::CancelledError("the client went away") : Done(*response_);
+          this->Finish(record_.Close(status));
+        },
+        WorkPool::Length::kLong);
   }
   void OnCancel() override { cancelled_.store(true); }
   void OnDone() override { delete this; }

@@ -71,6 +71,17 @@ bool ActsOn(const QuadraticPenalty& penalty, int64_t begin, int64_t end) {
   return penalty.strength != 0 && penalty.begin < end && penalty.end > begin;
 }
 
+// The implicit step of all penalties that take one, together: one after the other the last task would win.
+void ProximalBlock(const StepView& view, int64_t begin, int64_t end, float* w) {
+  float pull[kBlock] = {}, weight[kBlock] = {};
+  for (const QuadraticPenalty& penalty : view.penalties) {
+    if (!ActsOn(penalty, begin, end)) continue;
+    const int64_t shift = std::max<int64_t>(0, penalty.begin - begin);
+    kernels::AddProximal(PenaltyIn(penalty, view.lr, begin, end), w + shift, pull + shift, weight + shift);
+  }
+  kernels::ProximalStep(end - begin, pull, weight, w);
+}
+
 // One block of at most kBlock elements; adds twice each penalty's value to values[penalty].
 void StepBlock(const StepView& view, int64_t begin, int64_t end, bool decay, double* values) {
   float gradient[kBlock];
@@ -90,10 +101,7 @@ void StepBlock(const StepView& view, int64_t begin, int64_t end, bool decay, dou
   update.count = end - begin;
   update.keep = decay ? view.keep : 1.0F;
   kernels::AdamWUpdate(update, gradient, w, view.first_moment + begin, view.second_moment + begin);
-  for (const QuadraticPenalty& penalty : view.penalties) {
-    if (!proximal || !ActsOn(penalty, begin, end)) continue;
-    kernels::ProximalStep(PenaltyIn(penalty, view.lr, begin, end), w + std::max<int64_t>(0, penalty.begin - begin));
-  }
+  if (proximal) ProximalBlock(view, begin, end, w);
   if (view.compute != nullptr) kernels::RoundToBFloat16(end - begin, w, view.compute + begin);
 }
 

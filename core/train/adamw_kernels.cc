@@ -12,7 +12,7 @@ namespace engram::train::kernels {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr float kLargestStep = 1e30F;  // keeps k / (1 + k) finite
+constexpr float kLargestStep = 1e30F;  // keeps k (anchor - w) finite
 
 }  // namespace
 
@@ -58,16 +58,20 @@ ENGRAM_CLONES PenaltySum AddPenaltyGradient(const PenaltyBlock& block, const flo
   return result;
 }
 
-ENGRAM_CLONES void ProximalStep(const PenaltyBlock& block, float* __restrict w) {
+ENGRAM_CLONES void AddProximal(const PenaltyBlock& block, const float* w, float* __restrict pull,
+                               float* __restrict weight) {
   const float *f = block.importance, *anchor = block.anchor;
   const float step_strength = block.step_strength, threshold = block.threshold;
   for (int64_t i = 0; i < block.count; ++i) {
     const float k = step_strength * f[i];
-    const float bounded = k < kLargestStep ? k : kLargestStep;
-    // The same as (w + k anchor) / (1 + k), and exactly w where k is 0.
-    const float pulled = w[i] - (w[i] - anchor[i]) * (bounded / (1.0F + bounded));
-    w[i] = k > threshold ? pulled : w[i];
+    const float taken = k > threshold ? (k < kLargestStep ? k : kLargestStep) : 0.0F;
+    pull[i] += taken * (anchor[i] - w[i]);
+    weight[i] += taken;
   }
+}
+
+ENGRAM_CLONES void ProximalStep(int64_t count, const float* pull, const float* weight, float* __restrict w) {
+  for (int64_t i = 0; i < count; ++i) w[i] += pull[i] / (1.0F + weight[i]);
 }
 
 ENGRAM_CLONES void AdamWUpdate(const AdamWBlock& block, const float* gradient, float* __restrict w, float* __restrict m,

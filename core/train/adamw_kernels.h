@@ -29,8 +29,11 @@ struct PenaltySum {
 };
 // gradient += strength * importance * (w - anchor) where k <= threshold. For blocks of a few thousand elements.
 PenaltySum AddPenaltyGradient(const PenaltyBlock& block, const float* w, float* gradient);
-// w <- (w + k anchor) / (1 + k) where k > threshold.
-void ProximalStep(const PenaltyBlock& block, float* w);
+// pull += k (anchor - w) and weight += k where k = step_strength * importance > threshold.
+void AddProximal(const PenaltyBlock& block, const float* w, float* pull, float* weight);
+// w += pull / (1 + weight): with the sums of all penalties, w <- (w + sum k anchor) / (1 + sum k), and exactly w where
+// no k is.
+void ProximalStep(int64_t count, const float* pull, const float* weight, float* w);
 
 struct AdamWBlock {
   int64_t count;

@@ -58,15 +58,19 @@ std::vector<double> AdamWStepReference(nn::ParameterBuffer& parameters, std::spa
     v.mul_(o.beta2).addcmul_(g, g, 1 - o.beta2);
     const at::Tensor denominator = v.sqrt().div_(std::sqrt(constants.bias_correction2)).add_(o.epsilon);
     w.addcdiv_(m, denominator, -constants.lr / constants.bias_correction1);
+    at::Tensor pull = at::zeros_like(w), weight = at::zeros_like(w);
     for (const QuadraticPenalty& penalty : penalties) {
       std::optional<Overlap> part = OverlapOf(penalty, range, weights, g);
       if (!part) continue;
       const at::Tensor k = part->importance.mul(constants.lr * penalty.strength).clamp_max_(1e30);
       const at::Tensor mask = ProximalMask(penalty, k);
       if (!mask.defined()) continue;
-      const at::Tensor pulled = part->weights.sub(part->weights.sub(part->anchor).mul_(k.div(k.add(1))));
-      part->weights.copy_(at::where(mask, pulled, part->weights));
+      const at::Tensor taken = at::where(mask, k, at::zeros_like(k));
+      const int64_t shift = std::max(range.begin, penalty.begin) - range.begin;
+      pull.narrow(0, shift, k.numel()).add_(part->anchor.sub(part->weights).mul_(taken));
+      weight.narrow(0, shift, k.numel()).add_(taken);
     }
+    w.add_(pull.div_(weight.add_(1)));
   }
   parameters.RefreshCompute();
   return values;

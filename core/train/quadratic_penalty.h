@@ -19,18 +19,16 @@ namespace engram::train {
 
 // How a penalty acts on the weights. With k_i = lr * strength * importance_i:
 //   kCoupled   strength * importance * (theta - anchor) joins the gradient inside AdamW, whose normalisation by sqrt(v)
-//   bounds the
-//              move to about lr: it cannot diverge, but a weight with k_i > 2 oscillates around its anchor by lr
-//              instead of settling. The strengths that are known to work for EWC on encoders (about 1000 Bayes units)
-//              were measured with this form.
-//   kProximal  theta <- (theta + k_i anchor_i) / (1 + k_i) after the AdamW update: the implicit step, stable for every
-//   strength, past
-//              Adam's normalisation; its useful strengths differ from the coupled ones.
-//   kAuto      coupled, except for weights with k_i > 2, the bound beyond which the explicit step theta - k_i (theta -
-//   anchor)
-//              diverges: those take the proximal step, which keeps them at their anchor. It is decided for each weight
-//              at each step (lr follows the schedule), so the usual strengths are all but wholly coupled, and no
-//              strength is too large.
+//              bounds the move to about lr: it cannot diverge, but a weight with k_i > 2 oscillates around its anchor
+//              by lr instead of settling. The strengths that are known to work for EWC on encoders (about 1000 Bayes
+//              units) were measured with this form.
+//   kProximal  theta <- (theta + sum k_i anchor_i) / (1 + sum k_i) after the AdamW update, the sums over all penalties
+//              that take it: the implicit step, stable for every strength, past Adam's normalisation; its useful
+//              strengths differ from the coupled ones.
+//   kAuto      coupled, except for weights with k_i > 2, where plain gradient descent would diverge and AdamW
+//              oscillates: those take the proximal step, which keeps them at their anchor. It is decided for each
+//              weight and penalty at each step (lr follows the schedule), so the usual strengths are all but wholly
+//              coupled, and no strength is too large.
 // Sources: Kirkpatrick et al., PNAS 2017 (the penalty); Parikh & Boyd, "Proximal algorithms", 2014, section 6.1.1 (the
 // implicit step).
 enum class PenaltyMode { kAuto, kCoupled, kProximal };

@@ -91,7 +91,8 @@ class Run {
   void Report(const StepInfo& info, double loss, double extra_loss, double penalty, double norm);
 
   absl::StatusOr<Evaluation> EvaluateNow(StopRequest cancelled_by);
-  absl::StatusOr<bool> EndEpoch();
+  absl::Status EndEpoch();
+  bool OutOfPatience() const;
   bool Better(const Evaluation& evaluation) const;
   absl::StatusOr<TrainResult> Finish();
 
@@ -199,7 +200,7 @@ absl::Status Run::Resume() {
 
 // The whole of training. Each line that starts with ENGRAM_ ends the run if what it calls failed.
 absl::StatusOr<TrainResult> Run::Loop() {
-  while (state_.epoch < options_.epochs) {
+  while (state_.epoch < options_.epochs && !OutOfPatience()) {
     const Batches batches = PlanEpoch(state_.epoch);
     const int64_t steps = StepsOf(batches);
     while (state_.step_in_epoch < steps) {
@@ -210,11 +211,10 @@ absl::StatusOr<TrainResult> Run::Loop() {
       const bool due = options_.checkpoint_every_steps > 0 && state_.step % options_.checkpoint_every_steps == 0;
       if (due) ENGRAM_RETURN_IF_ERROR(SaveCheckpoint());
     }
-    const absl::StatusOr<bool> go_on = EndEpoch();
+    const absl::Status ended = EndEpoch();
     // An evaluation is left where it is; a resumed run begins it again.
-    if (absl::IsCancelled(go_on.status()) && Requested() != StopRequest::kNone) return Interrupt();
-    ENGRAM_RETURN_IF_ERROR(go_on.status());
-    if (!*go_on) break;
+    if (absl::IsCancelled(ended) && Requested() != StopRequest::kNone) return Interrupt();
+    ENGRAM_RETURN_IF_ERROR(ended);
   }
   return Finish();
 }
@@ -375,9 +375,12 @@ bool Run::Better(const Evaluation& evaluation) const {
   return evaluation.loss < state_.best_loss;
 }
 
-// Closes the epoch: evaluation and early stopping. False: training is to stop here.
-absl::StatusOr<bool> Run::EndEpoch() {
-  bool go_on = true;
+bool Run::OutOfPatience() const {
+  return options_.early_stopping_patience > 0 && state_.evaluations_without_gain >= options_.early_stopping_patience;
+}
+
+// Closes the epoch: evaluation, and what early stopping counts.
+absl::Status Run::EndEpoch() {
   if (!validation_.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(Evaluation evaluation, EvaluateNow(StopRequest::kCheckpoint));
     const bool better = Better(evaluation);
@@ -391,7 +394,6 @@ absl::StatusOr<bool> Run::EndEpoch() {
     } else {
       ++state_.evaluations_without_gain;
     }
-    go_on = !stopping || state_.evaluations_without_gain < options_.early_stopping_patience;
     observer_.OnEvaluation(state_.epoch + 1, evaluation, better);
     last_evaluation_ = std::move(evaluation);
   }
@@ -400,7 +402,7 @@ absl::StatusOr<bool> Run::EndEpoch() {
   state_.epoch_units = 0;
   state_.step_in_epoch = 0;
   ++state_.epoch;
-  return go_on;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<TrainResult> Run::Finish() {
@@ -416,6 +418,11 @@ absl::StatusOr<TrainResult> Run::Finish() {
   if (!validation_.empty() && !last_evaluation_) {
     // All steps are done: a request for a checkpoint comes too late, what is left is a moment's work.
     ENGRAM_ASSIGN_OR_RETURN(last_evaluation_, EvaluateNow(StopRequest::kCancel));
+  }
+  if (input_.measure) {
+    const absl::Status measured = input_.measure();
+    if (absl::IsCancelled(measured) && Requested() != StopRequest::kNone) return Interrupt();
+    ENGRAM_RETURN_IF_ERROR(measured);
   }
   ENGRAM_RETURN_IF_ERROR(strategy_.EndTask(model_, context_));
   result.outcome = state_.step < total_steps_ ? TrainOutcome::kStoppedEarly : TrainOutcome::kCompleted;

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,6 +70,9 @@ struct TrainInput {
   std::span<const TrainingExample> validation;  // empty: options.validation_fraction of `training` is held out
   Strategy* strategy = nullptr;                 // nullptr: naive
   TokenMetric token_metric;                     // optional: score of token classification
+  // Optional: what is to be learned about the trained model, called once it has its final weights. If a stop is
+  // requested meanwhile it may end with CANCELLED: then the run is interrupted, and when it goes on it trains no more.
+  std::function<absl::Status()> measure;
   std::string checkpoint_path;  // empty: no run checkpoints; if the file is there, the run goes on from it
   const std::atomic<StopRequest>* stop = nullptr;
   TrainObserver* observer = nullptr;

@@ -170,23 +170,26 @@ RunResult RunTraining(RunContext& context) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
     input.token_metric = EntityF1(tags);
   }
+  engram::v1::JobResult result;
   const absl::Time start = Clock::Real().Now();
+  absl::Time trained_at = absl::InfiniteFuture();
+  input.measure = [&]() -> absl::Status {
+    trained_at = Clock::Real().Now();
+    if (work.dataset().test_path().empty()) return absl::OkStatus();
+    ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
+    return Measure(context, model, task, *tokenizer, test, result).status();
+  };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
 
-  engram::v1::JobResult result;
   result.set_steps(trained.steps);
   result.set_tokens(trained.tokens);
-  result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
   DescribeVersion(context, work, options, base.manifest);
   RecordTask(task, base.manifest);
-  if (!work.dataset().test_path().empty()) {
-    ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
-    ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test, result).status());
-    for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
-      RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
-    }
+  for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
+    RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
   }
   context.Phase("saving");
   ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(model, base.config_text, context.spec.base_directory(),

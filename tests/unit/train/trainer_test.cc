@@ -32,11 +32,13 @@ class StopAt final : public TrainObserver {
  public:
   explicit StopAt(int64_t step, StopRequest request = StopRequest::kCheckpoint) : step_(step), request_(request) {}
   void OnProgress(const Progress& progress) override {
+    ++reports;
     if (progress.step == step_) stop.store(request_);
   }
   void OnWarning(std::string_view reason, std::string_view /*message*/) override { warnings.emplace_back(reason); }
   std::atomic<StopRequest> stop{StopRequest::kNone};
   std::vector<std::string> warnings;
+  int reports = 0;
 
  private:
   const int64_t step_;
@@ -225,6 +227,41 @@ TEST_F(TrainerTest, EarlyStoppingEndsWithTheBestWeightsAlsoAfterAResume) {
   EXPECT_EQ(second->outcome, TrainOutcome::kStoppedEarly);
   EXPECT_EQ(second->steps, result->steps);
   EXPECT_TRUE(at::equal(again->parameters().weights(), whole.weights));
+}
+
+// Also where early stopping had ended the training before the last epoch.
+TEST_F(TrainerTest, AStopWhileTheTrainedModelIsMeasuredLosesNoTraining) {
+  for (const int64_t patience : {0, 1}) {
+    TrainOptions options = Options();
+    options.early_stopping_patience = patience;
+    TrainInput input = Input();
+    input.validation = validation_;
+    const auto whole = TinyModel({"a"}, kLabels, 0.1);
+    const auto expected = Train(*whole, options, input);
+    ASSERT_TRUE(expected.ok()) << expected.status();
+
+    std::atomic<StopRequest> stop{StopRequest::kNone};
+    int measured = 0;
+    input.stop = &stop;
+    input.checkpoint_path = absl::StrCat(directory_, "/measured-", patience);
+    input.measure = [&]() -> absl::Status {
+      if (++measured > 1) return absl::OkStatus();
+      stop.store(StopRequest::kCheckpoint);
+      return absl::CancelledError("stopped while it was measured");
+    };
+    ASSERT_EQ(Train(*TinyModel({"a"}, kLabels, 0.1), options, input)->outcome, TrainOutcome::kInterrupted);
+    stop.store(StopRequest::kNone);
+    StopAt steps(-1);
+    input.observer = &steps;
+    const auto model = TinyModel({"a"}, kLabels, 0.1);
+    const auto resumed = Train(*model, options, input);
+    ASSERT_TRUE(resumed.ok()) << resumed.status();
+    EXPECT_EQ(measured, 2);
+    EXPECT_EQ(steps.reports, 0);  // not one step more
+    EXPECT_EQ(resumed->outcome, expected->outcome);
+    EXPECT_EQ(resumed->steps, expected->steps);
+    EXPECT_TRUE(at::equal(model->parameters().weights(), whole->parameters().weights()));
+  }
 }
 
 TEST_F(TrainerTest, ACheckpointOfAnotherRunIsRefused) {
