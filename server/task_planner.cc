@@ -163,6 +163,10 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
   ENGRAM_ASSIGN_OR_RETURN(const std::string kind,
                           KindFor(request.kind(), static_cast<corpus::DatasetKind>(dataset.kind)));
   ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> labels, OutputsOf(kind, dataset));
+  if (labels.size() > static_cast<size_t>(checkpoint::kMaxLabels)) {
+    return InvalidField("dataset", absl::StrCat("has ", labels.size(), " classes or tags, and a head takes ",
+                                                checkpoint::kMaxLabels, ": is its label column the right one?"));
+  }
   std::string pooling = "standard";
   if (kind == "sequence_classification") {
     ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(base));

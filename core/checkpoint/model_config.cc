@@ -316,6 +316,8 @@ absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const
   for (const char* key : {"num_labels", "_num_labels", "torch_dtype", "id2label", "label2id", "problem_type"})
     json.erase(key);
   json["dtype"] = "float32";
+  // The heads that Engram makes are tied, whatever an encoder without one said.
+  if (architecture.ends_with("ForMaskedLM")) json["tie_word_embeddings"] = true;
   if (labels.empty()) return RenderJson(json, "config.json");
   std::set<std::string> seen;
   Ordered id2label = Ordered::object(), label2id = Ordered::object();

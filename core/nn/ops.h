@@ -6,9 +6,10 @@
 // and what tests compare with) and a fused CPU kernel (core/nn/kernels/).
 //
 // Dtypes: activations are fp32 or bf16 (x.dtype() decides, all of one call agree); sums, statistics and parameter
-// gradients are fp32 always. Shapes: T rows, widths i, o, d. Nothing is checked in release builds: callers are layers,
-// which checked at build. Functions allocate their outputs and are thread-safe. Results do not depend on the number of
-// threads.
+// gradients are fp32 always (in bf16 a micro-batch's product g^T x is rounded to bf16 once before it is added, as under
+// PyTorch's autocast). Shapes: T rows, widths i, o, d. Nothing is checked in release builds: callers are layers, which
+// checked at build. Functions allocate their outputs and are thread-safe. Results repeat to the bit with one number of
+// threads; kernels of our own do not depend on it, oneDNN's products may (docs/performance.md).
 
 #include <cstdint>
 #include <span>
@@ -36,7 +37,7 @@ struct Dropout {
 at::Tensor Linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b);
 // dx = g W.   g [T, o] -> [T, i]
 at::Tensor LinearInputGradient(const at::Tensor& g, const at::Tensor& w);
-// grad_w [o, i] += g^T x;  grad_b [o] += sum_t g  (either may be undefined: skipped).   fp32 accumulation
+// grad_w [o, i] += g^T x;  grad_b [o] += sum_t g  (either may be undefined: skipped)
 void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad_w, const at::Tensor& grad_b);
 
 // ---- y = act(x W^T + b). `pre` receives x W^T + b, which the gradient needs; nullptr: not kept (inference).

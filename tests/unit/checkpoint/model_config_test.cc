@@ -161,6 +161,10 @@ TEST(ModelConfig, RefusesContradictionsByName) {
   untied["architectures"] = {"DistilBertModel"};
   untied["tie_word_embeddings"] = false;
   EXPECT_EQ(Refusal(untied).message, "");
+  // An encoder that learned masked language modelling here can be opened again.
+  const auto saved = RenderModelConfig(untied.dump(), "DistilBertForMaskedLM", {});
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_EQ(ParseModelConfig(*saved).status(), absl::OkStatus());
 }
 
 TEST(ModelConfig, RefusesClassifiersWhoseProbabilitiesWouldBeWrong) {

@@ -5,6 +5,7 @@
 
 #include "ATen/ops/equal.h"
 #include "ATen/ops/from_blob.h"
+#include "ATen/ops/ones.h"
 #include "ATen/ops/ones_like.h"
 #include "ATen/ops/zeros_like.h"
 #include "core/base/files.h"
@@ -233,6 +234,41 @@ TEST(Consolidation, SurvivesItsFileAndRefusesADamagedOne) {
   EXPECT_EQ(StatusField(LoadConsolidations(path, *model).status()), "fisher.a");
   ASSERT_TRUE(WriteFileAtomic(path, "no safetensors").ok());
   EXPECT_EQ(LoadConsolidations(path, *model).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// A BERT that came without a pooler learns a standard classification task after a consolidation: the pooler is younger.
+TEST(Consolidation, APoolerThatCameLaterHasNoImportance) {
+  nn::EncoderConfig config = TinyConfig();
+  const auto make = [&](bool pooler) {
+    config.has_pooler = pooler;
+    auto model = *nn::Model::Create(config, at::kCPU, nn::Precision::kFloat32);
+    model->InitializeEncoder(1);
+    return model;
+  };
+  const auto old = make(false), now = make(true);
+  Consolidation made;
+  made.task = "a";
+  made.samples = made.training_count = 20;
+  made.fisher = at::ones({EncoderElements(*old)}, at::kFloat);
+  made.anchor = EncoderWeights(*old);
+  const std::string path = ::testing::TempDir() + "/engram-continual-pooler.safetensors";
+  ASSERT_TRUE(SaveConsolidations(path, *old, {made}).ok());
+  const auto loaded = LoadConsolidations(path, *now);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  for (const nn::SlotId slot : now->EncoderSlots()) {
+    const nn::ParameterSlice& slice = now->parameters().slice(slot);
+    const bool pooler = slice.name.starts_with("pooler.");
+    const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, slice.offset, slice.size); };
+    EXPECT_TRUE((part(loaded->front().fisher) == (pooler ? 0 : 1)).all().item<bool>()) << slice.name;
+    if (!pooler) continue;
+    EXPECT_TRUE(at::equal(part(loaded->front().anchor), part(now->parameters().weights())));
+  }
+  // The other way round something would be forgotten.
+  Consolidation whole = made;
+  whole.fisher = at::ones({EncoderElements(*now)}, at::kFloat);
+  whole.anchor = EncoderWeights(*now);
+  ASSERT_TRUE(SaveConsolidations(path, *now, {whole}).ok());
+  EXPECT_EQ(LoadConsolidations(path, *old).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // A Fisher in fp16 has lost most of its entries to zero (they lie around 1e-7); bf16 keeps the range of fp32.
