@@ -7,6 +7,7 @@
 
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/send_file.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::client {
@@ -16,8 +17,6 @@ namespace fs = std::filesystem;
 using engram::v1::Model;
 using engram::v1::ModelService;
 using engram::v1::Version;
-
-constexpr size_t kChunkBytes = 1 << 20;
 
 // What a version is made of. Everything else in a model's directory (README, other formats) stays at home.
 bool IsModelFile(const std::string& path) {
@@ -64,21 +63,6 @@ void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) 
   std::printf("%s", Table(rows).c_str());
 }
 
-bool SendFile(grpc::ClientWriter<engram::v1::ImportModelRequest>& writer, const fs::path& directory,
-              const std::string& path) {
-  std::ifstream file(directory / path, std::ios::binary);
-  std::string buffer(kChunkBytes, '\0');
-  bool first = true;
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0 || first) {
-    first = false;
-    engram::v1::ImportModelRequest request;
-    request.mutable_chunk()->set_path(path);
-    request.mutable_chunk()->set_data(buffer.substr(0, static_cast<size_t>(file.gcount())));
-    if (!writer.Write(request)) return false;
-  }
-  return true;
-}
-
 int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
            const std::string& task, const std::string& request_id) {
   std::vector<std::string> files, skipped;
@@ -103,11 +87,22 @@ int Import(Session& session, const std::string& name, const std::string& directo
   header.mutable_header()->set_task(task);
   header.mutable_header()->set_request_id(request_id);
   bool sent = writer->Write(header);
-  for (const std::string& file : files) sent = sent && SendFile(*writer, directory, file);
+  std::string unreadable;
+  for (const std::string& file : files) {
+    const auto write = [&](std::string bytes) {
+      engram::v1::ImportModelRequest request;
+      request.mutable_chunk()->set_path(file);
+      request.mutable_chunk()->set_data(std::move(bytes));
+      return writer->Write(request);
+    };
+    sent = sent && SendFile((fs::path(directory) / file).string(), write, unreadable);
+  }
   engram::v1::ImportModelRequest end;
   end.set_end(true);
   if (sent && writer->Write(end)) writer->WritesDone();
+  if (!unreadable.empty()) context->TryCancel();
   const grpc::Status status = writer->Finish();
+  if (!unreadable.empty()) return FailUnreadable(unreadable);
   if (!status.ok()) return session.Fail(status);
   return session.Print(version, [&] {
     std::printf("imported %s (%zu files, %s)", version.name().c_str(), files.size(),

@@ -36,6 +36,20 @@ def test_data_sets(shared_server, tmp_path, train, test, said):
     assert "bad" not in shared_server.engram("datasets", "list").stdout
 
 
+def test_files_that_cannot_be_read_to_their_end(shared_server, tmp_path):
+    """/proc/self/mem opens as a plain file, and reading it fails."""
+    good, broken, model = tmp_path / "rows.jsonl", tmp_path / "broken.jsonl", tmp_path / "model"
+    good.write_text(GOOD)
+    broken.symlink_to("/proc/self/mem")
+    shutil.copytree(BASE_MODEL, model)
+    (model / "vocab.txt").unlink()
+    (model / "vocab.txt").symlink_to("/proc/self/mem")
+    for words in (["datasets", "upload", "broken", broken], ["datasets", "upload", "broken", good, "--test", broken], ["models", "import", "broken", model]):
+        answer = shared_server.engram(*words, check=False)
+        assert answer.returncode == 1 and "cannot be read" in answer.stderr, answer.stderr
+    assert "broken" not in shared_server.engram("datasets", "list").stdout + shared_server.engram("models", "list").stdout
+
+
 def test_a_data_set_does_not_change(shared_server, tmp_path):
     assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0
     assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0  # the same again
