@@ -180,7 +180,9 @@ int Delete(Session& session, const ModelReference& reference) {
 }
 
 // Receives into a sibling directory that takes the name once everything is there.
-int Export(Session& session, const ModelReference& reference, const std::string& directory) {
+int Export(Session& session, const ModelReference& reference, std::string directory) {
+  // "out/.partial" would lie inside of what it is to become.
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   if (fs::exists(directory)) return Session::Usage(directory + " exists already; choose another directory");
   const fs::path partial = directory + ".partial";
   std::error_code error;
