@@ -253,40 +253,37 @@ void AddModelVerbs(CLI::App& app, Session& session) {
              label = std::make_shared<std::string>(), task = std::make_shared<std::string>(),
              request_id = std::make_shared<std::string>();
 
-  CLI::App* import = group->add_subcommand("import",
-                                           "Make a version out of a directory in Hugging Face layout\nExample: engram "
-                                           "models import news ./all-MiniLM-L6-v2");
-  import->add_option("NAME", *name, "name of the model")->required();
-  import->add_option("DIR", *directory, "directory with config.json, model.safetensors and tokenizer files")
+  CLI::App* imports = group->add_subcommand("import",
+                                            "Make a version out of a directory in Hugging Face layout\nExample: engram "
+                                            "models import news ./all-MiniLM-L6-v2");
+  imports->add_option("NAME", *name, "name of the model")->required();
+  imports->add_option("DIR", *directory, "directory with config.json, model.safetensors and tokenizer files")
       ->required()
       ->check(CLI::ExistingDirectory);
-  import->add_option("--label", *label, "label to set to the version");
-  import->add_option("--task", *task,
-                     "name for the classification head in the files, if there is one; default: imported");
-  import->add_option("--request-id", *request_id, "the same id again gives the same version");
-  import->callback([=, &session] {
-    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id);
-};
-}  // namespace engram::client
-);
-group->add_subcommand("list", "List models")->callback([&session] {
-  session.run = [&session] { return List(session); };
-});
-CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
-show->add_option("NAME", *name, "name of the model")->required();
-show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
-CLI::App* exports = group->add_subcommand(
-    "export",
-    "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
-exports->add_option("NAME", *name, "NAME, NAME@VERSION or NAME@LABEL")->required();
-exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
-exports->callback([=, &session] {
-  session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); };
-});
-CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
-remove->add_option("NAME", *name, "NAME@NUMBER")->required();
-remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
-AddLabelVerbs(*group, session);
+  imports->add_option("--label", *label, "label to set to the version");
+  imports->add_option("--task", *task,
+                      "name for the classification head in the files, if there is one; default: imported");
+  imports->add_option("--request-id", *request_id, "the same id again gives the same version");
+  imports->callback([=, &session] {
+    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id); };
+  });
+  group->add_subcommand("list", "List models")->callback([&session] {
+    session.run = [&session] { return List(session); };
+  });
+  CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
+  show->add_option("NAME", *name, "name of the model")->required();
+  show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
+  CLI::App* exports = group->add_subcommand(
+      "export",
+      "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
+  exports->add_option("NAME", *name, "NAME, NAME@VERSION or NAME@LABEL")->required();
+  exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
+  exports->callback(
+      [=, &session] { session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); }; });
+  CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
+  remove->add_option("NAME", *name, "NAME@NUMBER")->required();
+  remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
+  AddLabelVerbs(*group, session);
 }
 
 }  // namespace engram::client
