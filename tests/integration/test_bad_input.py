@@ -79,6 +79,7 @@ def start(server, **fields):
     (dict(options={"learningrate": "1"}), grpc.StatusCode.INVALID_ARGUMENT, "learningrate"),
     (dict(options={"max_length": "100000"}), grpc.StatusCode.INVALID_ARGUMENT, "max_length"),
     (dict(kind=2), grpc.StatusCode.INVALID_ARGUMENT, "kind"),
+    (dict(kind=99), grpc.StatusCode.INVALID_ARGUMENT, "kind"),
     (dict(priority=5000), grpc.StatusCode.INVALID_ARGUMENT, "priority"),
 ])
 def test_start_task(shared_server, fields, code, field):
@@ -98,6 +99,13 @@ def test_options(shared_server, option, value):
     with pytest.raises(grpc.RpcError) as refused:
         start(shared_server, options={option: value})
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [option], refused.value.details()
+
+
+@pytest.mark.parametrize("state", [99, -1])
+def test_jobs_of_an_unknown_state(shared_server, state):
+    with pytest.raises(grpc.RpcError) as refused:
+        shared_server.stub("JobService").ListJobs(messages().ListJobsRequest(state=state))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["state"]
 
 
 def test_validate_only_queues_nothing(shared_server):
@@ -276,6 +284,16 @@ def test_a_stored_version_with_one_bit_flipped(new_server, tmp_path):
 def test_text_without_task(shared_server):
     answer = shared_server.engram("classify", "base@1", "some text", check=False)
     assert answer.returncode == 1 and "TASK_NOT_FOUND" in answer.stderr
+
+
+@pytest.mark.parametrize("method", ["Classify", "TagEntities"])
+@pytest.mark.parametrize("field", ["task", "version"])
+def test_an_error_that_shows_a_cut_text_keeps_its_details(shared_server, method, field):
+    stub, request = shared_server.stub("InferenceService"), {"model": "base", "version": "1", "texts": ["some text"], field: "a" + "é" * 64}
+    with pytest.raises(grpc.RpcError) as refused:
+        getattr(stub, method)(getattr(messages(), f"{method}Request")(**request))
+    info, _ = error_info(refused.value)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND and info.reason == f"{field.upper()}_NOT_FOUND", refused.value
 
 
 def test_configuration(tmp_path):
