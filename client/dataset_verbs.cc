@@ -1,17 +1,15 @@
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/send_file.h"
 
 namespace engram::client {
 namespace {
 
 using engram::v1::Dataset;
 using engram::v1::DatasetService;
-
-constexpr size_t kChunkBytes = 1 << 20;
 
 std::string KindOf(const Dataset& dataset) {
   switch (dataset.kind()) {
@@ -33,19 +31,6 @@ void PrintDatasets(const std::vector<Dataset>& datasets) {
   std::printf("%s", Table(rows).c_str());
 }
 
-// Sends a file's bytes as messages that `set` fills. False if the server ended the stream.
-template <typename Writer, typename Set>
-bool SendFile(Writer& writer, const std::string& path, const Set& set) {
-  std::ifstream file(path, std::ios::binary);
-  std::string buffer(kChunkBytes, '\0');
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0) {
-    engram::v1::UploadDatasetRequest request;
-    set(request, buffer.substr(0, static_cast<size_t>(file.gcount())));
-    if (!writer.Write(request)) return false;
-  }
-  return true;
-}
-
 int Upload(Session& session, const std::string& name, const std::string& training, const std::string& test) {
   const auto context = session.NewContext();
   Dataset dataset;
@@ -55,16 +40,26 @@ int Upload(Session& session, const std::string& name, const std::string& trainin
   header.mutable_header()->set_dataset(name);
   header.mutable_header()->set_training_file(LastPart(training));
   header.mutable_header()->set_test_file(test.empty() ? "" : LastPart(test));
+  std::string unreadable;
+  const auto send = [&](const std::string& path, void (*set)(engram::v1::UploadDatasetRequest&, std::string)) {
+    const auto write = [&](std::string bytes) {
+      engram::v1::UploadDatasetRequest request;
+      set(request, std::move(bytes));
+      return writer->Write(request);
+    };
+    return SendFile(path, write, unreadable);
+  };
   const bool sent =
       writer->Write(header) &&
-      SendFile(*writer, training, [](auto& request, std::string bytes) { request.set_training(std::move(bytes)); }) &&
-      (test.empty() ||
-       SendFile(*writer, test, [](auto& request, std::string bytes) { request.set_test(std::move(bytes)); }));
+      send(training, [](auto& request, std::string bytes) { request.set_training(std::move(bytes)); }) &&
+      (test.empty() || send(test, [](auto& request, std::string bytes) { request.set_test(std::move(bytes)); }));
   engram::v1::UploadDatasetRequest end;
   end.set_end(true);
   // A stream that broke off says why in its status.
   if (sent && writer->Write(end)) writer->WritesDone();
+  if (!unreadable.empty()) context->TryCancel();
   const grpc::Status status = writer->Finish();
+  if (!unreadable.empty()) return FailUnreadable(unreadable);
   if (!status.ok()) return session.Fail(status);
   return session.Print(dataset, [&] { PrintDatasets({dataset}); });
 }

@@ -9,30 +9,50 @@
 
 namespace {
 
-int Status(engram::client::Session& session) {
-  engram::v1::ListModelsResponse models;
-  engram::v1::ListModelsRequest models_request;
-  engram::v1::ListJobsResponse jobs;
-  engram::v1::ListJobsRequest jobs_request;
-  jobs_request.set_page_size(1000);
-  auto context = session.NewContext();
-  grpc::Status status = session.Stub<engram::v1::ModelService>()->ListModels(context.get(), models_request, &models);
+using engram::client::Session;
+
+grpc::Status CountModels(Session& session, int64_t& count) {
+  engram::v1::ListModelsRequest request;
+  request.set_page_size(1000);
+  do {
+    engram::v1::ListModelsResponse page;
+    const auto context = session.NewContext();
+    grpc::Status status = session.Stub<engram::v1::ModelService>()->ListModels(context.get(), request, &page);
+    if (!status.ok()) return status;
+    count += page.models_size();
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return grpc::Status::OK;
+}
+
+grpc::Status CountJobs(Session& session, engram::v1::JobState state, int64_t& count) {
+  engram::v1::ListJobsRequest request;
+  request.set_page_size(1000);
+  request.set_state(state);
+  do {
+    engram::v1::ListJobsResponse page;
+    const auto context = session.NewContext();
+    grpc::Status status = session.Stub<engram::v1::JobService>()->ListJobs(context.get(), request, &page);
+    if (!status.ok()) return status;
+    count += page.jobs_size();
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return grpc::Status::OK;
+}
+
+int Status(Session& session) {
+  int64_t models = 0, queued = 0, running = 0;
+  grpc::Status status = CountModels(session, models);
+  if (status.ok()) status = CountJobs(session, engram::v1::JOB_STATE_QUEUED, queued);
+  if (status.ok()) status = CountJobs(session, engram::v1::JOB_STATE_RUNNING, running);
   if (!status.ok()) return session.Fail(status);
-  context = session.NewContext();
-  status = session.Stub<engram::v1::JobService>()->ListJobs(context.get(), jobs_request, &jobs);
-  if (!status.ok()) return session.Fail(status);
-  int queued = 0, running = 0;
-  for (const auto& job : jobs.jobs()) {
-    queued += job.state() == engram::v1::JOB_STATE_QUEUED ? 1 : 0;
-    running += job.state() == engram::v1::JOB_STATE_RUNNING ? 1 : 0;
-  }
   if (session.json) {
     const nlohmann::json answer = {
-        {"address", session.address}, {"models", models.models_size()}, {"queued", queued}, {"running", running}};
+        {"address", session.address}, {"models", models}, {"queued", queued}, {"running", running}};
     std::printf("%s\n", answer.dump().c_str());
   } else {
-    std::printf("%s serves: %d models, %d jobs queued, %d running\n", session.address.c_str(), models.models_size(),
-                queued, running);
+    std::printf("%s serves: %s models, %s jobs queued, %s running\n", session.address.c_str(),
+                std::to_string(models).c_str(), std::to_string(queued).c_str(), std::to_string(running).c_str());
   }
   return engram::client::kOk;
 }

@@ -7,6 +7,7 @@
 
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/send_file.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::client {
@@ -16,8 +17,6 @@ namespace fs = std::filesystem;
 using engram::v1::Model;
 using engram::v1::ModelService;
 using engram::v1::Version;
-
-constexpr size_t kChunkBytes = 1 << 20;
 
 // What a version is made of. Everything else in a model's directory (README, other formats) stays at home.
 bool IsModelFile(const std::string& path) {
@@ -64,21 +63,6 @@ void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) 
   std::printf("%s", Table(rows).c_str());
 }
 
-bool SendFile(grpc::ClientWriter<engram::v1::ImportModelRequest>& writer, const fs::path& directory,
-              const std::string& path) {
-  std::ifstream file(directory / path, std::ios::binary);
-  std::string buffer(kChunkBytes, '\0');
-  bool first = true;
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0 || first) {
-    first = false;
-    engram::v1::ImportModelRequest request;
-    request.mutable_chunk()->set_path(path);
-    request.mutable_chunk()->set_data(buffer.substr(0, static_cast<size_t>(file.gcount())));
-    if (!writer.Write(request)) return false;
-  }
-  return true;
-}
-
 int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
            const std::string& task, const std::string& request_id) {
   std::vector<std::string> files, skipped;
@@ -103,11 +87,22 @@ int Import(Session& session, const std::string& name, const std::string& directo
   header.mutable_header()->set_task(task);
   header.mutable_header()->set_request_id(request_id);
   bool sent = writer->Write(header);
-  for (const std::string& file : files) sent = sent && SendFile(*writer, directory, file);
+  std::string unreadable;
+  for (const std::string& file : files) {
+    const auto write = [&](std::string bytes) {
+      engram::v1::ImportModelRequest request;
+      request.mutable_chunk()->set_path(file);
+      request.mutable_chunk()->set_data(std::move(bytes));
+      return writer->Write(request);
+    };
+    sent = sent && SendFile((fs::path(directory) / file).string(), write, unreadable);
+  }
   engram::v1::ImportModelRequest end;
   end.set_end(true);
   if (sent && writer->Write(end)) writer->WritesDone();
+  if (!unreadable.empty()) context->TryCancel();
   const grpc::Status status = writer->Finish();
+  if (!unreadable.empty()) return FailUnreadable(unreadable);
   if (!status.ok()) return session.Fail(status);
   return session.Print(version, [&] {
     std::printf("imported %s (%zu files, %s)", version.name().c_str(), files.size(),
@@ -185,7 +180,9 @@ int Delete(Session& session, const ModelReference& reference) {
 }
 
 // Receives into a sibling directory that takes the name once everything is there.
-int Export(Session& session, const ModelReference& reference, const std::string& directory) {
+int Export(Session& session, const ModelReference& reference, std::string directory) {
+  // "out/.partial" would lie inside of what it is to become.
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   if (fs::exists(directory)) return Session::Usage(directory + " exists already; choose another directory");
   const fs::path partial = directory + ".partial";
   std::error_code error;
@@ -256,40 +253,37 @@ void AddModelVerbs(CLI::App& app, Session& session) {
              label = std::make_shared<std::string>(), task = std::make_shared<std::string>(),
              request_id = std::make_shared<std::string>();
 
-  CLI::App* import = group->add_subcommand("import",
-                                           "Make a version out of a directory in Hugging Face layout\nExample: engram "
-                                           "models import news ./all-MiniLM-L6-v2");
-  import->add_option("NAME", *name, "name of the model")->required();
-  import->add_option("DIR", *directory, "directory with config.json, model.safetensors and tokenizer files")
+  CLI::App* imports = group->add_subcommand("import",
+                                            "Make a version out of a directory in Hugging Face layout\nExample: engram "
+                                            "models import news ./all-MiniLM-L6-v2");
+  imports->add_option("NAME", *name, "name of the model")->required();
+  imports->add_option("DIR", *directory, "directory with config.json, model.safetensors and tokenizer files")
       ->required()
       ->check(CLI::ExistingDirectory);
-  import->add_option("--label", *label, "label to set to the version");
-  import->add_option("--task", *task,
-                     "name for the classification head in the files, if there is one; default: imported");
-  import->add_option("--request-id", *request_id, "the same id again gives the same version");
-  import->callback([=, &session] {
-    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id);
-};
-}  // namespace engram::client
-);
-group->add_subcommand("list", "List models")->callback([&session] {
-  session.run = [&session] { return List(session); };
-});
-CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
-show->add_option("NAME", *name, "name of the model")->required();
-show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
-CLI::App* exports = group->add_subcommand(
-    "export",
-    "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
-exports->add_option("NAME", *name, "NAME, NAME@VERSION or NAME@LABEL")->required();
-exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
-exports->callback([=, &session] {
-  session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); };
-});
-CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
-remove->add_option("NAME", *name, "NAME@NUMBER")->required();
-remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
-AddLabelVerbs(*group, session);
+  imports->add_option("--label", *label, "label to set to the version");
+  imports->add_option("--task", *task,
+                      "name for the classification head in the files, if there is one; default: imported");
+  imports->add_option("--request-id", *request_id, "the same id again gives the same version");
+  imports->callback([=, &session] {
+    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id); };
+  });
+  group->add_subcommand("list", "List models")->callback([&session] {
+    session.run = [&session] { return List(session); };
+  });
+  CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
+  show->add_option("NAME", *name, "name of the model")->required();
+  show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
+  CLI::App* exports = group->add_subcommand(
+      "export",
+      "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
+  exports->add_option("NAME", *name, "NAME, NAME@VERSION or NAME@LABEL")->required();
+  exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
+  exports->callback(
+      [=, &session] { session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); }; });
+  CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
+  remove->add_option("NAME", *name, "NAME@NUMBER")->required();
+  remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
+  AddLabelVerbs(*group, session);
 }
 
 }  // namespace engram::client

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "core/tagging/words.h"
 #include "server/api_error.h"
 #include "server/inference_service.h"
@@ -68,9 +69,9 @@ absl::Status ClassifyCall::ChooseTasks() {
         "task", absl::StrCat("\"", request_.task(), "\" is no classification task; use tag-entities for taggers"));
   }
   return StatusWithReason(absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
-                          request_.task().empty()
-                              ? "this version has learned no classification task; train one first"
-                              : absl::StrCat("this version has no task \"", request_.task().substr(0, 64), "\""));
+                          request_.task().empty() ? "this version has learned no classification task; train one first"
+                                                  : absl::StrCat("this version has no task \"",
+                                                                 AbslView(CutUtf8(request_.task(), 64)), "\""));
 }
 
 absl::Status ClassifyCall::AddText(int index) {

@@ -110,15 +110,19 @@ absl::Status Check(const Config& config) {
 
 }  // namespace
 
-absl::StatusOr<Config> ParseConfig(const std::string& yaml) {
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& data_dir) {
   Config config;
-  YAML::Node root;
+  std::vector<YAML::Node> documents;
   try {
-    root = YAML::Load(yaml);
+    documents = YAML::LoadAll(yaml);
   } catch (const YAML::Exception& exception) {
     return InvalidField("config", absl::StrCat("line ", exception.mark.line + 1, " is not YAML: ", exception.msg));
   }
-  if (!root.IsMap()) return InvalidField("config", "must be a map of keys to values");
+  // Keys of a document that is not read would silently keep their defaults.
+  if (documents.size() > 1)
+    return InvalidField("config", "holds several YAML documents; put all keys into one, without \"---\" between them");
+  const YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
+  if (!root.IsMap() && !root.IsNull()) return InvalidField("config", "must be a map of keys to values");
   std::set<std::string> known, seen;
   for (const auto& [key, field] : Fields()) known.insert(key);
   for (const auto& entry : root) {
@@ -134,6 +138,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& yaml) {
     if (!seen.insert(key).second) return InvalidField(key, "is there twice");
     ENGRAM_RETURN_IF_ERROR(Assign(key, field->second, entry.second, config));
   }
+  if (!data_dir.empty()) config.data_dir = data_dir;
   ENGRAM_RETURN_IF_ERROR(Check(config));
   return config;
 }

@@ -35,7 +35,8 @@ struct Config {
 };
 
 // INVALID_ARGUMENT naming the key: unknown (with the nearest known one), twice, of the wrong type or out of range, an
-// address that is no address, a public one without allow_insecure_public.
-absl::StatusOr<Config> ParseConfig(const std::string& yaml);
+// address that is no address, a public one without allow_insecure_public. A `data_dir` that is not empty stands instead
+// of the file's.
+absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& data_dir = "");
 
 }  // namespace engram::server

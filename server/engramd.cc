@@ -117,7 +117,10 @@ struct Engramd::Parts {
 };
 
 std::string Engramd::Parts::Scrape() {
-  for (const auto& [state, count] : jobs.CountStates()) metrics.SetJobs(state, count);
+  // What cannot be read keeps its last value: zeros would say that there is no job.
+  if (const auto counts = jobs.CountStates(); counts.ok()) {
+    for (const auto& [state, count] : *counts) metrics.SetJobs(state, count);
+  }
   const serve::EngineCounters& counters = engine.counters();
   metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
@@ -126,7 +129,12 @@ std::string Engramd::Parts::Scrape() {
 
 std::string Engramd::Parts::StatusPage() {
   std::string page = absl::StrCat("Engram: ", Ready() ? "serving" : "not serving", "\n\njobs\n");
-  for (const auto& [state, count] : jobs.CountStates()) absl::StrAppend(&page, "  ", state, "  ", count, "\n");
+  const auto counts = jobs.CountStates();
+  if (counts.ok()) {
+    for (const auto& [state, count] : *counts) absl::StrAppend(&page, "  ", state, "  ", count, "\n");
+  } else {
+    absl::StrAppend(&page, "  cannot be read\n");
+  }
   absl::StrAppend(&page, "\ninference\n  versions in memory  ", models.loaded(), "\n  texts waiting  ",
                   engine.batcher().queued_items(), "\n\n/metrics  /healthz  /readyz\n");
   return page;

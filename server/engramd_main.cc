@@ -37,8 +37,7 @@ absl::StatusOr<Config> ReadConfig(const std::string& path, const std::string& da
   if (!path.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(text, ReadFile(path, 1 << 20));
   }
-  if (!data_dir.empty()) text = "data_dir: " + nlohmann::json(data_dir).dump() + "\n" + text;
-  return ParseConfig(text);
+  return ParseConfig(text, data_dir);
 }
 
 // What the libraries say goes into the one log, in its form.

@@ -560,11 +560,10 @@ void JobManager::Notify(const std::string& id) {
   }
 }
 
-std::map<std::string, int64_t> JobManager::CountStates() {
+absl::StatusOr<std::map<std::string, int64_t>> JobManager::CountStates() {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<jobs::JobRecord> unfinished, store_.UnfinishedJobs());
   std::map<std::string, int64_t> counts = {{"queued", 0}, {"running", 0}, {"paused", 0}};
-  const absl::StatusOr<std::vector<jobs::JobRecord>> unfinished = store_.UnfinishedJobs();
-  if (!unfinished.ok()) return counts;
-  for (const jobs::JobRecord& record : *unfinished) ++counts[StateName(record.state)];
+  for (const jobs::JobRecord& record : unfinished) ++counts[StateName(record.state)];
   return counts;
 }
 

@@ -83,7 +83,7 @@ class JobManager {
   void Unwatch(int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Unfinished jobs by state, for the metrics.
-  std::map<std::string, int64_t> CountStates() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::map<std::string, int64_t>> CountStates() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Running {

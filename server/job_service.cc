@@ -45,6 +45,8 @@ absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& reque
   if (!request.model().empty()) {
     ENGRAM_ASSIGN_OR_RETURN(model, ParseName("model", "models", request.model()));
   }
+  if (!engram::v1::JobState_IsValid(request.state()))
+    return InvalidField("state", "is no state of a job; leave it out for jobs of all states");
   std::optional<jobs::JobState> state;
   if (request.state() != engram::v1::JOB_STATE_UNSPECIFIED) state = static_cast<jobs::JobState>(request.state());
   ENGRAM_ASSIGN_OR_RETURN(std::vector<Job> page, jobs.List(before, size + 1, model, state));

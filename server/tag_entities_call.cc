@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "core/tagging/spans.h"
 #include "core/tagging/windows.h"
 #include "core/tagging/words.h"
@@ -58,10 +59,11 @@ absl::Status TagEntitiesCall::ChooseTask() {
   }
   const auto found = request_.task().empty() ? version_->tag_sets.begin() : version_->tag_sets.find(request_.task());
   if (found == version_->tag_sets.end()) {
-    return StatusWithReason(absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
-                            request_.task().empty()
-                                ? "this version has learned no tagger; train one from a CoNLL data set first"
-                                : absl::StrCat("this version has no tagger \"", request_.task().substr(0, 64), "\""));
+    return StatusWithReason(
+        absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
+        request_.task().empty()
+            ? "this version has learned no tagger; train one from a CoNLL data set first"
+            : absl::StrCat("this version has no tagger \"", AbslView(CutUtf8(request_.task(), 64)), "\""));
   }
   task_ = found->first;
   tags_ = &found->second;

@@ -53,8 +53,10 @@ absl::StatusOr<std::string> KindFor(engram::v1::TaskKind asked, corpus::DatasetK
         return InvalidField("kind",
                             "is masked language modelling, but the data set holds tagged words; use plain text");
       return "masked_language_model";
-    default:
+    case engram::v1::TASK_KIND_UNSPECIFIED:
       return tagged ? "token_classification" : labelled ? "sequence_classification" : "masked_language_model";
+    default:
+      return InvalidField("kind", "is no kind of task; leave it out, and it follows from the data set");
   }
 }
 

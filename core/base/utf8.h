@@ -24,4 +24,8 @@ void AppendUtf8(int32_t code_point, std::string& out);
 // Number of code points of valid UTF-8.
 int64_t CountCodePoints(std::string_view text);
 
+// The longest prefix of at most that many bytes that ends between code points: what an error message shows of a text
+// must be UTF-8 itself, or protobuf does not take the message.
+std::string_view CutUtf8(std::string_view text, size_t max_bytes);
+
 }  // namespace engram

@@ -8,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::jobs {
@@ -411,7 +412,7 @@ absl::StatusOr<int64_t> Store::ResolveVersion(std::string_view model, std::strin
   const auto label = record.labels.find(Text(text));
   if (label != record.labels.end()) return label->second;
   return NotFound("VERSION_NOT_FOUND",
-                  absl::StrCat("model \"", AbslView(model), "\" has no label \"", AbslView(text.substr(0, 64)),
+                  absl::StrCat("model \"", AbslView(model), "\" has no label \"", AbslView(CutUtf8(text, 64)),
                                "\"; `engram models show` lists its versions and labels"));
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "core/tagging/words.h"
 
 namespace engram::tagging {
@@ -13,7 +14,7 @@ constexpr size_t kMaxTypeBytes = 128;
 constexpr size_t kMaxTags = 20'001;
 
 TagProblem Problem(size_t word, std::string_view tag, std::string_view why) {
-  return {word, absl::StrCat("tag \"", AbslView(tag.substr(0, kMaxTypeBytes)), "\" ", AbslView(why))};
+  return {word, absl::StrCat("tag \"", AbslView(CutUtf8(tag, kMaxTypeBytes)), "\" ", AbslView(why))};
 }
 
 // Whether the word before `i` belongs to an entity of `type`.
@@ -94,7 +95,7 @@ NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
 absl::Status ValidateTypeName(std::string_view type) {
   if (type.empty()) return InvalidField("labels", "an entity type must not be empty");
   if (type.size() > kMaxTypeBytes) {
-    return InvalidField("labels", absl::StrCat("the entity type \"", AbslView(type.substr(0, 32)),
+    return InvalidField("labels", absl::StrCat("the entity type \"", AbslView(CutUtf8(type, 32)),
                                                "...\" is longer than ", kMaxTypeBytes, " bytes"));
   }
   const auto words = SplitWords(type);

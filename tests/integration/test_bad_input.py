@@ -36,6 +36,20 @@ def test_data_sets(shared_server, tmp_path, train, test, said):
     assert "bad" not in shared_server.engram("datasets", "list").stdout
 
 
+def test_files_that_cannot_be_read_to_their_end(shared_server, tmp_path):
+    """/proc/self/mem opens as a plain file, and reading it fails."""
+    good, broken, model = tmp_path / "rows.jsonl", tmp_path / "broken.jsonl", tmp_path / "model"
+    good.write_text(GOOD)
+    broken.symlink_to("/proc/self/mem")
+    shutil.copytree(BASE_MODEL, model)
+    (model / "vocab.txt").unlink()
+    (model / "vocab.txt").symlink_to("/proc/self/mem")
+    for words in (["datasets", "upload", "broken", broken], ["datasets", "upload", "broken", good, "--test", broken], ["models", "import", "broken", model]):
+        answer = shared_server.engram(*words, check=False)
+        assert answer.returncode == 1 and "cannot be read" in answer.stderr, answer.stderr
+    assert "broken" not in shared_server.engram("datasets", "list").stdout + shared_server.engram("models", "list").stdout
+
+
 def test_a_data_set_does_not_change(shared_server, tmp_path):
     assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0
     assert upload(shared_server, tmp_path, GOOD, name="fixed").returncode == 0  # the same again
@@ -65,6 +79,7 @@ def start(server, **fields):
     (dict(options={"learningrate": "1"}), grpc.StatusCode.INVALID_ARGUMENT, "learningrate"),
     (dict(options={"max_length": "100000"}), grpc.StatusCode.INVALID_ARGUMENT, "max_length"),
     (dict(kind=2), grpc.StatusCode.INVALID_ARGUMENT, "kind"),
+    (dict(kind=99), grpc.StatusCode.INVALID_ARGUMENT, "kind"),
     (dict(priority=5000), grpc.StatusCode.INVALID_ARGUMENT, "priority"),
 ])
 def test_start_task(shared_server, fields, code, field):
@@ -84,6 +99,13 @@ def test_options(shared_server, option, value):
     with pytest.raises(grpc.RpcError) as refused:
         start(shared_server, options={option: value})
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [option], refused.value.details()
+
+
+@pytest.mark.parametrize("state", [99, -1])
+def test_jobs_of_an_unknown_state(shared_server, state):
+    with pytest.raises(grpc.RpcError) as refused:
+        shared_server.stub("JobService").ListJobs(messages().ListJobsRequest(state=state))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["state"]
 
 
 def test_validate_only_queues_nothing(shared_server):
@@ -262,6 +284,16 @@ def test_a_stored_version_with_one_bit_flipped(new_server, tmp_path):
 def test_text_without_task(shared_server):
     answer = shared_server.engram("classify", "base@1", "some text", check=False)
     assert answer.returncode == 1 and "TASK_NOT_FOUND" in answer.stderr
+
+
+@pytest.mark.parametrize("method", ["Classify", "TagEntities"])
+@pytest.mark.parametrize("field", ["task", "version"])
+def test_an_error_that_shows_a_cut_text_keeps_its_details(shared_server, method, field):
+    stub, request = shared_server.stub("InferenceService"), {"model": "base", "version": "1", "texts": ["some text"], field: "a" + "é" * 64}
+    with pytest.raises(grpc.RpcError) as refused:
+        getattr(stub, method)(getattr(messages(), f"{method}Request")(**request))
+    info, _ = error_info(refused.value)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND and info.reason == f"{field.upper()}_NOT_FOUND", refused.value
 
 
 def test_configuration(tmp_path):

@@ -11,6 +11,7 @@ import termios
 import pytest
 
 from conftest import BUILD
+from small_models import make
 
 ENGRAM = BUILD / "bin" / "engram"
 REDRAW = "\r\x1b[K"
@@ -101,6 +102,16 @@ def test_every_verb_answers_in_json(stream, tmp_path):
         "status": s.json("status")["models"] >= 1,
     }
     assert all(answers.values()), [verb for verb, holds in answers.items() if not holds]
+
+
+def test_status_counts_every_page_and_export_takes_a_trailing_slash(new_server, tmp_path):
+    s = new_server()
+    tiny = make("bert", "Model", tmp_path / "tiny", num_hidden_layers=1, hidden_size=8, intermediate_size=8, num_attention_heads=1)
+    for number in range(51):  # more than the server puts into a page if it is not told
+        s.engram("models", "import", f"tiny{number}", tiny)
+    assert s.json("status") == {"address": s.grpc, "models": 51, "queued": 0, "running": 0}
+    s.engram("models", "export", "tiny0", f"{tmp_path}/out//")
+    assert (tmp_path / "out" / "model.safetensors").exists() and not (tmp_path / "out.partial").exists()
 
 
 def test_every_verb_has_help():

@@ -50,6 +50,14 @@ def test_two_servers_on_one_directory(new_server):
     first.engram("models", "list")  # the first one goes on
 
 
+@pytest.mark.parametrize("key", ["grpc_address", "admin_address"])
+def test_two_servers_on_one_port(new_server, key):
+    first = new_server()
+    taken = {"grpc_address": first.grpc, "admin_address": first.admin}[key]
+    with pytest.raises(AssertionError, match=f"{key} cannot be bound"):
+        new_server({key: taken}, folder="second")
+
+
 def test_a_stopped_server_goes_on_where_it_was(new_server, tmp_path):
     """SIGTERM in the middle of a run: a checkpoint, a clean exit, and after the start the run ends as if nothing had been."""
     m = messages()

@@ -142,6 +142,13 @@ TEST(Utf8, FirstBadByteIsNamed) {
   EXPECT_EQ(CountCodePoints("a\xc3\xa9\xf0\x9f\xa4\x97"), 3);
 }
 
+TEST(Utf8, IsCutBetweenCodePoints) {
+  const std::string text = "a\xc3\xa9\xf0\x9f\xa4\x97z";
+  const size_t kept[] = {0, 1, 1, 3, 3, 3, 3, 7, 8, 8};
+  for (size_t bytes = 0; bytes < std::size(kept); ++bytes)
+    EXPECT_EQ(CutUtf8(text, bytes), text.substr(0, kept[bytes])) << bytes;
+}
+
 TEST(Clock, FakeMovesByHand) {
   FakeClock clock;
   const absl::Time start = clock.Now();

@@ -36,6 +36,21 @@ TEST(Config, RefusesByKey) {
   EXPECT_EQ(field("a: 1\n"), "a");
   EXPECT_EQ(field("log_level: info\n"), "data_dir");
   EXPECT_EQ(field("- a\n"), "config");
+  EXPECT_EQ(field(""), "data_dir");
+  EXPECT_EQ(field("data_dir: x\n---\nlog_level: debug\n"), "config");
+}
+
+TEST(Config, TheCommandLineNamesTheDirectoryInsteadOfTheFile) {
+  for (const char* yaml : {"log_level: debug\n", "data_dir: /x\nlog_level: debug\n", "---\nlog_level: debug\n"}) {
+    const auto config = ParseConfig(yaml, "/y");
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->data_dir, "/y");
+    EXPECT_EQ(config->log_level, "debug");
+  }
+  EXPECT_EQ(ParseConfig("# no key\n", "/y")->data_dir, "/y");
+  EXPECT_EQ(ParseConfig("", "/y")->data_dir, "/y");
+  EXPECT_EQ(ParseConfig("---\ndata_dir: /x\n")->data_dir, "/x");
+  EXPECT_EQ(StatusField(ParseConfig("data_dir: /x\ndata_dir: /x\n", "/y").status()), "data_dir");
 }
 
 TEST(Names, ParseAndRefuse) {

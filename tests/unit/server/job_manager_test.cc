@@ -22,6 +22,7 @@ using engram::worker::v1::RunSpec;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 constexpr absl::Duration kPatience = absl::Seconds(20);  // for other threads; nothing waits this long unless it fails
 
@@ -264,6 +265,16 @@ TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
     EXPECT_FALSE(PathExists(layout_.run(id)));
   }
   EXPECT_EQ(store_->GetModel("news")->versions, 4);
+}
+
+TEST_F(JobManagerTest, NoJobsAreCountedWhereTheyCannotBeRead) {
+  EXPECT_THAT(*manager_->CountStates(), ElementsAre(Pair("paused", 0), Pair("queued", 0), Pair("running", 0)));
+  auto database = jobs::Database::Open(layout_.database());
+  ASSERT_TRUE(database.ok());
+  ASSERT_TRUE((*database)->Script("ALTER TABLE jobs RENAME TO hidden").ok());
+  EXPECT_FALSE(manager_->CountStates().ok());
+  ASSERT_TRUE((*database)->Script("ALTER TABLE hidden RENAME TO jobs").ok());
+  EXPECT_TRUE(manager_->CountStates().ok());
 }
 
 TEST_F(JobManagerTest, ACrashStartsItAgainAndTheThirdWithoutACheckpointFailsIt) {
