@@ -208,6 +208,18 @@ def test_ten_thousand_texts_in_one_call(shared_server, method, count):
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == ["texts"]
 
 
+@pytest.mark.parametrize("method, text, said", [
+    ("Classify", "a" * (17 << 20), "bytes"), ("TagEntities", "a" * (17 << 20), "bytes"), ("Tokenize", "a" * (17 << 20), "bytes"),
+    ("Tokenize", "!" * ((1 << 20) + 1), "tokens"),
+])
+def test_one_call_that_asks_for_too_much_memory(shared_server, method, text, said):
+    m = messages()
+    with pytest.raises(grpc.RpcError) as refused:
+        getattr(shared_server.stub("InferenceService"), method)(getattr(m, f"{method}Request")(model="base", version="1", texts=[text]))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and said in refused.value.details()
+    assert error_info(refused.value)[1] == ["texts"]
+
+
 def test_ten_thousand_texts_through_the_command_line(shared_server, tmp_path):
     """The CLI sends them in parts; the answer is as if it were one."""
     path = tmp_path / "texts.txt"
