@@ -95,8 +95,8 @@ struct TrainResult {
 // Trains the encoder and the head of input.task.name, which the model must have; heads of other tasks stay as they are
 // to the bit. With early stopping the model ends with the weights of its best evaluation (best score, then lower loss).
 //
-// On the CPU a run that was interrupted and goes on from its checkpoint ends with the same bits as one that was not, with
-// the same number of threads.
+// On the CPU a run that was interrupted and goes on from its checkpoint ends with the same bits as one that was not,
+// with the same number of threads.
 //
 // Errors: INVALID_ARGUMENT (options, examples, penalties); NOT_FOUND (the model has no such head); ABORTED with reason
 // TRAINING_DIVERGED, step and cause (loss, gradient or final weight is NaN or infinite, or the loss exploded);
