@@ -1,8 +1,8 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 #include "client/commands.h"
@@ -22,15 +22,19 @@ struct TextArguments {
   bool normalize = false;
 };
 
-std::string ReadAll(const std::string& file) {
-  std::ostringstream text;
-  if (file == "-") {
-    text << std::cin.rdbuf();
-  } else {
-    text << std::ifstream(file, std::ios::binary).rdbuf();
-  }
-  return text.str();
+// nullopt: it cannot be read to its end. "-": standard input.
+std::optional<std::string> ReadAll(const std::string& file) {
+  std::ifstream opened;
+  if (file != "-") opened.open(file, std::ios::binary);
+  std::istream& in = file == "-" ? std::cin : opened;
+  std::string text, buffer(size_t{1} << 16, '\0');
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), in.gcount() > 0)
+    text.append(buffer, 0, static_cast<size_t>(in.gcount()));
+  if (in.eof() && !in.bad()) return text;
+  return std::nullopt;
 }
+
+constexpr const char* kUnreadable = "the file cannot be read to its end";
 
 // What is to be sent, or the message that says why there is nothing.
 struct TextInput {
@@ -44,8 +48,10 @@ TextInput Texts(const TextArguments& arguments) {
   if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty())
     return {{}, "give a TEXT, or --file FILE with one text a line (\"-\" for standard input)"};
   if (!stdin_text && arguments.file.empty()) return {{arguments.text}, ""};
-  std::istringstream lines(ReadAll(stdin_text ? "-" : arguments.file));
   TextInput input;
+  const std::optional<std::string> read = ReadAll(stdin_text ? "-" : arguments.file);
+  if (!read) return {{}, kUnreadable};
+  std::istringstream lines(*read);
   int64_t number = 0;
   for (std::string line; std::getline(lines, line);) {
     ++number;
@@ -209,7 +215,9 @@ int Encode(Session& session, const TextArguments& arguments) {
   request.set_version(reference.version);
   if (arguments.text.empty() == arguments.file.empty())
     return Session::Usage("give a TEXT, or --file FILE whose whole content is the text");
-  request.set_text(arguments.file.empty() ? arguments.text : ReadAll(arguments.file));
+  const std::optional<std::string> text = arguments.file.empty() ? arguments.text : ReadAll(arguments.file);
+  if (!text) return Session::Usage(kUnreadable);
+  request.set_text(*text);
   if (!IsUtf8(request.text())) return Session::Usage("the file is not UTF-8; convert it first");
   request.set_mode(arguments.mode == "max" ? engram::v1::LONG_CONTEXT_MODE_MAX
                                            : engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);

@@ -48,6 +48,9 @@ def test_files_that_cannot_be_read_to_their_end(shared_server, tmp_path):
         answer = shared_server.engram(*words, check=False)
         assert answer.returncode == 1 and "cannot be read" in answer.stderr, answer.stderr
     assert "broken" not in shared_server.engram("datasets", "list").stdout + shared_server.engram("models", "list").stdout
+    for verb in ("classify", "encode", "tokenize", "tag-entities"):
+        answer = shared_server.engram(verb, "base@1", "--file", broken, check=False)
+        assert answer.returncode == 2 and "cannot be read" in answer.stderr, answer.stderr
 
 
 def test_a_data_set_does_not_change(shared_server, tmp_path):
