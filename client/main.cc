@@ -11,33 +11,37 @@ namespace {
 
 using engram::client::Session;
 
-grpc::Status CountModels(Session& session, int64_t& count) {
-  engram::v1::ListModelsRequest request;
+// Adds up count(page) over all pages; `list` fetches one.
+template <typename Page, typename Request, typename List, typename Count>
+grpc::Status CountPages(Session& session, Request request, const List& list, const Count& count, int64_t& total) {
   request.set_page_size(1000);
   do {
-    engram::v1::ListModelsResponse page;
+    Page page;
     const auto context = session.NewContext();
-    grpc::Status status = session.Stub<engram::v1::ModelService>()->ListModels(context.get(), request, &page);
+    grpc::Status status = list(context.get(), request, page);
     if (!status.ok()) return status;
-    count += page.models_size();
+    total += count(page);
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   return grpc::Status::OK;
 }
 
-grpc::Status CountJobs(Session& session, engram::v1::JobState state, int64_t& count) {
-  engram::v1::ListJobsRequest request;
-  request.set_page_size(1000);
-  request.set_state(state);
-  do {
-    engram::v1::ListJobsResponse page;
-    const auto context = session.NewContext();
-    grpc::Status status = session.Stub<engram::v1::JobService>()->ListJobs(context.get(), request, &page);
-    if (!status.ok()) return status;
-    count += page.jobs_size();
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return grpc::Status::OK;
+grpc::Status CountModels(Session& session, int64_t& total) {
+  const auto list = [&](grpc::ClientContext* context, const auto& request, auto& page) {
+    return session.Stub<engram::v1::ModelService>()->ListModels(context, request, &page);
+  };
+  return CountPages<engram::v1::ListModelsResponse>(
+      session, engram::v1::ListModelsRequest(), list, [](const auto& page) { return page.models_size(); }, total);
+}
+
+grpc::Status CountJobs(Session& session, engram::v1::JobState state, int64_t& total) {
+  engram::v1::ListJobsRequest jobs;
+  jobs.set_state(state);
+  const auto list = [&](grpc::ClientContext* context, const auto& request, auto& page) {
+    return session.Stub<engram::v1::JobService>()->ListJobs(context, request, &page);
+  };
+  return CountPages<engram::v1::ListJobsResponse>(
+      session, jobs, list, [](const auto& page) { return page.jobs_size(); }, total);
 }
 
 int Status(Session& session) {

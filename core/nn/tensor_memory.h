@@ -7,10 +7,9 @@ namespace engram::nn {
 //
 //   * the C library keeps what is freed instead of handing it back to the kernel, which would clear the pages anew each
 //     time (10 % of a training step, measured);
-//   * tensors are aligned here, within an ordinary block, and not by the C library: its aligned allocation (glibc
-//   before
-//     2.38) cannot reuse a freed block for another of the same size, and kept a third more than the tensors needed
-//     (a training step of MiniLM: 574 MiB of heap for 447 MiB of tensors, measured).
+//   * tensors are aligned here, within an ordinary block, and not by the C library: the aligned allocation of glibc
+//     before 2.38 cannot reuse a freed block for another of the same size, and kept a third more than the tensors
+//     needed (a training step of MiniLM: 574 MiB of heap for 447 MiB of tensors, measured).
 void KeepTensorMemory();
 
 }  // namespace engram::nn

@@ -58,6 +58,7 @@ std::vector<double> AdamWStepReference(nn::ParameterBuffer& parameters, std::spa
     v.mul_(o.beta2).addcmul_(g, g, 1 - o.beta2);
     const at::Tensor denominator = v.sqrt().div_(std::sqrt(constants.bias_correction2)).add_(o.epsilon);
     w.addcdiv_(m, denominator, -constants.lr / constants.bias_correction1);
+    if (penalties.empty()) continue;
     at::Tensor pull = at::zeros_like(w), weight = at::zeros_like(w);
     for (const QuadraticPenalty& penalty : penalties) {
       std::optional<Overlap> part = OverlapOf(penalty, range, weights, g);
