@@ -15,20 +15,20 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "server/admin_http.h"
-#include "server/catalog.h"
-#include "server/dataset_service.h"
-#include "server/estimator.h"
-#include "server/inference_service.h"
-#include "server/job_manager.h"
-#include "server/job_service.h"
-#include "server/layout.h"
-#include "server/metrics.h"
-#include "server/model_service.h"
-#include "server/recovery.h"
-#include "server/task_planner.h"
-#include "server/task_service.h"
-#include "server/work_pool.h"
+#include "server/admin/admin_http.h"
+#include "server/admin/metrics.h"
+#include "server/data_paths.h"
+#include "server/inference/inference_service.h"
+#include "server/jobs/estimator.h"
+#include "server/jobs/job_manager.h"
+#include "server/jobs/job_service.h"
+#include "server/jobs/recovery.h"
+#include "server/jobs/task_planner.h"
+#include "server/jobs/task_service.h"
+#include "server/library/catalog.h"
+#include "server/library/dataset_service.h"
+#include "server/library/model_service.h"
+#include "server/rpc/work_pool.h"
 
 namespace engram::server {
 namespace {
@@ -58,18 +58,18 @@ struct Engramd::Parts {
         std::string worker, std::function<void()> failed)
       : config(from),
         on_failure(std::move(failed)),
-        layout{from.data_dir},
+        paths{from.data_dir},
         lock(std::move(held)),
         store(std::move(opened)),
-        catalog(*store, layout),
-        planner(*store, catalog, layout, from.checkpoint_every_steps),
-        estimator(*store, catalog, layout, from.devices),
+        catalog(*store, paths),
+        planner(*store, catalog, paths, from.checkpoint_every_steps),
+        estimator(*store, catalog, paths, from.devices),
         launcher(std::move(worker)),
-        jobs(*store, layout, launcher, metrics, Clock::Real(),
+        jobs(*store, paths, launcher, metrics, Clock::Real(),
              {from.devices, static_cast<int32_t>(from.worker_threads), from.job_queue_limit}),
         models(
             [this, device](const std::string& model, int64_t number) {
-              return serve::LoadServedVersion(model, number, layout.version(model, number), device.device,
+              return serve::LoadServedVersion(model, number, paths.version(model, number), device.device,
                                               device.precision);
             },
             from.max_loaded_versions),
@@ -78,9 +78,9 @@ struct Engramd::Parts {
         pool(kPoolThreads),
         job_service(jobs, metrics),
         task_service(planner, estimator, jobs, pool, metrics),
-        model_service(*store, catalog, layout, from, pool, metrics,
+        model_service(*store, catalog, paths, from, pool, metrics,
                       [this](const std::string& model, int64_t number) { models.Drop(model, number); }),
-        dataset_service(*store, layout, from, pool, metrics),
+        dataset_service(*store, paths, from, pool, metrics),
         inference_service({*store, models, engine, pool, metrics, from.max_texts}) {}
 
   std::string Scrape();
@@ -93,7 +93,7 @@ struct Engramd::Parts {
 
   const Config config;
   const std::function<void()> on_failure;
-  const Layout layout;
+  const DataPaths paths;
   const FileLock lock;
   Metrics metrics;
   const std::unique_ptr<jobs::Store> store;
@@ -183,9 +183,9 @@ absl::Status Engramd::Parts::Listen() {
 
 absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program,
                                                         std::function<void()> on_failure) {
-  const Layout layout{config.data_dir};
+  const DataPaths paths{config.data_dir};
   ENGRAM_RETURN_IF_ERROR(Annotate(MakeDirectories(config.data_dir), "data_dir"));
-  absl::StatusOr<FileLock> lock = FileLock::Acquire(layout.lock());
+  absl::StatusOr<FileLock> lock = FileLock::Acquire(paths.lock());
   if (!lock.ok()) {
     if (lock.status().code() != absl::StatusCode::kFailedPrecondition) return Annotate(lock.status(), "data_dir");
     return StatusWithReason(absl::StatusCode::kFailedPrecondition, "DATA_DIR_IN_USE",
@@ -194,8 +194,8 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   ENGRAM_ASSIGN_OR_RETURN(const InferenceDevice device, ChooseDevice(config));
   for (const std::string& name : config.devices)
     ENGRAM_RETURN_IF_ERROR(Annotate(nn::ParseDevice(name).status(), "devices"));
-  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<jobs::Store> store, jobs::Store::Open(layout.database(), Clock::Real()));
-  ENGRAM_RETURN_IF_ERROR(RemoveOrphans(*store, layout));
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<jobs::Store> store, jobs::Store::Open(paths.database(), Clock::Real()));
+  ENGRAM_RETURN_IF_ERROR(RemoveOrphans(*store, paths));
   const std::string worker = config.worker_program.empty() ? worker_program : config.worker_program;
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
-#include "server/names.h"
+#include "server/rpc/names.h"
 #include "server/worker/examples.h"
 
 namespace engram::worker {

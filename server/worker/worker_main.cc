@@ -27,7 +27,7 @@
 #include "core/jobs/launcher.h"
 #include "core/nn/device.h"
 #include "core/nn/tensor_memory.h"
-#include "server/api_error.h"
+#include "server/rpc/api_error.h"
 #include "server/worker/event_pipe.h"
 #include "server/worker/run.h"
 

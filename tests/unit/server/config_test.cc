@@ -4,9 +4,9 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
-#include "server/importer.h"
-#include "server/names.h"
-#include "server/status_mapping.h"
+#include "server/library/importer.h"
+#include "server/rpc/names.h"
+#include "server/rpc/status_mapping.h"
 
 namespace engram::server {
 namespace {

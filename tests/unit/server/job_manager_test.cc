@@ -1,4 +1,4 @@
-#include "server/job_manager.h"
+#include "server/jobs/job_manager.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -11,7 +11,7 @@
 #include "core/checkpoint/version_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/recovery.h"
+#include "server/jobs/recovery.h"
 
 namespace engram::server {
 namespace {
@@ -158,8 +158,8 @@ class JobManagerTest : public ::testing::Test {
   void SetUp() override {
     std::string pattern = ::testing::TempDir() + "/engram-jobs-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    layout_.data_dir = root_ = pattern;
-    ASSERT_TRUE(MakeDirectories(layout_.models()).ok());
+    paths_.data_dir = root_ = pattern;
+    ASSERT_TRUE(MakeDirectories(paths_.models()).ok());
     Open();
     jobs::VersionRecord base;
     base.model = "news";
@@ -173,13 +173,13 @@ class JobManagerTest : public ::testing::Test {
     ASSERT_TRUE(RemoveTree(root_).ok());
   }
   void Open() {
-    auto store = jobs::Store::Open(layout_.database(), clock_);
+    auto store = jobs::Store::Open(paths_.database(), clock_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
   void Start() {
     manager_ =
-        std::make_unique<JobManager>(*store_, layout_, launcher_, metrics_, clock_,
+        std::make_unique<JobManager>(*store_, paths_, launcher_, metrics_, clock_,
                                      JobManagerOptions{{"cpu"}, 0, 1000, /*max_crashes=*/3, absl::Milliseconds(10)});
     ASSERT_TRUE(manager_->Start().ok());
   }
@@ -192,16 +192,16 @@ class JobManagerTest : public ::testing::Test {
   }
   // As after SIGKILL while `run` lingers: the next server finds the files of this moment.
   void RestartAsKilled(FakeRun& run) {
-    const std::filesystem::path then = layout_.data_dir + "/killed";
+    const std::filesystem::path then = paths_.data_dir + "/killed";
     ASSERT_TRUE(MakeDirectories(then.string()).ok());
-    for (const auto& entry : std::filesystem::directory_iterator(layout_.data_dir)) {
+    for (const auto& entry : std::filesystem::directory_iterator(paths_.data_dir)) {
       if (entry.path() != then)
         std::filesystem::copy(entry.path(), then / entry.path().filename(), std::filesystem::copy_options::recursive);
     }
     run.LetGo();
     manager_.reset();
     store_.reset();
-    layout_.data_dir = then.string();
+    paths_.data_dir = then.string();
     Open();
     Start();
   }
@@ -243,7 +243,7 @@ class JobManagerTest : public ::testing::Test {
 
   FakeClock clock_;
   std::string root_;  // holds data_dir, or is it
-  Layout layout_;
+  DataPaths paths_;
   Metrics metrics_;
   FakeLauncher launcher_;
   std::unique_ptr<jobs::Store> store_;
@@ -256,20 +256,20 @@ TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
   const std::string second = Add(), urgent = Add(5);
   for (const auto& [n, id] : {std::pair{0, first}, std::pair{1, urgent}, std::pair{2, second}}) {
     const auto run = launcher_.Run(static_cast<size_t>(n));
-    EXPECT_EQ(run->directory(), layout_.run(id));
+    EXPECT_EQ(run->directory(), paths_.run(id));
     run->Succeed();
     const Job job = Await(id, engram::v1::JOB_STATE_SUCCEEDED);
     EXPECT_EQ(job.result().version(), absl::StrCat("models/news/versions/", run->spec().version()));
     EXPECT_EQ(job.result().steps(), 7);
-    EXPECT_TRUE(PathExists(layout_.version("news", run->spec().version()) + "/engram.json"));
-    EXPECT_FALSE(PathExists(layout_.run(id)));
+    EXPECT_TRUE(PathExists(paths_.version("news", run->spec().version()) + "/engram.json"));
+    EXPECT_FALSE(PathExists(paths_.run(id)));
   }
   EXPECT_EQ(store_->GetModel("news")->versions, 4);
 }
 
 TEST_F(JobManagerTest, NoJobsAreCountedWhereTheyCannotBeRead) {
   EXPECT_THAT(*manager_->CountStates(), ElementsAre(Pair("paused", 0), Pair("queued", 0), Pair("running", 0)));
-  auto database = jobs::Database::Open(layout_.database());
+  auto database = jobs::Database::Open(paths_.database());
   ASSERT_TRUE(database.ok());
   ASSERT_TRUE((*database)->Script("ALTER TABLE jobs RENAME TO hidden").ok());
   EXPECT_FALSE(manager_->CountStates().ok());
@@ -328,7 +328,7 @@ TEST_F(JobManagerTest, CancelsQueuedAndRunningJobsAndLeavesEndedOnes) {
   ASSERT_TRUE(manager_->Cancel(running).ok());  // the worker is killed
   Await(running, engram::v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(manager_->Cancel(running)->state(), engram::v1::JOB_STATE_CANCELLED);
-  EXPECT_FALSE(PathExists(layout_.run(running)));
+  EXPECT_FALSE(PathExists(paths_.run(running)));
   EXPECT_EQ(launcher_.count(), 1);
 }
 
@@ -339,7 +339,7 @@ TEST_F(JobManagerTest, WhatWasAskedOfARunOutlivesTheServer) {
   EXPECT_EQ(manager_->Cancel(cancelled)->state(), engram::v1::JOB_STATE_RUNNING);
   RestartAsKilled(*first);
   EXPECT_EQ(manager_->Get(cancelled)->state(), engram::v1::JOB_STATE_CANCELLED);
-  EXPECT_FALSE(PathExists(layout_.run(cancelled)));
+  EXPECT_FALSE(PathExists(paths_.run(cancelled)));
 
   const std::string paused = Add();
   const auto second = launcher_.Run(1);  // the cancelled job was not started again
@@ -347,7 +347,7 @@ TEST_F(JobManagerTest, WhatWasAskedOfARunOutlivesTheServer) {
   EXPECT_EQ(manager_->Pause(paused)->state(), engram::v1::JOB_STATE_RUNNING);
   RestartAsKilled(*second);
   EXPECT_EQ(manager_->Get(paused)->state(), engram::v1::JOB_STATE_PAUSED);
-  EXPECT_TRUE(PathExists(layout_.run(paused)));  // its checkpoint is in there
+  EXPECT_TRUE(PathExists(paths_.run(paused)));  // its checkpoint is in there
   EXPECT_EQ(launcher_.count(), 2);
   ASSERT_TRUE(manager_->Resume(paused).ok());
   launcher_.Run(2)->Succeed();
@@ -403,9 +403,9 @@ TEST_F(JobManagerTest, TakesUpAVersionThatWasRenamedButNotRecorded) {
   const int64_t number = run->spec().version();
   manager_.reset();
   run->Succeed();
-  ASSERT_TRUE(MakeDirectories(layout_.versions("news")).ok());
-  ASSERT_TRUE(checkpoint::PublishDirectory(layout_.run(id) + "/output", layout_.version("news", number)).ok());
-  ASSERT_TRUE(RemoveOrphans(*store_, layout_).ok());  // the number is the job's: no orphan
+  ASSERT_TRUE(MakeDirectories(paths_.versions("news")).ok());
+  ASSERT_TRUE(checkpoint::PublishDirectory(paths_.run(id) + "/output", paths_.version("news", number)).ok());
+  ASSERT_TRUE(RemoveOrphans(*store_, paths_).ok());  // the number is the job's: no orphan
   Restart();
   EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().version(),
             absl::StrCat("models/news/versions/", number));
@@ -415,7 +415,7 @@ TEST_F(JobManagerTest, TakesUpAVersionThatWasRenamedButNotRecorded) {
 TEST_F(JobManagerTest, ADirectoryThatIsThereAlreadyIsNeverTakenForTheOutput) {
   const std::string id = Add();
   const auto run = launcher_.Run(0);
-  ASSERT_TRUE(MakeDirectories(layout_.version("news", run->spec().version())).ok());
+  ASSERT_TRUE(MakeDirectories(paths_.version("news", run->spec().version())).ok());
   run->Succeed();
   EXPECT_EQ(Await(id, engram::v1::JOB_STATE_FAILED).error().reason(), "VERSION_EXISTS");
 }
@@ -433,7 +433,7 @@ TEST_F(JobManagerTest, ADamagedResultFailsItsJobAndNotTheServer) {
 
 TEST_F(JobManagerTest, AnEndThatTheStoreDoesNotTakeIsRecordedLater) {
   const std::string id = Add(), other = Add();
-  auto database = jobs::Database::Open(layout_.database());
+  auto database = jobs::Database::Open(paths_.database());
   ASSERT_TRUE(database.ok());
   ASSERT_TRUE(
       (*database)
@@ -442,10 +442,10 @@ TEST_F(JobManagerTest, AnEndThatTheStoreDoesNotTakeIsRecordedLater) {
   launcher_.Run(0)->Succeed();
   const auto next = launcher_.Run(1);  // the device was given back, so the first run has ended
   EXPECT_EQ(store_->GetJob(id)->state, jobs::JobState::kRunning);
-  EXPECT_TRUE(PathExists(layout_.run(id)));
+  EXPECT_TRUE(PathExists(paths_.run(id)));
   ASSERT_TRUE((*database)->Script("DROP TRIGGER refuse").ok());
   EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().steps(), 7);
-  EXPECT_FALSE(PathExists(layout_.run(id)));
+  EXPECT_FALSE(PathExists(paths_.run(id)));
   next->Succeed();
   Await(other, engram::v1::JOB_STATE_SUCCEEDED);
 }
@@ -454,8 +454,8 @@ TEST_F(JobManagerTest, ARunThatCannotBeStartedForNowIsStartedLaterAndLosesNothin
   const std::string first = Add();
   launcher_.Run(0);
   const std::string id = Add();
-  ASSERT_TRUE(MakeDirectories(layout_.run(id)).ok());
-  ASSERT_TRUE(WriteFileAtomic(layout_.run(id) + "/checkpoint.safetensors", "hours of work").ok());
+  ASSERT_TRUE(MakeDirectories(paths_.run(id)).ok());
+  ASSERT_TRUE(WriteFileAtomic(paths_.run(id) + "/checkpoint.safetensors", "hours of work").ok());
   launcher_.Refuse(3);
   launcher_.Run(0)->Succeed();
   const auto run = launcher_.Run(1);
@@ -479,15 +479,15 @@ TEST_F(JobManagerTest, OrphansGoAndWhatTheStoreDoesNotKnowStays) {
   const int64_t lost = *store_->ReserveVersion("news");
   ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
   for (const std::string& directory :
-       {layout_.version("news", 1), layout_.version("news", lost), layout_.version("news", lost + 1),
-        layout_.version("olds", 1), layout_.dataset("emotion"), layout_.dataset("half"), layout_.staging() + "/x"}) {
+       {paths_.version("news", 1), paths_.version("news", lost), paths_.version("news", lost + 1),
+        paths_.version("olds", 1), paths_.dataset("emotion"), paths_.dataset("half"), paths_.staging() + "/x"}) {
     ASSERT_TRUE(MakeDirectories(directory).ok());
   }
-  ASSERT_TRUE(RemoveOrphans(*store_, layout_).ok());
-  EXPECT_THAT(*ListDirectory(layout_.versions("news")), ElementsAre("1", absl::StrCat(lost + 1)));
-  EXPECT_THAT(*ListDirectory(layout_.versions("olds")), ElementsAre("1"));
-  EXPECT_THAT(*ListDirectory(layout_.datasets()), ElementsAre("emotion"));
-  EXPECT_THAT(*ListDirectory(layout_.staging()), IsEmpty());
+  ASSERT_TRUE(RemoveOrphans(*store_, paths_).ok());
+  EXPECT_THAT(*ListDirectory(paths_.versions("news")), ElementsAre("1", absl::StrCat(lost + 1)));
+  EXPECT_THAT(*ListDirectory(paths_.versions("olds")), ElementsAre("1"));
+  EXPECT_THAT(*ListDirectory(paths_.datasets()), ElementsAre("emotion"));
+  EXPECT_THAT(*ListDirectory(paths_.staging()), IsEmpty());
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "server/work_pool.h"
+#include "server/rpc/work_pool.h"
 
 #include <memory>
 

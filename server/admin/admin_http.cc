@@ -1,0 +1,71 @@
+#include "server/admin/admin_http.h"
+
+#include <httplib.h>
+#include <sys/socket.h>
+
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace engram::server {
+
+struct AdminServer::Listener {
+  httplib::Server http;
+  AdminPages pages;
+  std::thread thread;
+};
+
+AdminServer::AdminServer(std::unique_ptr<Listener> listener, std::string address)
+    : listener_(std::move(listener)), address_(std::move(address)) {}
+
+AdminServer::~AdminServer() {
+  listener_->http.stop();
+  listener_->thread.join();
+}
+
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address, AdminPages pages) {
+  auto listener = std::make_unique<Listener>();
+  listener->pages = std::move(pages);
+  const AdminPages& shown = listener->pages;
+  httplib::Server& http = listener->http;
+  http.Get("/metrics", [&shown](const httplib::Request&, httplib::Response& response) {
+    response.set_content(shown.metrics(), "text/plain; version=0.0.4");
+  });
+  http.Get("/healthz",
+           [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
+  http.Get("/readyz", [&shown](const httplib::Request&, httplib::Response& response) {
+    const bool ready = shown.ready();
+    response.status = ready ? 200 : 503;
+    response.set_content(ready ? "ready\n" : "not ready\n", "text/plain");
+  });
+  http.Get("/", [&shown](const httplib::Request&, httplib::Response& response) {
+    response.set_content(shown.status(), "text/plain; charset=utf-8");
+  });
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port)) {
+    return InvalidField("admin_address", "must be HOST:PORT");
+  }
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  // httplib's own choice, SO_REUSEPORT, would let two servers share one port by accident.
+  http.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
+  if (port == 0) {
+    port = http.bind_to_any_port(host);
+  } else if (!http.bind_to_port(host, port)) {
+    port = -1;
+  }
+  if (port < 0) return absl::UnavailableError("admin_address cannot be bound; another process may be using it");
+  listener->thread = std::thread([&http] { http.listen_after_bind(); });
+  // stop() does nothing to a server that does not run yet: wait for the thread to get there.
+  while (!http.is_running()) std::this_thread::yield();
+  return std::unique_ptr<AdminServer>(
+      new AdminServer(std::move(listener), absl::StrCat(address.substr(0, colon), ":", port)));
+}
+
+}  // namespace engram::server

@@ -1,0 +1,33 @@
+#pragma once
+
+// Where things lie below data_dir.
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace engram::server {
+
+struct DataPaths {
+  std::string data_dir;
+
+  std::string lock() const { return data_dir + "/lock"; }
+  std::string database() const { return data_dir + "/engram.db"; }
+  std::string models() const { return data_dir + "/models"; }
+  std::string datasets() const { return data_dir + "/datasets"; }
+  std::string runs() const { return data_dir + "/runs"; }
+  // What is being received; emptied at every start.
+  std::string staging() const { return data_dir + "/staging"; }
+
+  std::string versions(const std::string& model) const { return absl::StrCat(models(), "/", model, "/versions"); }
+  std::string version(const std::string& model, int64_t number) const {
+    return absl::StrCat(versions(model), "/", number);
+  }
+  std::string dataset(const std::string& name) const { return absl::StrCat(datasets(), "/", name); }
+  std::string training(const std::string& name) const { return dataset(name) + "/train.jsonl"; }
+  std::string test(const std::string& name) const { return dataset(name) + "/test.jsonl"; }
+  std::string run(const std::string& job) const { return absl::StrCat(runs(), "/", job); }
+};
+
+}  // namespace engram::server

@@ -1,0 +1,150 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
+#include "core/tagging/words.h"
+#include "server/inference/inference_service.h"
+#include "server/rpc/api_error.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::ClassifyRequest;
+using engram::v1::ClassifyResponse;
+using engram::v1::ClassifyResult;
+
+// Labels with probabilities (softmax in fp64), most probable first; of equal ones the lower class first.
+void FillScores(const at::Tensor& logits, const std::vector<std::string>& labels, int32_t top_k,
+                engram::v1::TaskScores& out) {
+  const float* row = logits.const_data_ptr<float>();
+  const size_t count = labels.size();
+  const double highest = *std::max_element(row, row + count);
+  std::vector<double> probability(count);
+  for (size_t i = 0; i < count; ++i) probability[i] = std::exp(static_cast<double>(row[i]) - highest);
+  const double sum = std::accumulate(probability.begin(), probability.end(), 0.0);
+  std::vector<size_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return row[a] > row[b]; });
+  if (top_k > 0) order.resize(std::min(count, static_cast<size_t>(top_k)));
+  for (const size_t i : order) {
+    engram::v1::LabelScore* score = out.add_scores();
+    score->set_label(labels[i]);
+    score->set_probability(probability[i] / sum);
+    score->set_logit(row[i]);
+  }
+}
+
+class ClassifyCall final : public InferenceCall {
+ public:
+  ClassifyCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const ClassifyRequest* request,
+               ClassifyResponse* response)
+      : InferenceCall(parts, context, "Classify"), request_(*request), response_(*response) {}
+
+ private:
+  absl::Status Prepare() override;
+  absl::Status ChooseTasks();
+  absl::Status AddText(int index);
+  void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
+  absl::Status Compose() override;
+
+  const ClassifyRequest& request_;
+  ClassifyResponse& response_;
+  std::vector<std::string> tasks_;
+  std::vector<int> texts_;  // of each sequence
+  absl::Status first_error_;
+};
+
+absl::Status ClassifyCall::ChooseTasks() {
+  for (const checkpoint::ManifestTask& task : version_->version.manifest.tasks) {
+    if (task.kind == "sequence_classification" && (request_.task().empty() || request_.task() == task.name))
+      tasks_.push_back(task.name);
+  }
+  if (!tasks_.empty()) return absl::OkStatus();
+  if (!request_.task().empty() && version_->FindTask(request_.task()) != nullptr) {
+    return InvalidField(
+        "task", absl::StrCat("\"", request_.task(), "\" is no classification task; use tag-entities for taggers"));
+  }
+  return StatusWithReason(absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
+                          request_.task().empty() ? "this version has learned no classification task; train one first"
+                                                  : absl::StrCat("this version has no task \"",
+                                                                 AbslView(CutUtf8(request_.task(), 64)), "\""));
+}
+
+absl::Status ClassifyCall::AddText(int index) {
+  const std::string& text = request_.texts(index);
+  ClassifyResult& result = *response_.mutable_results(index);
+  tokenize::EncodeOptions options;
+  options.max_length = version_->max_tokens();
+  if (request_.truncate()) options.truncation = tokenize::Truncation::kLongestFirst;
+  absl::StatusOr<tokenize::Encoding> encoding = version_->tokenizer->Encode(text, options);
+  const std::string field = absl::StrCat("texts[", index, "]");
+  if (!encoding.ok()) return InvalidField(field, std::string(encoding.status().message()));
+  result.set_full_tokens(encoding->full_tokens);
+  if (tagging::TrimWhiteSpace(text).empty()) return InvalidField(field, "is empty; send some text");
+  if (encoding->full_tokens > version_->max_tokens() && !request_.truncate()) {
+    return InvalidField(field, absl::StrCat("has ", encoding->full_tokens, " tokens; the model takes ",
+                                            version_->max_tokens(), ": shorten it, or set truncate"));
+  }
+  result.set_truncated(encoding->truncated());
+  result.set_tokens(static_cast<int64_t>(encoding->ids.size()));
+  texts_.push_back(index);
+  AddSequence({std::move(encoding->ids), {}}, tasks_);
+  return absl::OkStatus();
+}
+
+absl::Status ClassifyCall::Prepare() {
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
+  if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
+  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_RETURN_IF_ERROR(ChooseTasks());
+  for (int i = 0; i < request_.texts_size(); ++i) {
+    response_.add_results();
+    const absl::Status added = AddText(i);
+    if (added.ok()) continue;
+    *response_.mutable_results(i)->mutable_error() = ToError(added);
+    first_error_.Update(added);
+  }
+  return absl::OkStatus();
+}
+
+void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) {
+  ClassifyResult& out = *response_.mutable_results(texts_[index]);
+  if (!result.ok()) {
+    *out.mutable_error() = ToError(result.status());
+    first_error_.Update(result.status());
+    return;
+  }
+  for (const std::string& task : tasks_) {
+    engram::v1::TaskScores* scores = out.add_tasks();
+    scores->set_task(TaskName(version_->model, task));
+    FillScores(result->logits.at(task), version_->FindTask(task)->labels, request_.top_k(), *scores);
+  }
+}
+
+absl::Status ClassifyCall::Compose() {
+  int64_t errors = 0;
+  for (const ClassifyResult& result : response_.results()) {
+    errors += result.has_error() ? 1 : 0;
+    response_.set_truncated(response_.truncated() || result.truncated());
+    response_.set_tokens(response_.tokens() + (result.has_error() ? 0 : result.tokens()));
+  }
+  parts_.metrics.CountTexts("Classify", response_.results_size(), response_.tokens(), errors);
+  if (errors == response_.results_size()) return first_error_;
+  response_.set_model(ModelName(version_->model));
+  response_.set_version(version_->number);
+  *response_.mutable_timings() = timings_;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+InferenceCall* NewClassifyCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
+                               const ClassifyRequest* request, ClassifyResponse* response) {
+  return new ClassifyCall(parts, context, request, response);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,107 @@
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/longcontext/chunk_encode.h"
+#include "core/nn/device.h"
+#include "server/inference/inference_service.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::LongContextEncodeRequest;
+using engram::v1::LongContextEncodeResponse;
+
+static_assert(std::endian::native == std::endian::little, "vectors travel as little-endian bytes");
+
+void FillTensor(const float* data, const std::vector<int64_t>& shape, engram::v1::Tensor& out) {
+  size_t count = 1;
+  out.set_dtype("float32");
+  for (const int64_t size : shape) {
+    out.add_shape(size);
+    count *= static_cast<size_t>(size);
+  }
+  out.set_data(data, count * sizeof(float));
+}
+
+// Runs in the pool, as long work, not through the batcher: a long text is many full batches by itself, and the model is
+// safe to share.
+class EncodeCall final : public InferenceCall {
+ public:
+  EncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const LongContextEncodeRequest* request,
+             LongContextEncodeResponse* response)
+      : InferenceCall(parts, context, "LongContextEncode", WorkPool::Length::kLong),
+        request_(*request),
+        response_(*response) {}
+
+ private:
+  absl::Status Prepare() override;
+  void TakeResult(size_t /*index*/, absl::StatusOr<serve::SequenceResult> /*result*/) override {}
+  absl::Status Compose() override { return absl::OkStatus(); }
+
+  const LongContextEncodeRequest& request_;
+  LongContextEncodeResponse& response_;
+};
+
+absl::Status EncodeCall::Prepare() {
+  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  longcontext::ChunkOptions options;
+  switch (request_.mode()) {
+    case engram::v1::LONG_CONTEXT_MODE_UNSPECIFIED:
+    case engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN:
+      break;
+    case engram::v1::LONG_CONTEXT_MODE_MAX:
+      options.aggregation = longcontext::Aggregation::kMax;
+      break;
+    default:
+      return InvalidField("mode", "must be token_mean or max");
+  }
+  options.chunk_tokens = request_.chunk_tokens();
+  options.overlap = request_.overlap();
+  options.normalize = request_.normalize();
+  options.chunk_vectors = request_.chunk_vectors();
+  bool late = false;
+  options.progress = [&](int64_t, int64_t) {
+    late = Clock::Real().Now() > deadline_;
+    return !late && !cancelled_->load();
+  };
+  const absl::Time start = Clock::Real().Now();
+  const auto vectors = nn::GuardTorch([&] {
+    return longcontext::EncodeDocument(*version_->version.model, *version_->tokenizer, request_.text(), options);
+  });
+  if (late) return absl::DeadlineExceededError("the deadline passed while the text was encoded; give it more time");
+  if (!vectors.ok()) return vectors.status();
+  // Chunks are tokenized while others are computed: all of it is compute time.
+  timings_.set_compute_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+  const auto width = static_cast<int64_t>(vectors->document.size()),
+             count = static_cast<int64_t>(vectors->chunks.size());
+  FillTensor(vectors->document.data(), {width}, *response_.mutable_vector());
+  if (request_.chunk_vectors()) {
+    FillTensor(vectors->chunk_vectors.const_data_ptr<float>(), {count, width}, *response_.mutable_chunk_vectors());
+  }
+  for (const longcontext::Chunk& from : vectors->chunks) {
+    engram::v1::TextChunk* chunk = response_.add_chunks();
+    chunk->set_start(from.start);
+    chunk->set_end(from.end);
+    chunk->set_start_byte(from.start_byte);
+    chunk->set_end_byte(from.end_byte);
+    chunk->set_tokens(from.tokens);
+  }
+  response_.set_tokens(vectors->tokens);
+  response_.set_model(ModelName(version_->model));
+  response_.set_version(version_->number);
+  *response_.mutable_timings() = timings_;
+  parts_.metrics.CountTexts("LongContextEncode", 1, vectors->tokens, 0);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+InferenceCall* NewEncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
+                             const LongContextEncodeRequest* request, LongContextEncodeResponse* response) {
+  return new EncodeCall(parts, context, request, response);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,203 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
+#include "core/tagging/spans.h"
+#include "core/tagging/windows.h"
+#include "core/tagging/words.h"
+#include "server/inference/inference_service.h"
+#include "server/rpc/api_error.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::TagEntitiesRequest;
+using engram::v1::TagEntitiesResponse;
+using engram::v1::TagEntitiesResult;
+
+constexpr int64_t kSpecialTokens = 2;
+
+class TagEntitiesCall final : public InferenceCall {
+ public:
+  TagEntitiesCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const TagEntitiesRequest* request,
+                  TagEntitiesResponse* response)
+      : InferenceCall(parts, context, "TagEntities"), request_(*request), response_(*response) {}
+
+ private:
+  struct Text {
+    std::vector<tagging::Word> words;
+    std::vector<float> logits;  // [words, tags]
+    absl::Status status;
+  };
+  // Which rows of a sequence's logits are taken, and for which words of which text.
+  struct Window {
+    int text = 0;
+    std::vector<std::pair<int32_t, int32_t>> rows;  // (token, word)
+  };
+
+  absl::Status Prepare() override;
+  absl::Status ChooseTask();
+  absl::Status AddText(int index);
+  absl::Status AddWindow(int index, const tagging::WordWindow& window);
+  void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
+  absl::Status Compose() override;
+
+  const TagEntitiesRequest& request_;
+  TagEntitiesResponse& response_;
+  std::string task_;
+  const tagging::TagSet* tags_ = nullptr;
+  std::vector<Text> texts_;
+  std::vector<Window> windows_;
+};
+
+absl::Status TagEntitiesCall::ChooseTask() {
+  if (request_.task().empty() && version_->tag_sets.size() > 1) {
+    return InvalidField(
+        "task", absl::StrCat("is empty, and this version has ", version_->tag_sets.size(), " taggers; name one"));
+  }
+  const auto found = request_.task().empty() ? version_->tag_sets.begin() : version_->tag_sets.find(request_.task());
+  if (found == version_->tag_sets.end()) {
+    return StatusWithReason(
+        absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
+        request_.task().empty()
+            ? "this version has learned no tagger; train one from a CoNLL data set first"
+            : absl::StrCat("this version has no tagger \"", AbslView(CutUtf8(request_.task(), 64)), "\""));
+  }
+  task_ = found->first;
+  tags_ = &found->second;
+  return absl::OkStatus();
+}
+
+absl::Status TagEntitiesCall::AddWindow(int index, const tagging::WordWindow& window) {
+  const Text& text = texts_[static_cast<size_t>(index)];
+  std::vector<std::string_view> words;
+  for (int32_t w = window.first_word; w < window.end_word; ++w)
+    words.push_back(text.words[static_cast<size_t>(w)].In(request_.texts(index)));
+  tokenize::EncodeOptions options;
+  options.max_length = version_->max_tokens();
+  options.truncation = tokenize::Truncation::kLongestFirst;  // acts only where window.word_cut says so
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, version_->tokenizer->EncodeWords(words, options));
+  Window taken;
+  taken.text = index;
+  int32_t previous = -1;
+  for (size_t token = 0; token < encoding.words.size(); ++token) {
+    const int32_t word = encoding.words[token];
+    if (word >= 0 && word != previous) {
+      const int32_t in_text = word + window.first_word;
+      if (in_text >= window.first_owned && in_text < window.end_owned)
+        taken.rows.emplace_back(static_cast<int32_t>(token), in_text);
+    }
+    previous = word;
+  }
+  windows_.push_back(std::move(taken));
+  AddSequence({std::move(encoding.ids), {}}, {task_});
+  return absl::OkStatus();
+}
+
+absl::Status TagEntitiesCall::AddText(int index) {
+  Text& text = texts_[static_cast<size_t>(index)];
+  TagEntitiesResult& result = *response_.mutable_results(index);
+  const std::string field = absl::StrCat("texts[", index, "]");
+  absl::StatusOr<std::vector<tagging::Word>> words = tagging::SplitWords(request_.texts(index));
+  if (!words.ok()) return InvalidField(field, "is not UTF-8");
+  if (words->empty()) return InvalidField(field, "is empty; send some text");
+  text.words = *std::move(words);
+  // A word that the tokenizer drops is outside of every entity: O, without a doubt.
+  constexpr float kCertain = 30;
+  text.logits.assign(text.words.size() * static_cast<size_t>(tags_->size()), 0);
+  for (size_t w = 0; w < text.words.size(); ++w)
+    text.logits[w * static_cast<size_t>(tags_->size()) + static_cast<size_t>(tags_->outside())] = kCertain;
+
+  std::vector<std::string_view> views;
+  for (const tagging::Word& word : text.words) views.push_back(word.In(request_.texts(index)));
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, version_->tokenizer->EncodeWords(views, bare));
+  result.set_tokens(static_cast<int64_t>(encoding.ids.size()));
+  std::vector<int32_t> counts(text.words.size(), 0);
+  for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
+  const auto budget = static_cast<int32_t>(version_->max_tokens() - kSpecialTokens);
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<tagging::WordWindow> plan,
+                          tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
+  for (const tagging::WordWindow& window : plan) {
+    result.set_truncated(result.truncated() || window.word_cut);
+    if (window.tokens > 0) ENGRAM_RETURN_IF_ERROR(AddWindow(index, window));
+  }
+  result.set_windows(static_cast<int32_t>(plan.size()));
+  return absl::OkStatus();
+}
+
+absl::Status TagEntitiesCall::Prepare() {
+  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
+  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_RETURN_IF_ERROR(ChooseTask());
+  texts_.resize(static_cast<size_t>(request_.texts_size()));
+  for (int i = 0; i < request_.texts_size(); ++i) {
+    response_.add_results();
+    texts_[static_cast<size_t>(i)].status = AddText(i);
+    ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(response_.results(i).tokens())));
+  }
+  return absl::OkStatus();
+}
+
+void TagEntitiesCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) {
+  const Window& window = windows_[index];
+  Text& text = texts_[static_cast<size_t>(window.text)];
+  if (!result.ok()) {
+    text.status.Update(result.status());
+    return;
+  }
+  const auto tags = static_cast<size_t>(tags_->size());
+  const at::Tensor logits = result->logits.at(task_).contiguous();
+  for (const auto& [token, word] : window.rows) {
+    const float* row = logits.const_data_ptr<float>() + static_cast<size_t>(token) * tags;
+    std::copy(row, row + tags, text.logits.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(word) * tags));
+  }
+}
+
+absl::Status TagEntitiesCall::Compose() {
+  int errors = 0;
+  absl::Status first_error;
+  for (int i = 0; i < response_.results_size(); ++i) {
+    Text& text = texts_[static_cast<size_t>(i)];
+    TagEntitiesResult& result = *response_.mutable_results(i);
+    const absl::StatusOr<std::vector<tagging::Entity>> entities =
+        text.status.ok() ? tagging::DecodeEntities(request_.texts(i), text.words, *tags_, text.logits)
+                         : absl::StatusOr<std::vector<tagging::Entity>>(text.status);
+    if (!entities.ok()) {
+      *result.mutable_error() = ToError(entities.status());
+      first_error.Update(entities.status());
+      ++errors;
+      continue;
+    }
+    for (const tagging::Entity& from : *entities) {
+      engram::v1::Entity* entity = result.add_entities();
+      entity->set_type(from.type);
+      entity->set_text(from.text);
+      entity->set_start(from.start);
+      entity->set_end(from.end);
+      entity->set_start_byte(from.start_byte);
+      entity->set_end_byte(from.end_byte);
+      entity->set_score(from.score);
+    }
+    response_.set_tokens(response_.tokens() + result.tokens());
+    response_.set_truncated(response_.truncated() || result.truncated());
+  }
+  parts_.metrics.CountTexts("TagEntities", response_.results_size(), response_.tokens(), errors);
+  if (errors == response_.results_size()) return first_error;
+  response_.set_model(ModelName(version_->model));
+  response_.set_version(version_->number);
+  *response_.mutable_timings() = timings_;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+InferenceCall* NewTagEntitiesCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
+                                  const TagEntitiesRequest* request, TagEntitiesResponse* response) {
+  return new TagEntitiesCall(parts, context, request, response);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,94 @@
+#include "server/library/catalog.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+engram::v1::TaskKind KindOf(const std::string& kind) {
+  if (kind == "token_classification") return engram::v1::TASK_KIND_TOKEN_CLASSIFICATION;
+  if (kind == "masked_language_model") return engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL;
+  return engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION;
+}
+
+}  // namespace
+
+void SetTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
+  const int64_t micros = absl::ToUnixMicros(time);
+  out->set_seconds(micros / 1'000'000);
+  out->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+}
+
+absl::StatusOr<checkpoint::VersionManifest> Catalog::Manifest(const std::string& model, int64_t number) const {
+  absl::StatusOr<checkpoint::VersionManifest> manifest = checkpoint::ReadManifest(paths_.version(model, number));
+  if (absl::IsNotFound(manifest.status())) return absl::DataLossError("the version's files are missing on the server");
+  return manifest;
+}
+
+absl::StatusOr<checkpoint::ModelConfig> Catalog::Config(const std::string& model, int64_t number) const {
+  const absl::StatusOr<std::string> text =
+      ReadFile(absl::StrCat(paths_.version(model, number), "/", checkpoint::kConfigFile), 1 << 24);
+  if (!text.ok()) return absl::DataLossError("the version's config.json cannot be read on the server");
+  return checkpoint::ParseModelConfig(*text);
+}
+
+absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord& record) const {
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, Manifest(record.model, record.number));
+  engram::v1::Version version;
+  version.set_name(VersionName(record.model, record.number));
+  if (record.parent > 0) version.set_parent(VersionName(record.model, record.parent));
+  SetTimestamp(record.created, version.mutable_create_time());
+  for (const checkpoint::ManifestTask& from : manifest.tasks) {
+    engram::v1::Task* task = version.add_tasks();
+    task->set_name(TaskName(record.model, from.name));
+    task->set_kind(KindOf(from.kind));
+    for (const std::string& label : from.labels) task->add_labels(label);
+    task->set_dataset(from.dataset.empty() ? "" : DatasetName(from.dataset));
+    task->set_training_examples(from.training_examples);
+    task->set_consolidated(std::any_of(manifest.consolidations.begin(), manifest.consolidations.end(),
+                                       [&](const auto& consolidation) { return consolidation.task == from.name; }));
+  }
+  version.set_strategy(manifest.strategy);
+  if (!record.job.empty()) version.set_job(JobName(record.job));
+  version.set_size_bytes(record.size_bytes);
+  engram::v1::JobResult metrics;
+  if (metrics.ParseFromString(record.metrics)) *version.mutable_metrics() = metrics.metrics();
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::ModelRecord model, store_.GetModel(record.model));
+  for (const auto& [label, number] : model.labels) {
+    if (number == record.number) version.add_labels(label);
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, Config(record.model, record.number));
+  const bool roberta = config.family == checkpoint::ModelFamily::kRoberta;
+  version.set_max_tokens(config.max_position_embeddings - (roberta ? config.pad_token_id + 1 : 0));
+  return version;
+}
+
+engram::v1::Model Catalog::Describe(const jobs::ModelRecord& record) {
+  engram::v1::Model model;
+  model.set_name(ModelName(record.name));
+  SetTimestamp(record.created, model.mutable_create_time());
+  for (const auto& [label, version] : record.labels) (*model.mutable_labels())[label] = version;
+  model.set_latest_version(record.latest);
+  model.set_versions(record.versions);
+  return model;
+}
+
+engram::v1::Dataset Catalog::Describe(const jobs::DatasetRecord& record) {
+  engram::v1::Dataset dataset;
+  dataset.set_name(DatasetName(record.name));
+  dataset.set_kind(static_cast<engram::v1::DatasetKind>(record.kind));
+  dataset.set_training_rows(record.training_rows);
+  dataset.set_test_rows(record.test_rows);
+  for (const std::string& label : record.labels) dataset.add_labels(label);
+  dataset.set_digest(record.digest);
+  SetTimestamp(record.created, dataset.mutable_create_time());
+  dataset.set_size_bytes(record.size_bytes);
+  return dataset;
+}
+
+}  // namespace engram::server

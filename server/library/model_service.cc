@@ -1,0 +1,121 @@
+#include "server/library/model_service.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "server/library/model_transfer.h"
+#include "server/rpc/calls.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+absl::Status ListModelPage(jobs::Store& store, const engram::v1::ListModelsRequest& request,
+                           engram::v1::ListModelsResponse& response) {
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size()));
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::ModelRecord> page, store.ListModels(request.page_token(), size + 1));
+  if (static_cast<int64_t>(page.size()) > size) {
+    page.pop_back();
+    response.set_next_page_token(page.back().name);
+  }
+  for (const jobs::ModelRecord& record : page) *response.add_models() = Catalog::Describe(record);
+  return absl::OkStatus();
+}
+
+absl::Status ListVersionPage(jobs::Store& store, const Catalog& catalog, const engram::v1::ListVersionsRequest& request,
+                             engram::v1::ListVersionsResponse& response) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request.model()));
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size()));
+  int64_t before = 0;
+  if (!request.page_token().empty() && (!absl::SimpleAtoi(request.page_token(), &before) || before < 1)) {
+    return InvalidField("page_token", "is none that this server gave");
+  }
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::VersionRecord> page, store.ListVersions(model, before, size + 1));
+  if (static_cast<int64_t>(page.size()) > size) {
+    page.pop_back();
+    response.set_next_page_token(absl::StrCat(page.back().number));
+  }
+  for (const jobs::VersionRecord& record : page) {
+    ENGRAM_ASSIGN_OR_RETURN(*response.add_versions(), catalog.Describe(record));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DescribeModel(jobs::Store& store, const std::string& model, engram::v1::Model* response) {
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::ModelRecord record, store.GetModel(model));
+  *response = Catalog::Describe(record);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
+                                                   const engram::v1::ListModelsRequest* request,
+                                                   engram::v1::ListModelsResponse* response) {
+  return Answer(context, metrics_, "ListModels", [&] { return ListModelPage(store_, *request, *response); });
+}
+
+grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
+                                                 const engram::v1::GetModelRequest* request,
+                                                 engram::v1::Model* response) {
+  return Answer(context, metrics_, "GetModel", [&]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "models", request->name()));
+    return DescribeModel(store_, name, response);
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::ListVersions(grpc::CallbackServerContext* context,
+                                                     const engram::v1::ListVersionsRequest* request,
+                                                     engram::v1::ListVersionsResponse* response) {
+  return Answer(context, metrics_, "ListVersions",
+                [&] { return ListVersionPage(store_, catalog_, *request, *response); });
+}
+
+grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* context,
+                                                 const engram::v1::SetLabelRequest* request,
+                                                 engram::v1::Model* response) {
+  return Answer(context, metrics_, "SetLabel", [&]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
+    ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
+    if (request->version().empty())
+      return InvalidField("version", "is empty; name a version's number, or another label");
+    ENGRAM_ASSIGN_OR_RETURN(const int64_t version, store_.ResolveVersion(model, request->version()));
+    ENGRAM_RETURN_IF_ERROR(store_.SetLabel(model, request->label(), version));
+    return DescribeModel(store_, model, response);
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContext* context,
+                                                      const engram::v1::RollbackLabelRequest* request,
+                                                      engram::v1::Model* response) {
+  return Answer(context, metrics_, "RollbackLabel", [&]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
+    const std::string label = request->label().empty() ? "stable" : request->label();
+    ENGRAM_RETURN_IF_ERROR(CheckId("label", label));
+    ENGRAM_RETURN_IF_ERROR(store_.RollbackLabel(model, label).status());
+    return DescribeModel(store_, model, response);
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
+                                                      const engram::v1::DeleteVersionRequest* request,
+                                                      engram::v1::DeleteVersionResponse* /*response*/) {
+  return Answer(context, metrics_, "DeleteVersion", [&]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const auto version, ParseVersionName("name", request->name()));
+    ENGRAM_RETURN_IF_ERROR(store_.DeleteVersion(version.first, version.second));
+    on_delete_(version.first, version.second);
+    return RemoveTree(paths_.version(version.first, version.second));
+  });
+}
+
+grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ModelService::ImportModel(
+    grpc::CallbackServerContext* /*context*/, engram::v1::Version* response) {
+  return StartImport(store_, catalog_, paths_, max_bytes_, pool_, metrics_, response);
+}
+
+grpc::ServerWriteReactor<engram::v1::ExportVersionResponse>* ModelService::ExportVersion(
+    grpc::CallbackServerContext* /*context*/, const engram::v1::ExportVersionRequest* request) {
+  return StartExport(store_, catalog_, paths_, metrics_, *request);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+
+#include "core/jobs/store.h"
+#include "engram/v1/model.grpc.pb.h"
+#include "server/admin/metrics.h"
+#include "server/config.h"
+#include "server/data_paths.h"
+#include "server/library/catalog.h"
+#include "server/rpc/work_pool.h"
+
+namespace engram::server {
+
+class ModelService final : public engram::v1::ModelService::CallbackService {
+ public:
+  // `on_delete`: told of each version that was deleted.
+  ModelService(jobs::Store& store, const Catalog& catalog, DataPaths paths, const Config& config, WorkPool& pool,
+               Metrics& metrics, std::function<void(const std::string&, int64_t)> on_delete)
+      : store_(store),
+        catalog_(catalog),
+        paths_(std::move(paths)),
+        max_bytes_(config.max_model_mb << 20),
+        pool_(pool),
+        metrics_(metrics),
+        on_delete_(std::move(on_delete)) {}
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const engram::v1::ListModelsRequest* request,
+                                       engram::v1::ListModelsResponse* response) override;
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const engram::v1::GetModelRequest* request,
+                                     engram::v1::Model* response) override;
+  grpc::ServerUnaryReactor* ListVersions(grpc::CallbackServerContext* context,
+                                         const engram::v1::ListVersionsRequest* request,
+                                         engram::v1::ListVersionsResponse* response) override;
+  grpc::ServerUnaryReactor* SetLabel(grpc::CallbackServerContext* context, const engram::v1::SetLabelRequest* request,
+                                     engram::v1::Model* response) override;
+  grpc::ServerUnaryReactor* RollbackLabel(grpc::CallbackServerContext* context,
+                                          const engram::v1::RollbackLabelRequest* request,
+                                          engram::v1::Model* response) override;
+  grpc::ServerUnaryReactor* DeleteVersion(grpc::CallbackServerContext* context,
+                                          const engram::v1::DeleteVersionRequest* request,
+                                          engram::v1::DeleteVersionResponse* response) override;
+  grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ImportModel(grpc::CallbackServerContext* context,
+                                                                       engram::v1::Version* response) override;
+  grpc::ServerWriteReactor<engram::v1::ExportVersionResponse>* ExportVersion(
+      grpc::CallbackServerContext* context, const engram::v1::ExportVersionRequest* request) override;
+
+ private:
+  jobs::Store& store_;
+  const Catalog& catalog_;
+  const DataPaths paths_;
+  const int64_t max_bytes_;
+  WorkPool& pool_;
+  Metrics& metrics_;
+  const std::function<void(const std::string&, int64_t)> on_delete_;
+};
+
+}  // namespace engram::server

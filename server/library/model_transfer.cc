@@ -1,0 +1,209 @@
+#include "server/library/model_transfer.h"
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/version_directory.h"
+#include "server/library/importer.h"
+#include "server/rpc/names.h"
+#include "server/rpc/upload.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::ExportVersionResponse;
+using engram::v1::ImportModelRequest;
+
+constexpr size_t kChunkBytes = 1 << 20;
+
+class ModelImport final : public UploadReactor<ImportModelRequest, engram::v1::Version> {
+ public:
+  ModelImport(jobs::Store& store, const Catalog& catalog, const DataPaths& paths, int64_t max_bytes, WorkPool& pool,
+              Metrics& metrics, engram::v1::Version* response)
+      : UploadReactor(metrics, "ImportModel", pool, response),
+        store_(store),
+        catalog_(catalog),
+        paths_(paths),
+        max_bytes_(max_bytes) {
+    static std::atomic<int64_t> counter{0};
+    staging_ = absl::StrCat(paths_.staging(), "/import-", ++counter);
+  }
+  ~ModelImport() override {
+    file_.close();
+    // A leftover is removed at the next start.
+    static_cast<void>(RemoveTree(staging_));
+  }
+
+ private:
+  absl::Status Take(const ImportModelRequest& message) override;
+  absl::Status TakeHeader(const engram::v1::ImportHeader& header);
+  absl::Status TakeChunk(const engram::v1::FileChunk& chunk);
+  absl::Status CloseFile();
+  absl::Status Done(engram::v1::Version& response) override;
+  std::string received() const { return staging_ + "/received"; }
+
+  jobs::Store& store_;
+  const Catalog& catalog_;
+  const DataPaths paths_;
+  const int64_t max_bytes_;
+  std::string staging_, model_, label_, task_ = "imported", request_id_;
+  int64_t bytes_ = 0;
+  std::set<std::string> files_;
+  std::string path_;  // of the file that is being written
+  std::ofstream file_;
+};
+
+absl::Status ModelImport::TakeHeader(const engram::v1::ImportHeader& header) {
+  ENGRAM_ASSIGN_OR_RETURN(model_, ParseName("model", "models", header.model()));
+  if (!header.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", header.label()));
+  if (!header.task().empty()) {
+    ENGRAM_RETURN_IF_ERROR(CheckId("task", header.task()));
+    task_ = header.task();
+  }
+  ENGRAM_RETURN_IF_ERROR(CheckRequestId(header.request_id()));
+  label_ = header.label();
+  request_id_ = header.request_id();
+  return MakeDirectories(received());
+}
+
+absl::Status ModelImport::CloseFile() {
+  if (path_.empty()) return absl::OkStatus();
+  file_.close();
+  const bool good = !file_.fail();
+  file_.clear();
+  path_.clear();
+  if (good) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kResourceExhausted, "DISK_FULL",
+      "a file could not be written; the server's disk may be full: free some space and import again");
+}
+
+absl::Status ModelImport::TakeChunk(const engram::v1::FileChunk& chunk) {
+  constexpr size_t kMaxFiles = 64;
+  if (chunk.path() != path_) {
+    ENGRAM_RETURN_IF_ERROR(CloseFile());
+    ENGRAM_RETURN_IF_ERROR(CheckRelativePath(chunk.path()));
+    if (!files_.insert(chunk.path()).second)
+      return InvalidField("chunk.path", "came twice; chunks of one file must follow each other");
+    if (files_.size() > kMaxFiles)
+      return InvalidField("chunk.path", absl::StrCat("is one more than the ", kMaxFiles, " files of an import"));
+    const std::filesystem::path target = std::filesystem::path(received()) / chunk.path();
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(target.parent_path().string()));
+    file_.open(target, std::ios::binary | std::ios::trunc);
+    path_ = chunk.path();
+  }
+  bytes_ += static_cast<int64_t>(chunk.data().size());
+  if (bytes_ > max_bytes_) {
+    return StatusWithReason(
+        absl::StatusCode::kResourceExhausted, "MODEL_TOO_LARGE",
+        absl::StrCat("the model is larger than this server takes (", max_bytes_ >> 20, " MiB, max_model_mb)"));
+  }
+  file_.write(chunk.data().data(), static_cast<std::streamsize>(chunk.data().size()));
+  return file_.good() ? absl::OkStatus() : CloseFile();
+}
+
+absl::Status ModelImport::Take(const ImportModelRequest& message) {
+  return message.has_header() ? TakeHeader(message.header()) : TakeChunk(message.chunk());
+}
+
+absl::Status ModelImport::Done(engram::v1::Version& response) {
+  ENGRAM_RETURN_IF_ERROR(CloseFile());
+  jobs::RequestKey key;
+  if (!request_id_.empty()) key = {request_id_, "ImportModel", absl::StrCat(model_, " ", label_, " ", task_)};
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
+  int64_t number = 0;
+  if (earlier) {
+    if (!absl::SimpleAtoi(earlier->substr(earlier->rfind('/') + 1), &number))
+      return absl::InternalError("a stored request is damaged");
+  } else {
+    ENGRAM_ASSIGN_OR_RETURN(number, store_.ReserveVersion(model_));
+    const std::string target = paths_.version(model_, number);
+    ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.versions(model_)));
+    ENGRAM_RETURN_IF_ERROR(checkpoint::BuildAndPublish(
+        staging_ + "/version", target,
+        [&](const std::string& directory) { return ImportVersion(received(), model_, number, task_, directory); }));
+    jobs::VersionRecord version;
+    version.model = model_;
+    version.number = number;
+    version.size_bytes = bytes_;
+    ENGRAM_RETURN_IF_ERROR(store_.AddVersion(version, label_, key));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord stored, store_.GetVersion(model_, number));
+  return Reply(catalog_.Describe(stored), &response);
+}
+
+// Reads one chunk at a time, the next when the one before is on its way.
+class ModelExport final : public StreamWriter<ExportVersionResponse> {
+ public:
+  ModelExport(Metrics& metrics, absl::StatusOr<std::string> directory, std::vector<std::string> files)
+      : StreamWriter(metrics, "ExportVersion", /*latest_only=*/false), files_(std::move(files)) {
+    if (directory.ok()) {
+      directory_ = *std::move(directory);
+      Next();
+    } else {
+      Close(directory.status());
+    }
+  }
+
+ private:
+  void OnWritten() override { Next(); }
+  void Next() {
+    if (at_ == files_.size()) {
+      Close(absl::OkStatus());
+      return;
+    }
+    if (!file_.is_open()) file_.open(directory_ + "/" + files_[at_], std::ios::binary);
+    std::string bytes(kChunkBytes, '\0');
+    file_.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    bytes.resize(static_cast<size_t>(file_.gcount()));
+    if (file_.bad() || !file_.is_open()) {
+      Close(absl::DataLossError("a file of the version cannot be read"));
+      return;
+    }
+    ExportVersionResponse response;
+    response.mutable_chunk()->set_path(files_[at_]);
+    response.mutable_chunk()->set_data(std::move(bytes));
+    if (file_.eof() || file_.peek() == std::ifstream::traits_type::eof()) {
+      file_.close();
+      file_.clear();
+      ++at_;
+    }
+    Push(std::move(response));
+  }
+
+  std::string directory_;
+  std::vector<std::string> files_;
+  size_t at_ = 0;
+  std::ifstream file_;
+};
+
+}  // namespace
+
+grpc::ServerReadReactor<ImportModelRequest>* StartImport(jobs::Store& store, const Catalog& catalog,
+                                                         const DataPaths& paths, int64_t max_bytes, WorkPool& pool,
+                                                         Metrics& metrics, engram::v1::Version* response) {
+  auto* import = new ModelImport(store, catalog, paths, max_bytes, pool, metrics, response);
+  import->Begin();
+  return import;
+}
+
+grpc::ServerWriteReactor<ExportVersionResponse>* StartExport(jobs::Store& store, const Catalog& catalog,
+                                                             const DataPaths& paths, Metrics& metrics,
+                                                             const engram::v1::ExportVersionRequest& request) {
+  std::vector<std::string> files = {checkpoint::kManifestFile};
+  const auto directory = [&]() -> absl::StatusOr<std::string> {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request.model()));
+    ENGRAM_ASSIGN_OR_RETURN(const int64_t number, store.ResolveVersion(model, request.version()));
+    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, catalog.Manifest(model, number));
+    for (const auto& [file, digest] : manifest.files) files.push_back(file);
+    return paths.version(model, number);
+  }();
+  return new ModelExport(metrics, directory, std::move(files));
+}
+
+}  // namespace engram::server
