@@ -1,8 +1,11 @@
 # engram_layer(NAME [DEPS targets...] [EXCLUDE files...])  one folder under core/ becomes the static library engram_NAME.
 # engram_test(NAME [DEPS targets...])   tests/unit/NAME/*_test.cc becomes the program test_NAME, known to ctest.
 
-# Each layer may link only to those before it in this list; a wrong order is an error at configure time.
+# Each layer may link only to those before it in this list; a wrong order is an error at configure time. scripts/include_check.py (`make
+# lint`) reads both lists and holds every #include against them.
 set(ENGRAM_LAYER_ORDER base tokenize checkpoint nn train continual tagging corpus longcontext serve jobs)
+# Folders of server/, lowest first.
+set(ENGRAM_ROOM_ORDER admin rpc worker library inference jobs)
 
 function(engram_layer name)
   cmake_parse_arguments(arg "" "" "DEPS;EXCLUDE" ${ARGN})

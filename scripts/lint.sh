@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Formatting, clang's warnings with -Wthread-safety as errors on every file, clang-tidy on the layers that changed, and the linters of
-# protos, images, manifests, YAML, shell and Python. LINT_BASE=REVISION: what "changed" is measured against (default: the last commit of
-# origin/main if there is one, else the previous commit).
+# Formatting, includes against the order of layers and rooms, clang's warnings with -Wthread-safety as errors on every file, clang-tidy on the
+# layers that changed, and the linters of protos, images, manifests, YAML, shell and Python. LINT_BASE=REVISION: what "changed" is measured
+# against (default: the last commit of origin/main if there is one, else the previous commit).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/.deps/oracle/bin
@@ -10,6 +10,9 @@ step() { printf '[lint] %s\n' "$*"; }
 
 step "clang-format"
 git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
+
+step "includes against the order of layers and rooms"
+python3 scripts/include_check.py
 
 step "configure for the compile commands"
 cmake -S . -B build-tidy -G Ninja -DENGRAM_BENCH=ON >build-tidy.log 2>&1 || { cat build-tidy.log; exit 1; }
