@@ -22,20 +22,23 @@ absl::StatusOr<ModelSet::Pointer> ModelSet::Get(const std::string& model, int64_
   }
   absl::StatusOr<Pointer> loaded = loader_(model, number);
   absl::MutexLock lock(&mutex_);
-  if (!loaded.ok()) {
+  Entry& entry = entries_.at(key);
+  if (!loaded.ok() || entry.dropped) {
     entries_.erase(key);
-    return loaded.status();
+    return loaded;
   }
-  entries_[key] = {false, *loaded, ++uses_};
-  Evict();
+  entry.loading = false;
+  entry.version = *loaded;
+  entry.used = ++uses_;
+  EvictAllBut(key);
   return loaded;
 }
 
-void ModelSet::Evict() {
+void ModelSet::EvictAllBut(const Key& newest) {
   while (static_cast<int64_t>(entries_.size()) > capacity_) {
     auto oldest = entries_.end();
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-      if (entry->second.loading) continue;
+      if (entry->second.loading || entry->first == newest) continue;
       if (oldest == entries_.end() || entry->second.used < oldest->second.used) oldest = entry;
     }
     if (oldest == entries_.end()) return;
@@ -46,7 +49,12 @@ void ModelSet::Evict() {
 void ModelSet::Drop(const std::string& model, int64_t number) {
   absl::MutexLock lock(&mutex_);
   const auto found = entries_.find({model, number});
-  if (found != entries_.end() && !found->second.loading) entries_.erase(found);
+  if (found == entries_.end()) return;
+  if (found->second.loading) {
+    found->second.dropped = true;
+  } else {
+    entries_.erase(found);
+  }
 }
 
 int64_t ModelSet::loaded() const {

@@ -1,8 +1,8 @@
 #pragma once
 
-// Which versions are in memory. The first request for a version loads it, later ones share it, and when there are too
-// many the least recently used one is let go (requests that hold it keep it alive). Two requests for one version load
-// it once. Thread-safe.
+// Which versions are in memory. The first request for a version loads it, later ones share it, and when there are too many the least
+// recently used one is let go (requests that hold it keep it alive). Requests for one version that come while it is loaded wait for that
+// load. Thread-safe.
 
 #include <cstdint>
 #include <functional>
@@ -24,25 +24,27 @@ class ModelSet {
   using Pointer = std::shared_ptr<const ServedVersion>;
   using Loader = std::function<absl::StatusOr<Pointer>(const std::string& model, int64_t number)>;
 
-  // At most `capacity` (>= 1) versions are kept. `loader` may be called from several threads at once, for different
-  // versions.
+  // At most `capacity` (>= 1) versions are kept; those that are being loaded count, and the one that was loaded last stays. `loader` may
+  // be called from several threads at once, for different versions, never under the set's lock.
   ModelSet(Loader loader, int64_t capacity) : loader_(std::move(loader)), capacity_(capacity) {}
 
-  // Blocks while the version is loaded. A failed load is not remembered: the next request tries again.
+  // Blocks while the version is loaded. A failed load is not remembered: of those that waited for it, the next one tries again.
   absl::StatusOr<Pointer> Get(const std::string& model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Lets a version go, if it is there (after it was deleted).
+  // Lets a version go (after it was deleted). One that is being loaded goes to the request that loads it and is not kept.
   void Drop(const std::string& model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Versions that are kept; not those that are on their way.
   int64_t loaded() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   using Key = std::pair<std::string, int64_t>;
   struct Entry {
     bool loading = true;
+    bool dropped = false;  // while it was being loaded
     Pointer version;
     uint64_t used = 0;  // larger: later
   };
   bool Arrived(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EvictAllBut(const Key& newest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Loader loader_;
   const int64_t capacity_;

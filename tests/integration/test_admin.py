@@ -15,7 +15,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from conftest import BASE_MODEL, ROOT
+from conftest import BASE_MODEL, ROOT, messages
 
 PROMETHEUS = ROOT / ".deps" / "prometheus"
 
@@ -82,6 +82,24 @@ def test_metrics_are_in_the_text_format(shared_server):
     assert status == 200 and series(text) and not [line for line in series(text) if not SERIES.match(line)]
     checked = subprocess.run([PROMETHEUS / "promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_versions_beyond_max_loaded_versions_make_room_for_each_other(new_server):
+    server = new_server({"max_loaded_versions": 2})
+    for name in ("a", "b", "c"):
+        server.engram("models", "import", name, BASE_MODEL)
+
+    def loaded() -> float:
+        [line] = [line for line in series(get(server, "/metrics")[1]) if line.startswith('engram_inference{value="loaded_versions"}')]
+        return float(line.split()[1])
+
+    answers, seen = {}, []
+    for name in ("a", "b", "c", "a", "c", "b"):
+        request = messages().LongContextEncodeRequest(model=name, text="Where is my card?")
+        vector = server.stub("InferenceService").LongContextEncode(request).vector.data
+        assert vector and answers.setdefault(name, vector) == vector
+        seen.append(loaded())
+    assert seen == [1, 2, 2, 2, 2, 2]
 
 
 class Prometheus:
