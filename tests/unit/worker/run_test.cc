@@ -1,0 +1,218 @@
+// What a run leaves: the record in engram.json, the numbers of its result, and what it says on the way.
+
+#include <cmath>
+#include <optional>
+
+#include "core/tokenize/tokenizer.h"
+#include "core/train/evaluate.h"
+#include "server/worker/measure.h"
+#include "tests/unit/worker/run_fixture.h"
+
+namespace engram::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Optional;
+using ::testing::Pair;
+
+using Row = std::vector<std::optional<double>>;
+
+// The share of the four test texts whose first letter the version in `directory` names: by its logits alone.
+double AccuracyByHand(const std::string& directory, const std::string& task, char one, char other) {
+  auto version = nn::LoadVersion(directory, {});
+  auto tokenizer = tokenize::LoadTokenizer(directory);
+  EXPECT_TRUE(version.ok() && tokenizer.ok());
+  std::vector<train::TrainingExample> examples(4);
+  for (int i = 0; i < 4; ++i) {
+    const char first = i % 2 == 0 ? one : other;
+    const std::string text = std::string(1, first) + static_cast<char>('e' + 10 + i) + " xx";
+    examples[static_cast<size_t>(i)].sequence.ids = (*tokenizer)->Encode(text, {})->ids;
+  }
+  train::TaskSpec spec;
+  spec.name = task;
+  spec.labels = 2;
+  const auto logits = train::PredictLogits(*version->model, spec, examples, {});
+  EXPECT_TRUE(logits.ok()) << logits.status();
+  double right = 0;
+  for (size_t i = 0; i < 4; ++i) right += (*logits)[i].argmax().item<int64_t>() == static_cast<int64_t>(i % 2) ? 1 : 0;
+  return right / 4;
+}
+
+TEST_F(RunTest, TrainingCountsMeasuresAndRecords) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  const auto spec = TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"});
+  const engram::v1::JobResult result = Done(spec, root_ + "/run");
+  // Ten texts in batches of 4, 4 and 2, twice; 6 tokens each: [CLS] a ##e x ##x [SEP].
+  EXPECT_EQ(result.steps(), 6);
+  EXPECT_EQ(result.tokens(), 2 * 10 * 6);
+  EXPECT_FALSE(result.stopped_early());
+  const std::string output = root_ + "/run/output";
+  const double accuracy = Metric(result, "ab", "accuracy");
+  EXPECT_EQ(accuracy, AccuracyByHand(output, "ab", 'a', 'b'));
+  ASSERT_EQ(result.confusions_size(), 1);
+  EXPECT_THAT(result.confusions(0).labels(), ElementsAre("a", "b"));
+  const auto& counts = result.confusions(0).counts();
+  EXPECT_EQ(counts[0] + counts[1], 2);
+  EXPECT_EQ(counts[2] + counts[3], 2);
+  EXPECT_EQ(counts[0] + counts[3], 4 * accuracy);
+
+  const checkpoint::VersionManifest manifest = Manifest(output);
+  EXPECT_EQ(manifest.model, "letters");
+  EXPECT_EQ(manifest.version, 2);
+  EXPECT_THAT(manifest.parent, Optional(1));
+  EXPECT_EQ(manifest.strategy, "naive");
+  EXPECT_THAT(manifest.seeds, ElementsAre(Pair("training", 7)));
+  ASSERT_EQ(manifest.tasks.size(), 1U);
+  EXPECT_EQ(manifest.tasks[0].name, "ab");
+  EXPECT_THAT(manifest.tasks[0].labels, ElementsAre("a", "b"));
+  EXPECT_EQ(manifest.tasks[0].dataset, "letters-ab");
+  EXPECT_EQ(manifest.tasks[0].dataset_digest, dataset.digest());
+  EXPECT_EQ(manifest.tasks[0].training_examples, 10);
+  ASSERT_EQ(manifest.metrics.size(), 1U);
+  EXPECT_EQ(manifest.metrics[0].metric, "accuracy");
+  EXPECT_THAT(manifest.metrics[0].values, ElementsAre(Row{accuracy}));
+
+  EXPECT_EQ(Phases(), "loading;training;evaluating ab;saving;");
+  std::vector<int64_t> steps;
+  for (const auto& event : events) {
+    if (event.progress().phase() != "training") continue;
+    steps.push_back(event.progress().step());
+    EXPECT_EQ(event.progress().total_steps(), 6);
+    EXPECT_EQ(event.progress().epochs(), 2);
+    EXPECT_EQ(event.progress().epoch(), event.progress().step() <= 3 ? 1 : 2);
+  }
+  EXPECT_THAT(steps, ElementsAre(1, 2, 3, 4, 5, 6));
+}
+
+TEST_F(RunTest, ASecondTaskIsASecondRowAndOneThatIsTrainedAgainKeepsItsPlace) {
+  const auto ab = FirstLetters("letters-ab", 'a', 'b'), cd = FirstLetters("letters-cd", 'c', 'd');
+  const double first =
+      Metric(Done(TrainSpec(root_ + "/base", 1, "ab", ab, {"a", "b"}), root_ + "/1"), "ab", "accuracy");
+  const double second =
+      Metric(Done(TrainSpec(root_ + "/1/output", 2, "cd", cd, {"c", "d"}), root_ + "/2"), "cd", "accuracy");
+  const auto other = FirstLetters("letters-more", 'a', 'b');
+  const double third =
+      Metric(Done(TrainSpec(root_ + "/2/output", 3, "ab", other, {"a", "b"}), root_ + "/3"), "ab", "accuracy");
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/3/output");
+  EXPECT_EQ(manifest.version, 4);
+  ASSERT_EQ(manifest.tasks.size(), 2U);
+  EXPECT_EQ(manifest.tasks[0].name, "ab");
+  EXPECT_EQ(manifest.tasks[0].dataset, "letters-more");
+  EXPECT_EQ(manifest.tasks[1].name, "cd");
+  ASSERT_EQ(manifest.metrics.size(), 1U);
+  EXPECT_THAT(manifest.metrics[0].tasks, ElementsAre("ab", "cd"));
+  EXPECT_THAT(manifest.metrics[0].after, ElementsAre("ab", "cd", "ab"));
+  EXPECT_THAT(manifest.metrics[0].values,
+              ElementsAre(Row{first, std::nullopt}, Row{std::nullopt, second}, Row{third, std::nullopt}));
+}
+
+TEST_F(RunTest, ARunThatIsStoppedGoesOnToTheSameBits) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  auto spec = TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"});
+  Done(spec, root_ + "/whole");
+  const RunResult stopped = Run(spec, root_ + "/cut", train::StopRequest::kCheckpoint);
+  ASSERT_TRUE(stopped.ok()) << stopped.status();
+  EXPECT_FALSE(stopped->has_value());
+  EXPECT_TRUE(PathExists(root_ + "/cut/checkpoint.safetensors"));
+  ASSERT_FALSE(events.empty());
+  EXPECT_TRUE(events.back().has_checkpoint_step());
+  EXPECT_EQ(events.back().checkpoint_step(), 0);
+  Done(spec, root_ + "/cut");
+  const auto of = [&](const std::string& run) { return Manifest(root_ + run + "/output").files["model.safetensors"]; };
+  EXPECT_EQ(of("/cut"), of("/whole"));
+  EXPECT_TRUE(absl::IsCancelled(Run(spec, root_ + "/none", train::StopRequest::kCancel).status()));
+}
+
+TEST_F(RunTest, ADataSetThatIsNotWhatWasUploadedIsRefused) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  EXPECT_TRUE(VerifyDataset(dataset).ok());
+  const auto spec = TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"});
+  for (const std::string& path : {dataset.training_path(), dataset.test_path()}) {
+    const std::string whole = *ReadFile(path);
+    ASSERT_TRUE(WriteFileAtomic(path, whole + "\n").ok());
+    EXPECT_EQ(StatusReason(VerifyDataset(dataset)), "DATASET_DAMAGED");
+    EXPECT_EQ(StatusReason(Run(spec, root_ + "/run").status()), "DATASET_DAMAGED");
+    ASSERT_TRUE(WriteFileAtomic(path, whole).ok());
+  }
+  EXPECT_TRUE(VerifyDataset(dataset).ok());
+}
+
+TEST_F(RunTest, ConsolidationKeepsTheWeightsAndReplacesWhatItTookBefore) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  Done(TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"}), root_ + "/1");
+  auto spec = Spec(root_ + "/1/output", 2);
+  spec.mutable_consolidate()->set_task("ab");
+  *spec.mutable_consolidate()->mutable_dataset() = dataset;
+  spec.mutable_consolidate()->set_fisher("exact");
+  const engram::v1::JobResult result = Done(spec, root_ + "/2");
+  EXPECT_EQ(result.fisher_samples(), 10);
+  EXPECT_EQ(result.tokens(), 10 * 6);
+  EXPECT_GT(result.fisher_trace(), 0);
+  EXPECT_TRUE(std::isfinite(result.fisher_trace()));
+  EXPECT_EQ(Phases(), "loading;importance;saving;");
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/2/output");
+  EXPECT_EQ(manifest.files.at("model.safetensors"), Manifest(root_ + "/1/output").files.at("model.safetensors"));
+  EXPECT_THAT(manifest.parent, Optional(2));
+  ASSERT_EQ(manifest.consolidations.size(), 1U);
+  EXPECT_EQ(manifest.consolidations[0].task, "ab");
+  EXPECT_EQ(manifest.consolidations[0].fisher, "exact");
+  EXPECT_EQ(manifest.consolidations[0].samples, 10);
+  EXPECT_EQ(manifest.consolidations[0].training_examples, 10);
+
+  spec.set_base_directory(root_ + "/2/output");
+  spec.mutable_consolidate()->set_fisher("sampled");
+  spec.mutable_consolidate()->set_samples(4);
+  const engram::v1::JobResult again = Done(spec, root_ + "/3");
+  EXPECT_EQ(again.fisher_samples(), 4);
+  EXPECT_EQ(again.tokens(), 4 * 6);
+  const checkpoint::VersionManifest replaced = Manifest(root_ + "/3/output");
+  ASSERT_EQ(replaced.consolidations.size(), 1U);
+  EXPECT_EQ(replaced.consolidations[0].fisher, "sampled");
+  EXPECT_EQ(replaced.consolidations[0].samples, 4);
+  EXPECT_EQ(replaced.consolidations[0].training_examples, 10) << "N of the task is not the sample's size";
+}
+
+TEST_F(RunTest, EvaluationMeasuresTheTestPartAndAllPartsWithoutOne) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  const engram::v1::JobResult trained = Done(TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"}), root_ + "/1");
+  auto spec = Spec(root_ + "/1/output", 2, /*makes_version=*/false);
+  auto* item = spec.mutable_evaluate()->add_items();
+  item->set_task("ab");
+  *item->mutable_dataset() = dataset;
+  const engram::v1::JobResult result = Done(spec, root_ + "/2");
+  EXPECT_EQ(result.tokens(), 4 * 6);
+  EXPECT_EQ(Metric(result, "ab", "accuracy"), Metric(trained, "ab", "accuracy"));
+  for (const auto& metric : result.metrics()) EXPECT_EQ(metric.count(), 4) << metric.metric();
+  EXPECT_EQ(Phases(), "loading;evaluating ab;");
+
+  *item->mutable_dataset() = MakeDataset("no-test", *ReadFile(dataset.training_path()), "");
+  EXPECT_EQ(Done(spec, root_ + "/3").tokens(), 10 * 6);
+  item->set_task("never-learned");
+  EXPECT_TRUE(absl::IsNotFound(Run(spec, root_ + "/4").status()));
+}
+
+TEST_F(RunTest, AMaskedLanguageModelIsMeasuredInPerplexity) {
+  std::string rows;
+  for (char c = 'a'; c < 'i'; ++c) rows += std::string(R"({"text":"q)") + c + " zz\"}\n";
+  auto spec = TrainSpec(root_ + "/base", 1, "words", MakeDataset("plain", rows, rows), {});
+  spec.mutable_train()->set_kind("masked_language_model");
+  spec.mutable_train()->set_pooling("standard");
+  const engram::v1::JobResult result = Done(spec, root_ + "/run");
+  EXPECT_NEAR(Metric(result, "words", "perplexity"), std::exp(Metric(result, "words", "loss")), 1e-9);
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/run/output");
+  ASSERT_EQ(manifest.metrics.size(), 1U);
+  EXPECT_EQ(manifest.metrics[0].metric, "perplexity");
+}
+
+TEST_F(RunTest, TextsThatWereCutAreWarnedOf) {
+  // 30 letters are 32 tokens; the model has 24 positions.
+  std::string rows = std::string(R"({"text":")") + std::string(30, 'a') + "\",\"label\":\"a\"}\n";
+  rows += "{\"text\":\"b\",\"label\":\"b\"}\n";
+  const auto spec = TrainSpec(root_ + "/base", 1, "ab", MakeDataset("long", rows, ""), {"a", "b"});
+  Done(spec, root_ + "/run");
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_THAT(warnings[0], ::testing::HasSubstr("1 of 2 training texts"));
+}
+
+}  // namespace
+}  // namespace engram::worker
