@@ -4,7 +4,7 @@ BUILD ?= build
 PYTHON := .deps/oracle/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: setup setup-oracle build demo test unit parity integration lint bench format sanitize fuzz gpu-bundle clean
+.PHONY: setup setup-oracle build demo test unit parity integration lint bench mutate format sanitize fuzz gpu-bundle clean
 
 setup:
 	@scripts/setup.sh runtime
@@ -45,6 +45,10 @@ format:
 bench: setup-oracle compile
 	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/run.py $(if $(ONLY),--only $(ONLY))
 
+# Whether the tests notice wrong formulas: one mutation after another in a scratch copy. ONLY=REGEX: some of them.
+mutate: setup-oracle
+	@$(PYTHON) scripts/mutate.py --jobs $(JOBS) $(if $(ONLY),--only '$(ONLY)')
+
 sanitize: setup
 	@scripts/sanitize.sh
 
@@ -53,7 +57,7 @@ fuzz: setup
 	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 clean:
-	rm -rf build build-asan build-fuzz build-tidy
+	rm -rf build build-asan build-fuzz build-tidy build-mutate
 
 # Programs and libraries in one folder for a machine that has only the torch wheel.
 BUNDLE ?= build/bundle

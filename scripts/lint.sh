@@ -13,6 +13,8 @@ git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
 
 step "includes against the order of layers and rooms"
 python3 scripts/include_check.py
+step "mutations against the code that they change"
+python3 scripts/mutate.py --check
 
 step "configure for the compile commands"
 cmake -S . -B build-tidy -G Ninja -DENGRAM_BENCH=ON >build-tidy.log 2>&1 || { cat build-tidy.log; exit 1; }
