@@ -55,13 +55,10 @@ bool IsSafeRelativePath(const std::string& path) {
 
 absl::Status CheckTask(const ManifestTask& task, const std::string& field, const VersionManifest& manifest) {
   if (task.name.empty()) return InvalidField(field + ".name", "must not be empty");
-  ENGRAM_RETURN_IF_ERROR(
-      OneOf(field + ".kind", task.kind, {"sequence_classification", "token_classification", "masked_language_model"}));
-  ENGRAM_RETURN_IF_ERROR(OneOf(field + ".pooling", task.pooling, {"standard", "mean"}));
   ENGRAM_RETURN_IF_ERROR(OneOf(field + ".head_file", task.head_file, {kModelFile, kHeadsFile}));
   if (!manifest.files.contains(task.head_file))
     return InvalidField(field + ".head_file", "is not among the version's files");
-  if (task.labels.empty() != (task.kind == "masked_language_model")) {
+  if (task.labels.empty() != (task.kind == TaskKind::kMaskedLanguageModel)) {
     return InvalidField(field + ".labels",
                         "must name the classes of a classifier, and is empty for a masked language model");
   }
@@ -115,14 +112,25 @@ void ReadList(ObjectReader& reader, const std::string& key, std::vector<T>& out,
   }
 }
 
+// A member whose text is the name of an enumerator.
+template <typename Enum, typename Parse>
+void ReadName(ObjectReader& reader, const std::string& key, const Parse& parse, Enum& out) {
+  std::string name;
+  reader.Text(key, name);
+  if (!reader.ok()) return;
+  const absl::StatusOr<Enum> value = parse(name, reader.Field(key));
+  if (!value.ok()) return reader.Fail(value.status());
+  out = *value;
+}
+
 absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& task) {
   ObjectReader reader(json, path);
   reader.Text("name", task.name);
-  reader.Text("kind", task.kind);
+  ReadName(reader, "kind", ParseTaskKind, task.kind);
   reader.TextList("labels", task.labels);
   reader.Text("head_file", task.head_file);
   reader.Text("head_prefix", task.head_prefix);
-  reader.Text("pooling", task.pooling);
+  ReadName(reader, "pooling", ParsePooling, task.pooling);
   reader.Text("dataset", task.dataset);
   reader.Text("dataset_digest", task.dataset_digest);
   reader.Integer("training_examples", 0, kMaxCount, task.training_examples);
@@ -173,11 +181,11 @@ absl::Status ReadStrategy(const Json& json, VersionManifest& manifest) {
 
 Ordered TaskJson(const ManifestTask& task) {
   return {{"name", task.name},
-          {"kind", task.kind},
+          {"kind", TaskKindName(task.kind)},
           {"labels", task.labels},
           {"head_file", task.head_file},
           {"head_prefix", task.head_prefix},
-          {"pooling", task.pooling},
+          {"pooling", PoolingName(task.pooling)},
           {"dataset", task.dataset},
           {"dataset_digest", task.dataset_digest},
           {"training_examples", task.training_examples}};

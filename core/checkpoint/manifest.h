@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/task_kind.h"
 
 namespace engram::checkpoint {
 
@@ -28,14 +29,14 @@ inline constexpr const char* kContinualFile = "continual.safetensors";
 
 // One thing that the model learned.
 struct ManifestTask {
-  std::string name;                 // unique in the version
-  std::string kind;                 // "sequence_classification", "token_classification", "masked_language_model"
+  std::string name;  // unique in the version
+  TaskKind kind = TaskKind::kSequenceClassification;
   std::vector<std::string> labels;  // class number -> name, unique; empty exactly for a masked LM
   std::string head_file;            // kModelFile or kHeadsFile
   std::string head_prefix;          // the head's tensors are head_prefix + standard name in head_file; "" in kModelFile
-  std::string pooling = "standard";  // "standard" (the family's own head) or "mean"
-  std::string dataset;               // its name; empty if unknown
-  std::string dataset_digest;        // SHA-256 of what was trained on, or empty
+  Pooling pooling = Pooling::kStandard;
+  std::string dataset;         // its name; empty if unknown
+  std::string dataset_digest;  // SHA-256 of what was trained on, or empty
   int64_t training_examples = 0;
 
   friend bool operator==(const ManifestTask&, const ManifestTask&) = default;

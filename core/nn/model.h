@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/model_config.h"
+#include "core/checkpoint/task_kind.h"
 #include "core/nn/gradient_sink.h"
 #include "core/nn/ops.h"
 #include "core/nn/packed_batch.h"
@@ -21,7 +23,9 @@
 
 namespace engram::nn {
 
-enum class Family { kBert, kRoberta, kDistilBert };
+using Family = checkpoint::ModelFamily;
+using HeadKind = checkpoint::TaskKind;
+using Pooling = checkpoint::Pooling;
 
 // The checked numbers of a config.json (core/checkpoint/model_config.h reads them; nn does not depend on JSON).
 struct EncoderConfig {
@@ -40,12 +44,6 @@ struct EncoderConfig {
   // The longest sequence, special tokens included, that the position table allows.
   int64_t max_length() const { return max_positions - first_position; }
 };
-
-enum class HeadKind { kSequenceClassification, kTokenClassification, kMaskedLanguageModel };
-// kStandard: what transformers' ...ForSequenceClassification of the family does (BERT: pooler with tanh on [CLS];
-// RoBERTa: dense, tanh, out_proj on <s>; DistilBERT: pre_classifier, ReLU on [CLS]). kMean: mean over the sequence's
-// tokens, then one linear layer.
-enum class Pooling { kStandard, kMean };
 
 struct HeadConfig {
   HeadKind kind = HeadKind::kSequenceClassification;

@@ -152,7 +152,7 @@ checkpoint::TensorToWrite ToWrite(const std::string& name, const at::Tensor& fla
 
 EncoderConfig ToEncoderConfig(const checkpoint::ModelConfig& from) {
   EncoderConfig config;
-  config.family = static_cast<Family>(from.family);
+  config.family = from.family;
   config.vocab_size = from.vocab_size;
   config.hidden_size = from.hidden_size;
   config.layers = from.layers;

@@ -13,48 +13,19 @@ namespace {
 
 constexpr const char* kPoolingFile = "1_Pooling/config.json";
 
-const checkpoint::ManifestTask* FindTask(const checkpoint::VersionManifest& manifest, const std::string& name) {
-  const auto found =
-      std::find_if(manifest.tasks.begin(), manifest.tasks.end(), [&](const auto& task) { return task.name == name; });
-  return found == manifest.tasks.end() ? nullptr : &*found;
-}
-
 // The task whose head the standard names of model.safetensors can hold: the last one learned that transformers has a
 // class for.
 std::string DefaultTask(const checkpoint::VersionManifest& manifest) {
   for (auto task = manifest.tasks.rbegin(); task != manifest.tasks.rend(); ++task) {
-    if (task->pooling == "standard") return task->name;
+    if (task->pooling == Pooling::kStandard) return task->name;
   }
   return "";
 }
 
 }  // namespace
 
-absl::StatusOr<HeadKind> ParseHeadKind(const std::string& kind) {
-  if (kind == "sequence_classification") return HeadKind::kSequenceClassification;
-  if (kind == "token_classification") return HeadKind::kTokenClassification;
-  if (kind == "masked_language_model") return HeadKind::kMaskedLanguageModel;
-  return InvalidField("kind", absl::StrCat("unknown kind of task \"", kind, "\""));
-}
-
-std::string HeadKindName(HeadKind kind) {
-  switch (kind) {
-    case HeadKind::kSequenceClassification:
-      return "sequence_classification";
-    case HeadKind::kTokenClassification:
-      return "token_classification";
-    case HeadKind::kMaskedLanguageModel:
-      return "masked_language_model";
-  }
-  return "";
-}
-
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task) {
-  HeadConfig head;
-  head.kind = ParseHeadKind(task.kind).value_or(HeadKind::kSequenceClassification);  // CheckManifest knows the kinds
-  head.labels = static_cast<int64_t>(task.labels.size());
-  head.pooling = task.pooling == "mean" ? Pooling::kMean : Pooling::kStandard;
-  return head;
+  return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling};
 }
 
 bool NeedsPooler(Family family, const HeadConfig& head) {
@@ -85,9 +56,10 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, checkpoint::ParseModelConfig(config_text));
   load.need_pooler = options.need_pooler;
   for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
-    load.need_pooler = load.need_pooler || NeedsPooler(static_cast<Family>(config.family), ToHeadConfig(task));
+    load.need_pooler = load.need_pooler || NeedsPooler(config.family, ToHeadConfig(task));
   }
-  const checkpoint::ManifestTask* standard = FindTask(version.manifest, version.manifest.default_task);
+  const checkpoint::ManifestTask* standard =
+      checkpoint::FindManifestTask(version.manifest, version.manifest.default_task);
   if (standard != nullptr) load.head = FileHead{standard->name, ToHeadConfig(*standard)};
   ENGRAM_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(directory, load));
   bool others = false;
@@ -116,7 +88,7 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
     task.head_file = standard ? checkpoint::kModelFile : checkpoint::kHeadsFile;
     task.head_prefix = standard ? "" : absl::StrCat("heads.", task.name, ".");
   }
-  const checkpoint::ManifestTask* standard = FindTask(manifest, manifest.default_task);
+  const checkpoint::ManifestTask* standard = checkpoint::FindManifestTask(manifest, manifest.default_task);
   ENGRAM_RETURN_IF_ERROR(SaveModel(model, config_text, manifest.default_task,
                                    standard == nullptr ? std::vector<std::string>() : standard->labels, directory));
   ENGRAM_RETURN_IF_ERROR(SaveHeads(model, manifest.default_task, absl::StrCat(directory, "/", checkpoint::kHeadsFile)));

@@ -40,8 +40,6 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
 // The files beside weights and config that belong to a version: the tokenizer's, and sentence-transformers' pooling.
 std::vector<std::string> CompanionFiles(const std::string& directory);
 
-absl::StatusOr<HeadKind> ParseHeadKind(const std::string& kind);
-std::string HeadKindName(HeadKind kind);
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task);
 // Whether the head stands on BERT's pooler.
 bool NeedsPooler(Family family, const HeadConfig& head);

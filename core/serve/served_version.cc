@@ -29,7 +29,7 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
     return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");
   }
   for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
-    if (task.kind != "token_classification") continue;
+    if (task.kind != checkpoint::TaskKind::kTokenClassification) continue;
     ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
     served->tag_sets.emplace(task.name, std::move(tags));
   }

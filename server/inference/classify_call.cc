@@ -60,7 +60,8 @@ class ClassifyCall final : public InferenceCall {
 
 absl::Status ClassifyCall::ChooseTasks() {
   for (const checkpoint::ManifestTask& task : version_->version.manifest.tasks) {
-    if (task.kind == "sequence_classification" && (request_.task().empty() || request_.task() == task.name))
+    if (task.kind == checkpoint::TaskKind::kSequenceClassification &&
+        (request_.task().empty() || request_.task() == task.name))
       tasks_.push_back(task.name);
   }
   if (!tasks_.empty()) return absl::OkStatus();

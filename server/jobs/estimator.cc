@@ -52,11 +52,13 @@ absl::StatusOr<std::string> SpreadLines(const std::string& path, int64_t rows, i
   return lines;
 }
 
-int64_t HeadParameters(const TrainWork& work, const checkpoint::ModelConfig& config) {
-  const int64_t width = config.hidden_size, labels = work.labels_size();
+int64_t HeadParameters(checkpoint::TaskKind kind, checkpoint::Pooling pooling, int64_t labels,
+                       const checkpoint::ModelConfig& config) {
+  const int64_t width = config.hidden_size;
   const int64_t dense = width * width + width;
-  if (work.kind() == "masked_language_model") return dense + 2 * width + config.vocab_size;
-  const bool has_dense = work.kind() == "sequence_classification" && work.pooling() == "standard";
+  if (kind == checkpoint::TaskKind::kMaskedLanguageModel) return dense + 2 * width + config.vocab_size;
+  const bool has_dense =
+      kind == checkpoint::TaskKind::kSequenceClassification && pooling == checkpoint::Pooling::kStandard;
   return labels * (width + 1) + (has_dense ? dense : 0);
 }
 
@@ -148,7 +150,7 @@ struct JobEstimator::Base {
     }
     int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
   };
-  absl::StatusOr<Counted> Count(const std::string& path, int64_t rows, nn::HeadKind kind,
+  absl::StatusOr<Counted> Count(const std::string& path, int64_t rows, checkpoint::TaskKind kind,
                                 const std::vector<std::string>& labels, int64_t max_length) const {
     ENGRAM_ASSIGN_OR_RETURN(const std::string lines, SpreadLines(path, rows, kMaxCounted));
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, corpus::ParseCanonical(lines));
@@ -189,7 +191,8 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   const TrainWork& work = job.spec.train();
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, OptionsOf(work));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, store_.GetDataset(work.dataset().name()));
-  ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(work.kind()));
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::TaskKind kind, checkpoint::ParseTaskKind(work.kind()));
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::Pooling pooling, checkpoint::ParsePooling(work.pooling()));
   ENGRAM_ASSIGN_OR_RETURN(const Base::Counted all,
                           base.Count(paths_.training(dataset.name), dataset.training_rows, kind,
                                      {work.labels().begin(), work.labels().end()}, options.max_length));
@@ -215,7 +218,7 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   all.Warn("training texts", options.max_length, base.max_tokens, out);
 
   const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
-  const int64_t head = known_head ? 0 : HeadParameters(work, base.config) * kFloatBytes;
+  const int64_t head = known_head ? 0 : HeadParameters(kind, pooling, work.labels_size(), base.config) * kFloatBytes;
   const int64_t weights = base.weight_bytes + head;
   const bool bf16 = train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
   const bool best_kept = options.early_stopping_patience > 0;
@@ -238,9 +241,8 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, work.task());
   if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, store_.GetDataset(work.dataset().name()));
-  ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task->kind));
   ENGRAM_ASSIGN_OR_RETURN(const Base::Counted all, base.Count(paths_.training(dataset.name), dataset.training_rows,
-                                                              kind, task->labels, base.max_tokens));
+                                                              task->kind, task->labels, base.max_tokens));
   all.Warn("training texts", base.max_tokens, base.max_tokens, out);
   out.set_texts(std::min(work.samples(), all.Scaled(all.texts)));
   out.set_counted_texts(all.texts);
@@ -266,12 +268,11 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
     const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, item.task());
     if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
     ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, store_.GetDataset(item.dataset().name()));
-    ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task->kind));
     const bool has_test = dataset.test_rows > 0;
     ENGRAM_ASSIGN_OR_RETURN(
         const Base::Counted all,
         base.Count(has_test ? paths_.test(dataset.name) : paths_.training(dataset.name),
-                   has_test ? dataset.test_rows : dataset.training_rows, kind, task->labels, base.max_tokens));
+                   has_test ? dataset.test_rows : dataset.training_rows, task->kind, task->labels, base.max_tokens));
     out.set_texts(out.texts() + all.Scaled(all.texts));
     out.set_counted_texts(out.counted_texts() + all.texts);
     out.set_tokens(out.tokens() + all.Scaled(all.tokens));

@@ -21,6 +21,8 @@
 namespace engram::server {
 namespace {
 
+using checkpoint::Pooling;
+using checkpoint::TaskKind;
 using engram::worker::v1::TrainWork;
 
 absl::StatusOr<const checkpoint::ManifestTask*> LearnedTask(const checkpoint::VersionManifest& manifest,
@@ -37,33 +39,35 @@ absl::Status CheckPriority(int32_t priority) {
   return InvalidField("priority", "must lie in [-1000, 1000]");
 }
 
-absl::StatusOr<std::string> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind dataset) {
+absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind dataset) {
   const bool tagged = dataset == corpus::DatasetKind::kTagging,
              labelled = dataset == corpus::DatasetKind::kClassification;
   switch (asked) {
     case engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION:
       if (!labelled) return InvalidField("kind", "is classification, but the data set has no labels");
-      return "sequence_classification";
+      return TaskKind::kSequenceClassification;
     case engram::v1::TASK_KIND_TOKEN_CLASSIFICATION:
       if (!tagged)
         return InvalidField("kind", "is token classification, but the data set has no tags; CoNLL files have");
-      return "token_classification";
+      return TaskKind::kTokenClassification;
     case engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL:
       if (tagged)
         return InvalidField("kind",
                             "is masked language modelling, but the data set holds tagged words; use plain text");
-      return "masked_language_model";
+      return TaskKind::kMaskedLanguageModel;
     case engram::v1::TASK_KIND_UNSPECIFIED:
-      return tagged ? "token_classification" : labelled ? "sequence_classification" : "masked_language_model";
+      return tagged     ? TaskKind::kTokenClassification
+             : labelled ? TaskKind::kSequenceClassification
+                        : TaskKind::kMaskedLanguageModel;
     default:
       return InvalidField("kind", "is no kind of task; leave it out, and it follows from the data set");
   }
 }
 
 // The outputs that a head of that kind has for a data set: its labels, or the tags of its entity types.
-absl::StatusOr<std::vector<std::string>> OutputsOf(const std::string& kind, const jobs::DatasetRecord& dataset) {
-  if (kind == "sequence_classification") return dataset.labels;
-  if (kind != "token_classification") return std::vector<std::string>();
+absl::StatusOr<std::vector<std::string>> OutputsOf(TaskKind kind, const jobs::DatasetRecord& dataset) {
+  if (kind == TaskKind::kSequenceClassification) return dataset.labels;
+  if (kind != TaskKind::kTokenClassification) return std::vector<std::string>();
   ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTypes(dataset.labels));
   return tags.names();
 }
@@ -98,7 +102,8 @@ std::string Shortest(const std::string& text) {
 // INVALID_ARGUMENT for a data set that the task cannot be measured on.
 absl::Status CheckMeasurable(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset) {
   const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
-  const bool classified = task.kind == "sequence_classification", tagged = task.kind == "token_classification";
+  const bool classified = task.kind == TaskKind::kSequenceClassification,
+             tagged = task.kind == TaskKind::kTokenClassification;
   if (classified && kind != corpus::DatasetKind::kClassification)
     return InvalidField("dataset", absl::StrCat("has no labels to measure the classification task \"", task.name,
                                                 "\" on; choose one with labels"));
@@ -126,12 +131,12 @@ absl::StatusOr<TaskPlanner::Base> TaskPlanner::OpenBase(const std::string& model
   return base;
 }
 
-absl::StatusOr<std::string> TaskPlanner::DefaultPooling(const Base& base) const {
+absl::StatusOr<Pooling> TaskPlanner::DefaultPooling(const Base& base) const {
   const std::string path = paths_.version(base.model, base.version) + "/1_Pooling/config.json";
-  if (!PathExists(path)) return "standard";
+  if (!PathExists(path)) return Pooling::kStandard;
   ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::PoolingMode mode, checkpoint::ParsePoolingConfig(text));
-  return mode == checkpoint::PoolingMode::kMean ? "mean" : "standard";
+  return mode == checkpoint::PoolingMode::kMean ? Pooling::kMean : Pooling::kStandard;
 }
 
 absl::StatusOr<int64_t> TaskPlanner::LongestText(const Base& base) const {
@@ -162,37 +167,39 @@ PlannedJob TaskPlanner::MakeJob(engram::v1::JobKind kind, const Base& base, cons
 
 absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, const Base& base,
                                    const jobs::DatasetRecord& dataset, TrainWork& work) const {
-  ENGRAM_ASSIGN_OR_RETURN(const std::string kind,
-                          KindFor(request.kind(), static_cast<corpus::DatasetKind>(dataset.kind)));
+  ENGRAM_ASSIGN_OR_RETURN(const TaskKind kind, KindFor(request.kind(), static_cast<corpus::DatasetKind>(dataset.kind)));
   ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> labels, OutputsOf(kind, dataset));
   if (labels.size() > static_cast<size_t>(checkpoint::kMaxLabels)) {
     return InvalidField("dataset", absl::StrCat("has ", labels.size(), " classes or tags, and a head takes ",
                                                 checkpoint::kMaxLabels, ": is its label column the right one?"));
   }
-  std::string pooling = "standard";
-  if (kind == "sequence_classification") {
+  Pooling pooling = Pooling::kStandard;
+  if (kind == TaskKind::kSequenceClassification) {
     ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(base));
   }
   if (const auto asked = request.options().find("pooling"); asked != request.options().end()) {
-    if (asked->second != "mean" && asked->second != "standard")
-      return InvalidField("pooling", "must be mean or standard");
-    if (kind != "sequence_classification") return InvalidField("pooling", "only classification pools; leave it out");
-    pooling = asked->second;
+    const absl::StatusOr<Pooling> named = checkpoint::ParsePooling(asked->second);
+    if (!named.ok()) return InvalidField("pooling", "must be mean or standard");
+    if (kind != TaskKind::kSequenceClassification)
+      return InvalidField("pooling", "only classification pools; leave it out");
+    pooling = *named;
   }
   if (const checkpoint::ManifestTask* known = FindManifestTask(base.manifest, request.task())) {
     if (known->kind != kind) {
-      return InvalidField("task", absl::StrCat("\"", known->name, "\" is a ", known->kind,
-                                               " task of this version; choose another name"));
+      return InvalidField("task",
+                          absl::StrCat("\"", known->name, "\" is a ", AbslView(checkpoint::TaskKindName(known->kind)),
+                                       " task of this version; choose another name"));
     }
     ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
     labels = known->labels;
     if (request.options().contains("pooling") && pooling != known->pooling) {
-      return InvalidField("pooling", absl::StrCat("the task's head has pooling ", known->pooling, "; leave it out"));
+      return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
+                                                  AbslView(checkpoint::PoolingName(known->pooling)), "; leave it out"));
     }
     pooling = known->pooling;
   }
-  work.set_kind(kind);
-  work.set_pooling(pooling);
+  work.set_kind(std::string(checkpoint::TaskKindName(kind)));
+  work.set_pooling(std::string(checkpoint::PoolingName(pooling)));
   for (const std::string& label : labels) work.add_labels(label);
   return absl::OkStatus();
 }
@@ -294,7 +301,7 @@ absl::StatusOr<PlannedJob> TaskPlanner::Plan(const engram::v1::ConsolidateTaskRe
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, TrainedDataset(*task));
   const std::string fisher = request.fisher().empty() ? "sampled" : request.fisher();
   ENGRAM_RETURN_IF_ERROR(continual::ParseImportanceKind(fisher).status());
-  if (fisher == "exact" && task->kind != "sequence_classification") {
+  if (fisher == "exact" && task->kind != TaskKind::kSequenceClassification) {
     return InvalidField("fisher", "exact sums over all classes of a text, which only classification has; use sampled");
   }
   constexpr int64_t kDefaultSamples = 1000, kMaxSamples = 10'000'000;

@@ -36,7 +36,7 @@ class TaskPlanner {
     checkpoint::VersionManifest manifest;
   };
   absl::StatusOr<Base> OpenBase(const std::string& model, const std::string& version) const;
-  absl::StatusOr<std::string> DefaultPooling(const Base& base) const;
+  absl::StatusOr<checkpoint::Pooling> DefaultPooling(const Base& base) const;
   absl::StatusOr<int64_t> LongestText(const Base& base) const;
   absl::StatusOr<jobs::DatasetRecord> TrainedDataset(const checkpoint::ManifestTask& task) const;
   absl::Status FillHead(const engram::v1::StartTaskRequest& request, const Base& base,

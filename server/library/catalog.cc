@@ -5,15 +5,30 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/corpus/dataset.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
 namespace {
 
-engram::v1::TaskKind KindOf(const std::string& kind) {
-  if (kind == "token_classification") return engram::v1::TASK_KIND_TOKEN_CLASSIFICATION;
-  if (kind == "masked_language_model") return engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL;
-  return engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION;
+// The store keeps the reader's number, and the API shows it as its own.
+constexpr bool Mirrors(corpus::DatasetKind ours, engram::v1::DatasetKind theirs) {
+  return static_cast<int>(ours) == static_cast<int>(theirs);
+}
+static_assert(Mirrors(corpus::DatasetKind::kClassification, engram::v1::DATASET_KIND_CLASSIFICATION));
+static_assert(Mirrors(corpus::DatasetKind::kTagging, engram::v1::DATASET_KIND_TAGGING));
+static_assert(Mirrors(corpus::DatasetKind::kText, engram::v1::DATASET_KIND_TEXT));
+
+engram::v1::TaskKind ToProto(checkpoint::TaskKind kind) {
+  switch (kind) {
+    case checkpoint::TaskKind::kSequenceClassification:
+      return engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION;
+    case checkpoint::TaskKind::kTokenClassification:
+      return engram::v1::TASK_KIND_TOKEN_CLASSIFICATION;
+    case checkpoint::TaskKind::kMaskedLanguageModel:
+      return engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL;
+  }
+  return engram::v1::TASK_KIND_UNSPECIFIED;
 }
 
 }  // namespace
@@ -46,7 +61,7 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
   for (const checkpoint::ManifestTask& from : manifest.tasks) {
     engram::v1::Task* task = version.add_tasks();
     task->set_name(TaskName(record.model, from.name));
-    task->set_kind(KindOf(from.kind));
+    task->set_kind(ToProto(from.kind));
     for (const std::string& label : from.labels) task->add_labels(label);
     task->set_dataset(from.dataset.empty() ? "" : DatasetName(from.dataset));
     task->set_training_examples(from.training_examples);

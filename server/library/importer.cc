@@ -29,15 +29,15 @@ absl::StatusOr<std::optional<checkpoint::ManifestTask>> HeadOf(const checkpoint:
   checkpoint::ManifestTask task;
   task.name = name;
   if (architecture.ends_with("ForSequenceClassification")) {
-    task.kind = "sequence_classification";
+    task.kind = checkpoint::TaskKind::kSequenceClassification;
   } else if (architecture.ends_with("ForTokenClassification")) {
-    task.kind = "token_classification";
+    task.kind = checkpoint::TaskKind::kTokenClassification;
   } else {
     return std::nullopt;  // pre-training heads and others are left out; LoadModel lists them
   }
   task.labels = config.labels;
   if (task.labels.empty()) task.labels = {"LABEL_0", "LABEL_1"};  // transformers' default
-  if (task.kind == "token_classification") {
+  if (task.kind == checkpoint::TaskKind::kTokenClassification) {
     const auto tags = tagging::TagSet::FromTags(task.labels);
     if (!tags.ok()) return Annotate(tags.status(), "config.json id2label");
   }
@@ -52,7 +52,7 @@ absl::Status CheckTensors(const std::string& source, const checkpoint::ModelConf
   if (!file.ok()) return Annotate(file.status(), checkpoint::kModelFile);
   std::vector<checkpoint::ExpectedTensor> expected = checkpoint::EncoderTensors(config);
   if (head) {
-    const checkpoint::HeadClass kind = head->kind == "token_classification"
+    const checkpoint::HeadClass kind = head->kind == checkpoint::TaskKind::kTokenClassification
                                            ? checkpoint::HeadClass::kTokenClassification
                                            : checkpoint::HeadClass::kSequenceClassification;
     for (checkpoint::ExpectedTensor& tensor :
@@ -98,7 +98,7 @@ absl::Status ImportVersion(const std::string& source, const std::string& model, 
   ENGRAM_RETURN_IF_ERROR(CheckTensors(source, *config, head));
   nn::LoadOptions load;
   if (head) load.head = nn::FileHead{head->name, nn::ToHeadConfig(*head)};
-  load.need_pooler = head && nn::NeedsPooler(static_cast<nn::Family>(config->family), nn::ToHeadConfig(*head));
+  load.need_pooler = head && nn::NeedsPooler(config->family, nn::ToHeadConfig(*head));
   ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, nn::GuardTorch([&] { return nn::LoadModel(source, load); }));
   if (!loaded.unused.empty()) {
     LogInfo("import leaves out tensors of heads that are not used", {{"tensors", absl::StrJoin(loaded.unused, ", ")}});

@@ -136,20 +136,20 @@ int64_t Examples::texts() const {
   return std::count_if(examples.begin(), examples.end(), [](const auto& example) { return !example.continues; });
 }
 
-absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
+absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,
                                       const tokenize::Tokenizer& tokenizer) {
   Examples out;
   switch (kind) {
-    case nn::HeadKind::kSequenceClassification:
+    case checkpoint::TaskKind::kSequenceClassification:
       if (dataset.kind != corpus::DatasetKind::kClassification) return InvalidField("dataset", "has no labels");
       ENGRAM_RETURN_IF_ERROR(Classified(dataset, labels, max_length, tokenizer, out));
       break;
-    case nn::HeadKind::kTokenClassification:
+    case checkpoint::TaskKind::kTokenClassification:
       if (dataset.kind != corpus::DatasetKind::kTagging) return InvalidField("dataset", "has no tags");
       ENGRAM_RETURN_IF_ERROR(Tagged(dataset, labels, max_length, tokenizer, out));
       break;
-    case nn::HeadKind::kMaskedLanguageModel:
+    case checkpoint::TaskKind::kMaskedLanguageModel:
       if (dataset.kind == corpus::DatasetKind::kTagging)
         return InvalidField("dataset", "holds tagged words; plain text is needed");
       ENGRAM_RETURN_IF_ERROR(Plain(dataset, max_length, tokenizer, out));

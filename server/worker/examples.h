@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/task_kind.h"
 #include "core/corpus/dataset.h"
-#include "core/nn/model.h"
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/evaluate.h"
@@ -41,7 +41,7 @@ struct Examples {
 // of whole words, each word tagged in exactly one of them, at its first token. Plain text: consecutive pieces of at
 // most `max_length` tokens. INVALID_ARGUMENT for labels that are not among `labels`, or rows of another kind than the
 // task's.
-absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, nn::HeadKind kind,
+absl::StatusOr<Examples> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
                                       const std::vector<std::string>& labels, int64_t max_length,
                                       const tokenize::Tokenizer& tokenizer);
 

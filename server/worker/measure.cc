@@ -52,9 +52,9 @@ absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& tas
                                              const tokenize::Tokenizer& tokenizer) {
   train::TaskSpec spec;
   spec.name = task.name;
-  ENGRAM_ASSIGN_OR_RETURN(spec.kind, nn::ParseHeadKind(task.kind));
+  spec.kind = task.kind;
   spec.labels = static_cast<int64_t>(task.labels.size());
-  if (spec.kind == nn::HeadKind::kMaskedLanguageModel) {
+  if (spec.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
     const tokenize::SpecialIds& ids = tokenizer.special_ids();
     if (ids.mask < 0)
       return InvalidField("kind", "the model's tokenizer has no mask token; masked language modelling needs one");
@@ -79,7 +79,7 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   context.WarnIfAny(CutWarning(examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""),
                                max_length, max_length));
   train::EvaluateOptions options;
-  if (spec.kind == nn::HeadKind::kTokenClassification) {
+  if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
     options.token_metric = SentenceEntityF1(tags, examples.places);
   }
@@ -90,11 +90,11 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   const std::string name = server::TaskName(context.spec.model(), task.name);
   const int64_t count = dataset.size();
   AddMetric(name, "loss", evaluation.loss, count, result);
-  if (spec.kind == nn::HeadKind::kMaskedLanguageModel) {
+  if (spec.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
     AddMetric(name, "perplexity", std::exp(evaluation.loss), count, result);
     return done;
   }
-  if (spec.kind == nn::HeadKind::kTokenClassification) {
+  if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     AddMetric(name, "entity_f1", evaluation.score, count, result);
     AddMetric(name, "tag_accuracy", evaluation.metrics.accuracy, count, result);
     return done;

@@ -31,9 +31,9 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   const ConsolidateWork& work = context.spec.consolidate();
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
-  ENGRAM_ASSIGN_OR_RETURN(const nn::HeadKind kind, nn::ParseHeadKind(task.kind));
   const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(const Examples examples, MakeExamples(training, kind, task.labels, max_length, tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
+                          MakeExamples(training, task.kind, task.labels, max_length, tokenizer));
   context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
   continual::ImportanceOptions options;
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));

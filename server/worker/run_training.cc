@@ -57,12 +57,12 @@ class ProgressObserver final : public train::TrainObserver {
   RunContext& context_;
 };
 
-checkpoint::ManifestTask DescribeTask(const TrainWork& work, int64_t examples) {
+absl::StatusOr<checkpoint::ManifestTask> DescribeTask(const TrainWork& work, int64_t examples) {
   checkpoint::ManifestTask task;
   task.name = work.task();
-  task.kind = work.kind();
+  ENGRAM_ASSIGN_OR_RETURN(task.kind, checkpoint::ParseTaskKind(work.kind()));
   task.labels.assign(work.labels().begin(), work.labels().end());
-  task.pooling = work.pooling();
+  ENGRAM_ASSIGN_OR_RETURN(task.pooling, checkpoint::ParsePooling(work.pooling()));
   task.dataset = work.dataset().name();
   task.dataset_digest = work.dataset().digest();
   task.training_examples = examples;
@@ -136,13 +136,14 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
-  checkpoint::ManifestTask task = DescribeTask(work, training.size());
+  ENGRAM_ASSIGN_OR_RETURN(checkpoint::ManifestTask task, DescribeTask(work, training.size()));
 
   nn::VersionOptions load;
   load.device = device;
   load.precision = train::ResolvePrecision(options.precision, device);
   load.dropout = options.dropout;
-  load.need_pooler = task.pooling == "standard" && task.kind == "sequence_classification";
+  load.need_pooler =
+      task.pooling == checkpoint::Pooling::kStandard && task.kind == checkpoint::TaskKind::kSequenceClassification;
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   nn::Model& model = *base.model;
   if (!model.heads().contains(task.name)) {
@@ -166,7 +167,7 @@ RunResult RunTraining(RunContext& context) {
   input.stop = context.stop;
   input.observer = &observer;
   input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
-  if (spec.kind == nn::HeadKind::kTokenClassification) {
+  if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
     input.token_metric = EntityF1(tags);
   }
