@@ -14,11 +14,11 @@
 
 #include "core/base/files.h"
 #include "core/checkpoint/manifest.h"
-#include "core/nn/model_io.h"
 #include "core/nn/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/worker/run.h"
+#include "tests/unit/letters_version.h"
 
 namespace engram::worker {
 
@@ -38,40 +38,16 @@ inline std::vector<engram::worker::v1::RunEvent> ReadFrames(const std::string& b
 
 class RunTest : public ::testing::Test {
  protected:
-  static constexpr const char* kConfig = R"({"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 57,
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 24, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
-    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.2, "pad_token_id": 0})";
-
   void SetUp() override {
     std::string pattern = ::testing::TempDir() + "/engram-run-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     root_ = pattern;
-    MakeBase(root_ + "/base");
-  }
-  void TearDown() override { EXPECT_TRUE(RemoveTree(root_).ok()); }
-
-  // Version 1 of "letters": an encoder that has learned nothing.
-  static void MakeBase(const std::string& directory) {
-    ASSERT_TRUE(MakeDirectories(directory).ok());
-    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
-    for (char c = 'a'; c <= 'z'; ++c) vocabulary += std::string(1, c) + "\n##" + c + "\n";
-    ASSERT_TRUE(WriteFileAtomic(directory + "/vocab.txt", vocabulary).ok());
-    ASSERT_TRUE(WriteFileAtomic(directory + "/tokenizer_config.json",
-                                R"({"tokenizer_class": "BertTokenizer", "do_lower_case": true})")
-                    .ok());
-    const auto config = checkpoint::ParseModelConfig(kConfig);
-    ASSERT_TRUE(config.ok()) << config.status();
-    auto model = nn::Model::Create(nn::ToEncoderConfig(*config), at::kCPU, nn::Precision::kFloat32);
-    ASSERT_TRUE(model.ok()) << model.status();
-    (*model)->InitializeEncoder(3);
-    ASSERT_TRUE(nn::SaveModel(**model, kConfig, "", {}, directory).ok());
-    checkpoint::VersionManifest manifest;
+    checkpoint::VersionManifest manifest;  // of an encoder that has learned nothing
     manifest.model = "letters";
     manifest.version = 1;
-    manifest.created = "2026-01-01T00:00:00Z";
-    ASSERT_TRUE(checkpoint::WriteManifest(directory, manifest).ok());
+    WriteLettersVersion(root_ + "/base", manifest);
   }
+  void TearDown() override { EXPECT_TRUE(RemoveTree(root_).ok()); }
 
   // A data set of two parts in the stored form; `test` may be empty.
   engram::worker::v1::RunDataset MakeDataset(const std::string& name, const std::string& training,
