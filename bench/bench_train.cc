@@ -57,8 +57,7 @@ class Trainer {
     nn::AccumulateSink sink(&parameters);
     const nn::TrainingMode mode{0, number};
     const auto tape = nn::Model::NewTape();
-    const at::Tensor logits =
-        model_->Head("task", model_->Encode(batch.batch, mode, tape.get()), batch.batch, batch.rows, mode, tape.get());
+    const at::Tensor logits = model_->Predict(batch.batch, {"task", batch.rows}, mode, tape.get());
     model_->Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0 / static_cast<double>(batch.units)).grad,
                      std::move(*tape), sink);
     optimizer_->Step(2e-5, train::ClipScale(train::GradientNorm(parameters, optimizer_->ranges()), 1.0), penalties);
@@ -112,8 +111,7 @@ nlohmann::json ForwardBackward(nn::Model& model, std::span<const train::Training
              for (const auto& indices : train::BatchesByLength(lengths, continual::ImportanceOptions().batch_tokens)) {
                const train::MicroBatch batch = Must(train::MakeMicroBatch(spec, examples, indices, 0, 0, at::kCPU));
                const auto tape = nn::Model::NewTape();
-               const at::Tensor hidden = model.Encode(batch.batch, std::nullopt, tape.get());
-               const at::Tensor logits = model.Head("task", hidden, batch.batch, batch.rows, std::nullopt, tape.get());
+               const at::Tensor logits = model.Predict(batch.batch, {"task", batch.rows}, std::nullopt, tape.get());
                model.Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0).grad, std::move(*tape), sink);
              }
            })}};

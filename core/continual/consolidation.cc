@@ -74,7 +74,7 @@ absl::StatusOr<size_t> CheckTensors(const nn::Model& model, const char* what, co
 }
 
 at::Tensor ReadTensors(const nn::Model& model, const char* what, const std::string& task, const SafetensorsFile& file) {
-  at::Tensor flat = at::empty({EncoderElements(model)}, at::kFloat);
+  at::Tensor flat = at::empty({model.EncoderElements()}, at::kFloat);
   for (const nn::SlotId slot : model.EncoderSlots()) {
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
     const at::Tensor part = flat.narrow(0, slice.offset, slice.size);
@@ -113,17 +113,8 @@ absl::StatusOr<Consolidation> ReadHeader(const std::string& task, const std::str
 
 }  // namespace
 
-int64_t EncoderElements(const nn::Model& model) {
-  int64_t end = 0;
-  for (const nn::SlotId slot : model.EncoderSlots()) {
-    const nn::ParameterSlice& slice = model.parameters().slice(slot);
-    end = std::max(end, slice.offset + slice.size);
-  }
-  return end;
-}
-
 at::Tensor EncoderWeights(const nn::Model& model) {
-  return model.parameters().weights().narrow(0, 0, EncoderElements(model)).clone();
+  return model.parameters().weights().narrow(0, 0, model.EncoderElements()).clone();
 }
 
 absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,

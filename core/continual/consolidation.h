@@ -5,7 +5,7 @@
 // parameters' own names:
 //   fisher.<task>.<parameter>   fp32, as continual/importance.h defines it (the mean over texts)
 //   anchor.<task>.<parameter>   fp32
-// and one metadata entry "consolidation.<task>" (JSON: kind, samples, n_train, dataset, seed).
+// and one metadata entry "consolidation.<task>" (JSON: kind, samples, training_count, dataset_digest, seed).
 
 #include <cstdint>
 #include <functional>
@@ -30,10 +30,7 @@ struct Consolidation {
   at::Tensor anchor;  // fp32 [encoder elements], an own copy of the weights (never an alias)
 };
 
-// The number of elements of the encoder's slots, which are the first in the parameter buffer.
-int64_t EncoderElements(const nn::Model& model);
-
-// A copy of the encoder's weights, fp32 [EncoderElements].
+// A copy of the encoder's weights, fp32 [encoder elements].
 at::Tensor EncoderWeights(const nn::Model& model);
 
 // Writes the file so that a crash leaves the old one or the new one. `consolidations` in the order of the stream.

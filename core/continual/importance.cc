@@ -101,7 +101,7 @@ class Engine {
         options_(options),
         total_(total),
         device_(model.parameters().device()),
-        fisher_(at::zeros({EncoderElements(model)}, at::TensorOptions().dtype(at::kFloat).device(device_))) {
+        fisher_(at::zeros({model.EncoderElements()}, at::TensorOptions().dtype(at::kFloat).device(device_))) {
     if (options.kind == ImportanceKind::kBatched) {
       model.parameters().EnableGradients();
       sink_ = std::make_unique<nn::AccumulateSink>(&model.parameters());
@@ -166,8 +166,7 @@ class Engine {
     for (const TrainingExample* example : batch) sequences.push_back(&example->sequence);
     ENGRAM_ASSIGN_OR_RETURN(nn::PackedBatch packed, nn::Pack(sequences, device_));
     const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
-    const at::Tensor hidden = model_.Encode(packed, std::nullopt, tape.get());
-    const at::Tensor logits = model_.Head(task_, hidden, packed, at::Tensor(), std::nullopt, tape.get());
+    const at::Tensor logits = model_.Predict(packed, {task_, at::Tensor()}, std::nullopt, tape.get());
     return Forward{std::move(packed), tape, logits};
   }
 

@@ -30,7 +30,7 @@ class PenaltyStrategy final : public train::Strategy {
     if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
     ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(model, context));
     for (const train::QuadraticPenalty& penalty : penalties_) {
-      if (penalty.end != EncoderElements(model) || penalty.anchor.numel() != penalty.end) {
+      if (penalty.end != model.EncoderElements() || penalty.anchor.numel() != penalty.end) {
         return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");
       }
     }

@@ -177,6 +177,11 @@ void Encoder::PackForInference() {
   }
 }
 
+void Encoder::Rebind(ParameterBuffer* parameters) {
+  parameters_ = parameters;
+  for (Layer& layer : layers_) layer.packed = {};
+}
+
 at::Tensor Encoder::ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode,
                                  TapeState* tape) const {
   const ParameterBuffer& p = *parameters_;

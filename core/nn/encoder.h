@@ -51,6 +51,9 @@ class Encoder {
   // Forward uses where it keeps no tape. The weights must not change afterwards. CPU only: a no-op elsewhere.
   void PackForInference();
 
+  // For a copy of an encoder: computes with the same slots of another buffer from now on.
+  void Rebind(ParameterBuffer* parameters);
+
   const std::vector<SlotId>& slots() const { return slots_; }
   SlotId word_embeddings() const { return word_; }
   LinearSlots pooler() const { return pooler_; }

@@ -6,21 +6,21 @@ namespace engram::nn {
 
 void AccumulateSink::Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
                             const RowOwners&) {
-  ops::LinearWeightGradient(g, a, parameters_->GradientStacked(weight, count),
-                            bias >= 0 ? parameters_->GradientStacked(bias, count) : at::Tensor());
+  ops::LinearWeightGradient(g, a, gradients_->Stacked(weight, count),
+                            bias >= 0 ? gradients_->Stacked(bias, count) : at::Tensor());
 }
 
 void AccumulateSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
                                const RowOwners&) {
-  ops::LayerNormWeightGradient(g, normalized, parameters_->Gradient(gamma), parameters_->Gradient(beta));
+  ops::LayerNormWeightGradient(g, normalized, gradients_->Of(gamma), gradients_->Of(beta));
 }
 
 void AccumulateSink::Embedding(SlotId table, const at::Tensor& index, const at::Tensor& g, const RowOwners&) {
-  ops::EmbeddingWeightGradient(g, index, parameters_->Gradient(table));
+  ops::EmbeddingWeightGradient(g, index, gradients_->Of(table));
 }
 
 void AccumulateSink::Bias(SlotId bias, const at::Tensor& g, const RowOwners&) {
-  ops::LinearWeightGradient(g, at::Tensor(), at::Tensor(), parameters_->Gradient(bias));
+  ops::LinearWeightGradient(g, at::Tensor(), at::Tensor(), gradients_->Of(bias));
 }
 
 }  // namespace engram::nn

@@ -7,6 +7,8 @@
 //   importance engine (continual)    F    += (g_n^T a_n)^2 per n   Fisher, MAS
 // This is why exact per-sequence Fisher costs about one ordinary backward pass.
 
+#include <span>
+
 #include "ATen/core/Tensor.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
@@ -14,7 +16,7 @@
 namespace engram::nn {
 
 // Which sequence each row of (input, grad) belongs to. Encoder layers pass the batch's own cu_seqlens; a head that has
-// one row a sequence passes {0, 1, ..., n}; a masked-LM head that scores some tokens passes offsets of its own rows.
+// one row per sequence passes {0, 1, ..., n}; a masked-LM head that scores some tokens passes offsets of its own rows.
 struct RowOwners {
   at::Tensor cu_rows;                     // int32 [n+1], device
   std::span<const int32_t> host_cu_rows;  // the same
@@ -42,10 +44,12 @@ class GradientSink {
   virtual void EndBatch() {}
 };
 
-// Adds gradients into a ParameterBuffer's gradients() (EnableGradients must have been called).
+// Adds gradients into a GradientBuffer, which must outlive the sink.
 class AccumulateSink final : public GradientSink {
  public:
-  explicit AccumulateSink(ParameterBuffer* parameters) : parameters_(parameters) {}
+  explicit AccumulateSink(GradientBuffer* gradients) : gradients_(gradients) {}
+  // Into the parameters' own gradients; EnableGradients must have been called.
+  explicit AccumulateSink(ParameterBuffer* parameters) : AccumulateSink(parameters->gradient_buffer()) {}
   void Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
               const RowOwners& rows) override;
   void LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
@@ -54,7 +58,7 @@ class AccumulateSink final : public GradientSink {
   void Bias(SlotId bias, const at::Tensor& g, const RowOwners& rows) override;
 
  private:
-  ParameterBuffer* parameters_;  // not owned
+  GradientBuffer* gradients_;  // not owned
 };
 
 }  // namespace engram::nn

@@ -43,6 +43,9 @@ class HeadChain {
   // Returns the gradient of the hidden states, [T, d].
   at::Tensor Backward(const at::Tensor& grad_logits, const TapeState& tape, GradientSink& sink) const;
 
+  // For a copy of a head: computes with the same slots of another buffer from now on.
+  void Rebind(ParameterBuffer* parameters) { parameters_ = parameters; }
+
   const std::vector<SlotId>& slots() const { return slots_; }
 
  private:

@@ -2,14 +2,21 @@
 
 // A model: one encoder of the BERT family and any number of heads, all on one ParameterBuffer.
 //
-//   tokens -> embeddings -> layers -> hidden [T, d] -> head of one task -> logits
+//   tokens -> embeddings -> layers -> hidden [T, d] -> heads of the tasks asked for -> logits of each
 //
 // Forward and backward are explicit (see ops.h). A forward pass that will be followed by a backward pass fills a Tape.
-// Thread-safety: Forward without a tape is const and may run concurrently; training needs exclusive access.
+// Thread-safety: Encode and Predict without a tape are const and may run concurrently; training needs exclusive access.
+//
+// Example: the gradient of one task's mean loss.
+//   const auto tape = Model::NewTape();
+//   const at::Tensor logits = model.Predict(batch, {"emotion"}, mode, tape.get());
+//   AccumulateSink sink(&model.parameters());
+//   model.Backward(CrossEntropyLoss(logits, targets, weight).grad, std::move(*tape), sink);
 
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -57,6 +64,18 @@ struct TrainingMode {
   uint64_t step = 0;  // micro-batch count; see ops::Dropout
 };
 
+// What is asked of a batch: the logits of one task.
+struct TaskQuery {
+  std::string task;
+  at::Tensor rows;  // masked LM: int64 [R], the tokens to score as ascending indices into the T tokens; undefined: all
+};
+
+// The gradient of one answer.
+struct HeadGradient {
+  size_t query = 0;   // which of the queries that filled the tape
+  at::Tensor logits;  // fp32, shaped as that query's logits
+};
+
 struct Tape;  // what one forward pass keeps for its backward pass (model.cc); made by Model::NewTape
 
 class Model {
@@ -79,6 +98,10 @@ class Model {
   // The slots of the encoder (what importance and penalties cover) and of one head.
   virtual std::vector<SlotId> EncoderSlots() const = 0;
   virtual std::vector<SlotId> HeadSlots(const std::string& task) const = 0;
+  // Elements of the encoder's slots, which are the first in the buffer: [0, EncoderElements).
+  int64_t EncoderElements() const;
+  // A model of its own with the same weights, heads and precision; no gradients, not packed for inference.
+  virtual std::unique_ptr<Model> Clone() const = 0;
 
   // For a model that will only be asked: keeps the encoder's weights in the layout that this processor multiplies with
   // fastest (one more copy in the compute dtype). The weights must not change afterwards.
@@ -86,17 +109,23 @@ class Model {
 
   static std::shared_ptr<Tape> NewTape();
 
-  // hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).
+  // Embeddings: hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).
   virtual at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
-  // Logits fp32 of one task's head: sequence classification [n, C], token classification [T, C], masked LM [R, V] for
-  // the rows `rows` (int64 [R] indices into the T tokens, ascending; undefined: all).
-  virtual at::Tensor Head(const std::string& task, const at::Tensor& hidden, const PackedBatch& batch,
-                          const at::Tensor& rows, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
-  // The backward pass of the forward pass that filled `tape` (Encode then Head): grad_logits fp32, shaped as the
-  // logits. Ends with sink.EndBatch(). A tape serves several backward passes (exact Fisher runs one for each class);
-  // one that is moved in serves the last, which gives its memory back on the way.
-  virtual void Backward(const at::Tensor& grad_logits, const Tape& tape, GradientSink& sink) const = 0;
-  virtual void Backward(const at::Tensor& grad_logits, Tape&& tape, GradientSink& sink) const = 0;
+  // Logits fp32 of each query, in their order: sequence classification [n, C], token classification [T, C], masked LM
+  // [R, V]. The encoder runs once, whatever the number of queries; the model must have the heads. `tape` nullptr:
+  // inference.
+  virtual std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
+                                          const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
+  at::Tensor Predict(const PackedBatch& batch, const TaskQuery& query, const std::optional<TrainingMode>& mode,
+                     Tape* tape) const;
+  // The backward pass of the Predict that filled `tape`, of the sum of what `gradients` (at least one, each query at
+  // most once) are of; the encoder runs once. Ends with sink.EndBatch(). A tape serves several backward passes (exact
+  // Fisher runs one for each class); one that is moved in serves the last, which gives its memory back on the way.
+  virtual void Backward(std::span<const HeadGradient> gradients, const Tape& tape, GradientSink& sink) const = 0;
+  virtual void Backward(std::span<const HeadGradient> gradients, Tape&& tape, GradientSink& sink) const = 0;
+  // The same for the first query alone.
+  void Backward(const at::Tensor& grad_logits, const Tape& tape, GradientSink& sink) const;
+  void Backward(const at::Tensor& grad_logits, Tape&& tape, GradientSink& sink) const;
 };
 
 }  // namespace engram::nn

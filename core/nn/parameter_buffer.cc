@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,24 @@ at::Tensor View(const at::Tensor& flat, const ParameterSlice& slice, int count) 
 }
 
 }  // namespace
+
+GradientBuffer::GradientBuffer(const ParameterBuffer& parameters)
+    : parameters_(&parameters), flat_(at::zeros({parameters.size()}, Float(parameters.device()))) {}
+
+void GradientBuffer::Zero() { flat_.zero_(); }
+at::Tensor GradientBuffer::Of(SlotId slot) const { return Stacked(slot, 1); }
+at::Tensor GradientBuffer::Stacked(SlotId first, int count) const {
+  return View(flat_, parameters_->slice(first), count);
+}
+
+ParameterBuffer::ParameterBuffer(const ParameterBuffer& other)
+    : device_(other.device_),
+      precision_(other.precision_),
+      size_(other.size_),
+      slices_(other.slices_),
+      weights_(other.weights_.clone()) {
+  RefreshCompute();
+}
 
 ParameterBuffer::ParameterBuffer(at::Device device, Precision precision)
     : device_(device), precision_(precision), weights_(at::zeros({0}, Float(device))) {
@@ -47,26 +66,27 @@ absl::StatusOr<std::vector<SlotId>> ParameterBuffer::Append(const std::vector<Pa
     ids.push_back(static_cast<SlotId>(slices_.size() + added.size()));
     added.push_back(std::move(slice));
   }
-  const auto grow = [&](const at::Tensor& old) {
-    at::Tensor grown = at::zeros({size}, Float(device_));
-    grown.narrow(0, 0, size_).copy_(old);
-    return grown;
-  };
-  weights_ = grow(weights_);
-  if (gradients_.defined()) gradients_ = grow(gradients_);
+  at::Tensor weights = at::zeros({size}, Float(device_));
+  weights.narrow(0, 0, size_).copy_(weights_);
+  weights_ = std::move(weights);
+  const at::Tensor gradients = this->gradients();
   slices_.insert(slices_.end(), std::make_move_iterator(added.begin()), std::make_move_iterator(added.end()));
   size_ = size;
+  if (gradients.defined()) {
+    gradients_.emplace(*this);
+    gradients_->flat().narrow(0, 0, gradients.numel()).copy_(gradients);
+  }
   compute_ = at::Tensor();
   RefreshCompute();
   return ids;
 }
 
 void ParameterBuffer::EnableGradients() {
-  if (!gradients_.defined()) gradients_ = at::zeros({size_}, Float(device_));
+  if (!gradients_) gradients_.emplace(*this);
 }
 
 void ParameterBuffer::ZeroGradients() {
-  if (gradients_.defined()) gradients_.zero_();
+  if (gradients_) gradients_->Zero();
 }
 
 void ParameterBuffer::RefreshCompute() {
@@ -79,14 +99,11 @@ void ParameterBuffer::RefreshCompute() {
   }
 }
 
+at::Tensor ParameterBuffer::gradients() const { return gradients_ ? gradients_->flat() : at::Tensor(); }
 at::Tensor ParameterBuffer::Weight(SlotId slot) const { return View(weights_, slices_[slot], 1); }
-at::Tensor ParameterBuffer::Gradient(SlotId slot) const { return View(gradients_, slices_[slot], 1); }
 at::Tensor ParameterBuffer::Compute(SlotId slot) const { return View(compute_, slices_[slot], 1); }
 at::Tensor ParameterBuffer::ComputeStacked(SlotId first, int count) const {
   return View(compute_, slices_[first], count);
-}
-at::Tensor ParameterBuffer::GradientStacked(SlotId first, int count) const {
-  return View(gradients_, slices_[first], count);
 }
 
 SlotId ParameterBuffer::Find(std::string_view name) const {

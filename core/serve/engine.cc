@@ -2,6 +2,7 @@
 
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "ATen/Parallel.h"
 #include "c10/core/InferenceMode.h"
@@ -17,11 +18,11 @@ absl::StatusOr<std::map<std::string, at::Tensor>> Forward(const ServedVersion& v
                                                           const std::set<std::string>& heads, nn::PackedBatch& packed) {
   const nn::Model& model = *version.version.model;
   ENGRAM_ASSIGN_OR_RETURN(packed, nn::Pack(sequences, model.parameters().device()));
-  const at::Tensor hidden = model.Encode(packed, std::nullopt, nullptr);
+  std::vector<nn::TaskQuery> queries;
+  for (const std::string& head : heads) queries.push_back({head, at::Tensor()});
+  const std::vector<at::Tensor> answers = model.Predict(packed, queries, std::nullopt, nullptr);
   std::map<std::string, at::Tensor> logits;
-  for (const std::string& head : heads) {
-    logits[head] = model.Head(head, hidden, packed, at::Tensor(), std::nullopt, nullptr).cpu();
-  }
+  for (size_t i = 0; i < queries.size(); ++i) logits[queries[i].task] = answers[i].cpu();
   return logits;
 }
 

@@ -70,8 +70,7 @@ absl::StatusOr<Evaluation> EvaluateMasked(const nn::Model& model, const TaskSpec
     done += static_cast<int64_t>(indices.size());
     evaluation.tokens += batch.batch.tokens();
     if (batch.units > 0) {
-      const at::Tensor hidden = model.Encode(batch.batch, std::nullopt, nullptr);
-      const at::Tensor logits = model.Head(task.name, hidden, batch.batch, batch.rows, std::nullopt, nullptr);
+      const at::Tensor logits = model.Predict(batch.batch, {task.name, batch.rows}, std::nullopt, nullptr);
       evaluation.loss += CrossEntropyLoss(logits, batch.targets, 1.0).sum;
       right += logits.argmax(1).eq(batch.targets).sum().item<int64_t>();
       units += batch.units;
@@ -111,8 +110,7 @@ absl::StatusOr<std::vector<at::Tensor>> PredictLogits(const nn::Model& model, co
     for (const int64_t index : indices) sequences.push_back(&examples[index].sequence);
     ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch,
                             nn::Pack(std::span<const nn::Sequence* const>(sequences), model.parameters().device()));
-    const at::Tensor hidden = model.Encode(batch, std::nullopt, nullptr);
-    const at::Tensor logits = model.Head(task.name, hidden, batch, at::Tensor(), std::nullopt, nullptr).cpu();
+    const at::Tensor logits = model.Predict(batch, {task.name, at::Tensor()}, std::nullopt, nullptr).cpu();
     for (int64_t i = 0; i < static_cast<int64_t>(indices.size()); ++i) {
       const bool tokens = task.kind != nn::HeadKind::kSequenceClassification;
       const at::Tensor own = tokens ? logits.narrow(0, batch.host_cu_seqlens[i], batch.length(i)) : logits[i];

@@ -271,8 +271,7 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
     if (batch.units == 0) continue;
     const nn::TrainingMode mode{options_.seed, static_cast<uint64_t>(info.micro_batch)};
     const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
-    const at::Tensor logits = model_.Head(input_.task.name, model_.Encode(batch.batch, mode, tape.get()), batch.batch,
-                                          batch.rows, mode, tape.get());
+    const at::Tensor logits = model_.Predict(batch.batch, {input_.task.name, batch.rows}, mode, tape.get());
     const LossResult result = CrossEntropyLoss(logits, batch.targets, info.unit_weight);
     model_.Backward(result.grad, std::move(*tape), sink);
     loss += result.sum;

@@ -63,7 +63,7 @@ void AddSlices(const nn::Model& model, const at::Tensor& flat, const std::string
 // offer as a task, but the sink must get right for every tied model.
 void AddTiedImportance(const nn::Model& model, const nn::PackedBatch& batch, const at::Tensor& loss_gradient,
                        const nn::Tape& tape, const std::string& prefix, Results& results) {
-  at::Tensor fisher = at::zeros({continual::EncoderElements(model)}, at::kFloat);
+  at::Tensor fisher = at::zeros({model.EncoderElements()}, at::kFloat);
   continual::ImportanceSink sink(model.parameters(), fisher,
                                  {model.parameters().Find("embeddings.word_embeddings.weight")}, /*absolute=*/false);
   sink.SetWeights(std::vector<float>(batch.sequences(), 1.0F / static_cast<float>(batch.sequences())));
@@ -116,8 +116,7 @@ void TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor
   for (int step = 0; step < steps; ++step) {
     model.parameters().ZeroGradients();
     const auto tape = nn::Model::NewTape();
-    const at::Tensor hidden = model.Encode(batch, std::nullopt, tape.get());
-    const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
+    const at::Tensor logits = model.Predict(batch, {"task", rows}, std::nullopt, tape.get());
     const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
     losses.push_back(loss.loss.sum().item<double>() / counted);
     model.Backward(loss.grad / counted, *tape, sink);
@@ -130,13 +129,13 @@ void TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor
 
 // Everything that stands on the head: logits, loss, gradients, importance, steps.
 absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, nn::HeadKind kind,
-                     const std::vector<nn::Sequence>& sequences, const nn::PackedBatch& batch, const at::Tensor& hidden,
-                     const std::shared_ptr<nn::Tape>& tape, Results& results) {
+                     const std::vector<nn::Sequence>& sequences, const nn::PackedBatch& batch, Results& results) {
   at::Tensor rows;
   if (spec.contains("rows")) rows = at::tensor(spec.at("rows").get<std::vector<int64_t>>());
   const auto target_list = spec.at("targets").get<std::vector<int64_t>>();
   const at::Tensor targets = at::tensor(target_list);
-  const at::Tensor logits = model.Head("task", hidden, batch, rows, std::nullopt, tape.get());
+  const auto tape = nn::Model::NewTape();
+  const at::Tensor logits = model.Predict(batch, {"task", rows}, std::nullopt, tape.get());
   results.Add("logits", logits);
   const double counted = (targets != nn::ops::kIgnored).sum().item<double>();
   const auto loss = nn::ops::CrossEntropy(logits, targets, at::Tensor());
@@ -186,7 +185,7 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   const at::Tensor hidden = model.Encode(batch, std::nullopt, tape.get());
   results.Add("hidden", hidden);
   results.Add("hidden_inference", model.Encode(batch, std::nullopt, nullptr));
-  if (has_head) ENGRAM_RETURN_IF_ERROR(RunHead(spec, model, head.kind, sequences, batch, hidden, tape, results));
+  if (has_head) ENGRAM_RETURN_IF_ERROR(RunHead(spec, model, head.kind, sequences, batch, results));
   if (const std::string save = spec.value("save", ""); !save.empty()) {
     std::vector<std::string> labels;
     for (int64_t i = 0; i < head.labels; ++i) labels.push_back("label-" + std::to_string(i));

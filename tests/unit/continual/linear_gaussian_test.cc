@@ -57,7 +57,7 @@ Data Draw(int64_t rows, double shift, uint64_t seed) {
 std::unique_ptr<nn::Model> Carrier() { return TinyModel({"b"}, 2); }
 
 at::Tensor ToTensor(const Weights& values) {
-  static const int64_t elements = EncoderElements(*Carrier());
+  static const int64_t elements = Carrier()->EncoderElements();
   at::Tensor tensor = at::zeros({elements}, at::kFloat);
   for (int64_t j = 0; j < kWidth; ++j) tensor.mutable_data_ptr<float>()[j] = static_cast<float>(values[j]);
   return tensor;

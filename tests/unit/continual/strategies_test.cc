@@ -131,7 +131,7 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
   second.task = "second";
   first.training_count = 10;
   second.training_count = 30;
-  first.fisher = at::ones({EncoderElements(*model)}, at::kFloat);
+  first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
@@ -181,7 +181,7 @@ TEST(OnlineEwc, MergesPrecisionsWithGamma) {
   // The penalties are what counts: asked of the factory's strategy through a context of its own.
   train::TaskContext context;
   context.training_units = 20;
-  first.fisher = at::ones({EncoderElements(*model)}, at::kFloat);
+  first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
@@ -200,7 +200,7 @@ TEST(Controls, KeepTheTrace) {
   const auto model = TinyModel({"b"}, kLabels);
   Consolidation c;
   c.training_count = 10;
-  c.fisher = at::zeros({EncoderElements(*model)}, at::kFloat);
+  c.fisher = at::zeros({model->EncoderElements()}, at::kFloat);
   RandomStream random(1, RandomPurpose::kSubset, 0);
   for (int64_t i = 0; i < c.fisher.numel(); ++i)
     c.fisher.mutable_data_ptr<float>()[i] = static_cast<float>(random.NextDouble());
@@ -249,7 +249,7 @@ TEST(Consolidation, APoolerThatCameLaterHasNoImportance) {
   Consolidation made;
   made.task = "a";
   made.samples = made.training_count = 20;
-  made.fisher = at::ones({EncoderElements(*old)}, at::kFloat);
+  made.fisher = at::ones({old->EncoderElements()}, at::kFloat);
   made.anchor = EncoderWeights(*old);
   const std::string path = ::testing::TempDir() + "/engram-continual-pooler.safetensors";
   ASSERT_TRUE(SaveConsolidations(path, *old, {made}).ok());
@@ -265,7 +265,7 @@ TEST(Consolidation, APoolerThatCameLaterHasNoImportance) {
   }
   // The other way round something would be forgotten.
   Consolidation whole = made;
-  whole.fisher = at::ones({EncoderElements(*now)}, at::kFloat);
+  whole.fisher = at::ones({now->EncoderElements()}, at::kFloat);
   whole.anchor = EncoderWeights(*now);
   ASSERT_TRUE(SaveConsolidations(path, *now, {whole}).ok());
   EXPECT_EQ(LoadConsolidations(path, *old).status().code(), absl::StatusCode::kInvalidArgument);

@@ -7,7 +7,9 @@
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
+#include "ATen/ops/equal.h"
 #include "ATen/ops/ones.h"
+#include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "core/base/random.h"
 #include "core/nn/gradient_sink.h"
@@ -59,9 +61,7 @@ TEST_P(ModelGradient, AgreesWithCentralDifferencesUnderDropout) {
   const TrainingMode mode{7, 11};
   ParameterBuffer& parameters = model.parameters();
   parameters.EnableGradients();
-  const auto forward = [&](Tape* tape) {
-    return model.Head("task", model.Encode(batch, mode, tape), batch, at::Tensor(), mode, tape);
-  };
+  const auto forward = [&](Tape* tape) { return model.Predict(batch, {"task", at::Tensor()}, mode, tape); };
 
   const auto tape = Model::NewTape();
   const at::Tensor logits = forward(tape.get());
@@ -100,6 +100,87 @@ INSTANTIATE_TEST_SUITE_P(Families, ModelGradient,
                                                               HeadKind::kTokenClassification,
                                                               HeadKind::kMaskedLanguageModel),
                                             ::testing::Values(Pooling::kStandard, Pooling::kMean)));
+
+// Two heads of different kinds and widths on one encoder.
+std::unique_ptr<Model> TwoHeads(Precision precision) {
+  auto model = *Model::Create(TinyConfig(Family::kBert, 0.2), at::kCPU, precision);
+  model->InitializeEncoder(1);
+  EXPECT_TRUE(model->AddHead("a", {HeadKind::kSequenceClassification, 5, Pooling::kStandard}, 2).ok());
+  EXPECT_TRUE(model->AddHead("b", {HeadKind::kTokenClassification, 3, Pooling::kStandard}, 3).ok());
+  model->parameters().EnableGradients();
+  return model;
+}
+
+PackedBatch TwoTexts() {
+  const std::vector<Sequence> sequences = {{{1, 2, 3, 4, 5}, {}}, {{6, 7, 8}, {}}};
+  return *Pack(std::span<const Sequence>(sequences), at::kCPU);
+}
+
+// One pass over two heads has the gradient of the sum of both losses, and each head answers what it answers alone.
+TEST(SeveralHeads, OnePassIsTheSumOfOnePassEach) {
+  const auto model = TwoHeads(Precision::kFloat32);
+  const PackedBatch batch = TwoTexts();
+  const TrainingMode mode{7, 11};
+  const std::vector<TaskQuery> queries = {{"a", {}}, {"b", {}}};
+  at::Tensor sum = at::zeros({model->parameters().size()}, at::kDouble);
+  std::vector<HeadGradient> gradients;
+  std::vector<at::Tensor> alone;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    const auto tape = Model::NewTape();
+    alone.push_back(model->Predict(batch, queries[i], mode, tape.get()));
+    gradients.push_back({i, RandomNormal(alone[i].numel(), 5 + i).view_as(alone[i])});
+    GradientBuffer own(model->parameters());
+    AccumulateSink sink(&own);
+    model->Backward(gradients[i].logits, *tape, sink);
+    sum += own.flat();
+  }
+  EXPECT_FALSE(model->parameters().gradients().any().item<bool>()) << "a buffer of one's own leaves the other alone";
+
+  const auto tape = Model::NewTape();
+  const std::vector<at::Tensor> both = model->Predict(batch, queries, mode, tape.get());
+  ASSERT_EQ(both.size(), 2);
+  for (size_t i = 0; i < both.size(); ++i) EXPECT_TRUE(at::equal(both[i], alone[i]));
+  AccumulateSink sink(&model->parameters());
+  model->Backward(gradients, *tape, sink);
+  const at::Tensor first = model->parameters().gradients().clone();
+  EXPECT_LT((first - sum).abs().max().item<double>(), 2e-6 * sum.abs().max().item<double>());
+  // One of two: to the bit what it is alone; and the same from a tape that is moved in.
+  for (const bool moved : {false, true}) {
+    model->parameters().ZeroGradients();
+    if (moved) {
+      model->Backward(gradients, std::move(*tape), sink);
+      EXPECT_TRUE(at::equal(model->parameters().gradients(), first));
+      continue;
+    }
+    model->Backward(std::span(gradients).subspan(1), *tape, sink);
+    GradientBuffer own(model->parameters());
+    AccumulateSink own_sink(&own);
+    const auto single = Model::NewTape();
+    model->Predict(batch, queries[1], mode, single.get());
+    model->Backward(gradients[1].logits, *single, own_sink);
+    EXPECT_TRUE(at::equal(model->parameters().gradients(), own.flat()));
+  }
+}
+
+TEST(Clone, AnswersTheSameAndStaysWhenTheOtherIsTrained) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    const auto model = TwoHeads(precision);
+    const PackedBatch batch = TwoTexts();
+    const std::vector<TaskQuery> queries = {{"a", {}}, {"b", {}}};
+    const auto before = model->Predict(batch, queries, std::nullopt, nullptr);
+    const auto copy = model->Clone();
+    model->parameters().weights().mul_(1.5);
+    model->parameters().RefreshCompute();
+    const auto after = copy->Predict(batch, queries, std::nullopt, nullptr);
+    for (size_t i = 0; i < before.size(); ++i) {
+      EXPECT_TRUE(at::equal(after[i], before[i]));
+      EXPECT_FALSE(at::equal(model->Predict(batch, queries[i], std::nullopt, nullptr), before[i]));
+    }
+    EXPECT_FALSE(copy->parameters().gradients().defined());
+    EXPECT_EQ(copy->HeadSlots("b"), model->HeadSlots("b"));
+    EXPECT_TRUE(copy->heads().contains("a"));
+  }
+}
 
 // Inverted dropout keeps the mean: over many masks the first layer's inputs average to the undropped ones.
 TEST(Dropout, KeepsTheMeanAndDrawsANewMaskEachStepAndSite) {

@@ -386,8 +386,7 @@ TEST_F(TrainerTest, TheLossTimesItsUnitsIsTheLogLikelihoodOfAllSentences) {
   for (const TrainingExample& example : examples) {
     const auto packed = nn::Pack(std::span<const nn::Sequence>(&example.sequence, 1), at::kCPU);
     const auto tape = nn::Model::NewTape();
-    const at::Tensor hidden = model->Encode(*packed, std::nullopt, tape.get());
-    const at::Tensor logits = model->Head("t", hidden, *packed, at::Tensor(), std::nullopt, tape.get());
+    const at::Tensor logits = model->Predict(*packed, {"t", at::Tensor()}, std::nullopt, tape.get());
     model->parameters().EnableGradients();
     model->parameters().ZeroGradients();
     nn::AccumulateSink sink(&model->parameters());
