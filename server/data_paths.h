@@ -17,7 +17,7 @@ struct DataPaths {
   std::string models() const { return data_dir + "/models"; }
   std::string datasets() const { return data_dir + "/datasets"; }
   std::string runs() const { return data_dir + "/runs"; }
-  // What is being received; emptied at every start.
+  // What is being received, and what was deleted until its files are gone; emptied at every start.
   std::string staging() const { return data_dir + "/staging"; }
 
   std::string versions(const std::string& model) const { return absl::StrCat(models(), "/", model, "/versions"); }

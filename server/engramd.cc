@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "server/admin/admin_http.h"
 #include "server/admin/metrics.h"
+#include "server/admin/status_page.h"
 #include "server/data_paths.h"
 #include "server/inference/inference_service.h"
 #include "server/jobs/estimator.h"
@@ -28,12 +30,14 @@
 #include "server/library/catalog.h"
 #include "server/library/dataset_service.h"
 #include "server/library/model_service.h"
+#include "server/rpc/call.h"
+#include "server/rpc/service_list.h"
 #include "server/rpc/work_pool.h"
 
 namespace engram::server {
 namespace {
 
-constexpr int kPoolThreads = 4;
+constexpr int kCallThreads = 4, kInferenceThreads = 4;
 
 struct InferenceDevice {
   at::Device device = at::kCPU;
@@ -75,16 +79,19 @@ struct Engramd::Parts {
             from.max_loaded_versions),
         engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads),
                [this] { OnDeviceFailure(); }),
-        pool(kPoolThreads),
-        job_service(jobs, metrics),
-        task_service(planner, estimator, jobs, pool, metrics),
-        model_service(*store, catalog, paths, from, pool, metrics,
-                      [this](const std::string& model, int64_t number) { models.Drop(model, number); }),
-        dataset_service(*store, paths, from, pool, metrics),
-        inference_service({*store, models, engine, pool, metrics, from.max_texts}) {}
+        call_pool(kCallThreads),
+        inference_pool(kInferenceThreads) {
+    services.Add<JobService>(jobs, environment);
+    services.Add<TaskService>(planner, estimator, jobs, environment);
+    services.Add<ModelService>(*store, catalog, paths, config, environment,
+                               [this](const std::string& model, int64_t number) { models.Drop(model, number); });
+    services.Add<DatasetService>(*store, paths, config, environment);
+    services.Add<InferenceService>(
+        InferenceBackend{environment, *store, models, engine, inference_pool, config.max_texts});
+  }
 
   std::string Scrape();
-  std::string StatusPage();
+  ServerState State();
   absl::Status Listen();
   // What health checks are told, for the server as a whole and for each service.
   void SetServing(bool serving);
@@ -104,12 +111,9 @@ struct Engramd::Parts {
   JobManager jobs;
   serve::ModelSet models;
   serve::Engine engine;
-  WorkPool pool;
-  JobService job_service;
-  TaskService task_service;
-  ModelService model_service;
-  DatasetService dataset_service;
-  InferenceService inference_service;
+  WorkPool call_pool, inference_pool;
+  const CallEnvironment environment{metrics, call_pool, Clock::Real()};
+  ServiceList services;
   std::atomic<bool> ready{false};
   int grpc_port = 0;
   std::unique_ptr<grpc::Server> server;
@@ -127,29 +131,15 @@ std::string Engramd::Parts::Scrape() {
   return metrics.Serialize();
 }
 
-std::string Engramd::Parts::StatusPage() {
-  std::string page = absl::StrCat("Engram: ", Ready() ? "serving" : "not serving", "\n\njobs\n");
-  const auto counts = jobs.CountStates();
-  if (counts.ok()) {
-    for (const auto& [state, count] : *counts) absl::StrAppend(&page, "  ", state, "  ", count, "\n");
-  } else {
-    absl::StrAppend(&page, "  cannot be read\n");
-  }
-  absl::StrAppend(&page, "\ninference\n  versions in memory  ", models.loaded(), "\n  texts waiting  ",
-                  engine.batcher().queued_items(), "\n\n/metrics  /healthz  /readyz\n");
-  return page;
+ServerState Engramd::Parts::State() {
+  ServerState state{Ready(), std::nullopt, models.loaded(), engine.batcher().queued_items()};
+  if (auto counts = jobs.CountStates(); counts.ok()) state.jobs = *std::move(counts);
+  return state;
 }
 
 void Engramd::Parts::SetServing(bool serving) {
   ready = serving;
-  grpc::HealthCheckServiceInterface& health = *server->GetHealthCheckService();
-  for (const char* service :
-       {engram::v1::JobService::service_full_name(), engram::v1::TaskService::service_full_name(),
-        engram::v1::ModelService::service_full_name(), engram::v1::DatasetService::service_full_name(),
-        engram::v1::InferenceService::service_full_name()}) {
-    health.SetServingStatus(service, serving);
-  }
-  health.SetServingStatus(serving);
+  services.SetServing(*server->GetHealthCheckService(), serving);
 }
 
 void Engramd::Parts::OnDeviceFailure() {
@@ -167,17 +157,14 @@ absl::Status Engramd::Parts::Listen() {
   builder.SetMaxSendMessageSize(-1);
   // Two servers must not share one port by accident.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  for (grpc::Service* service : std::initializer_list<grpc::Service*>{&job_service, &task_service, &model_service,
-                                                                      &dataset_service, &inference_service}) {
-    builder.RegisterService(service);
-  }
+  services.Register(builder);
   server = builder.BuildAndStart();
   if (!server || grpc_port == 0)
     return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
   SetServing(false);
   ENGRAM_ASSIGN_OR_RETURN(
       admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); }, [this] { return Ready(); },
-                                                       [this] { return StatusPage(); }}));
+                                                       [this] { return StatusPage(State()); }}));
   return absl::OkStatus();
 }
 

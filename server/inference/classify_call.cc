@@ -1,3 +1,5 @@
+#include "server/inference/classify_call.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -6,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
 #include "core/tagging/words.h"
-#include "server/inference/inference_service.h"
-#include "server/rpc/api_error.h"
+#include "server/inference/batched_call.h"
+#include "server/inference/reply_tail.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -38,11 +40,11 @@ void FillScores(const at::Tensor& logits, const std::vector<std::string>& labels
   }
 }
 
-class ClassifyCall final : public InferenceCall {
+class ClassifyCall final : public BatchedCall {
  public:
-  ClassifyCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const ClassifyRequest* request,
-               ClassifyResponse* response)
-      : InferenceCall(parts, context, "Classify"), request_(*request), response_(*response) {}
+  ClassifyCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+               const ClassifyRequest& request, ClassifyResponse& response)
+      : BatchedCall(backend, context, "Classify"), request_(request), response_(response) {}
 
  private:
   absl::Status Prepare() override;
@@ -54,8 +56,8 @@ class ClassifyCall final : public InferenceCall {
   const ClassifyRequest& request_;
   ClassifyResponse& response_;
   std::vector<std::string> tasks_;
-  std::vector<int> texts_;  // of each sequence
-  absl::Status first_error_;
+  std::vector<absl::Status> statuses_;  // of each text
+  std::vector<int> texts_;              // of each sequence
 };
 
 absl::Status ClassifyCall::ChooseTasks() {
@@ -102,50 +104,45 @@ absl::Status ClassifyCall::Prepare() {
   if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
+  statuses_.resize(static_cast<size_t>(request_.texts_size()));
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
-    const absl::Status added = AddText(i);
-    if (added.ok()) continue;
-    *response_.mutable_results(i)->mutable_error() = ToError(added);
-    first_error_.Update(added);
+    statuses_[static_cast<size_t>(i)] = AddText(i);
   }
   return absl::OkStatus();
 }
 
 void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) {
-  ClassifyResult& out = *response_.mutable_results(texts_[index]);
+  const int text = texts_[index];
   if (!result.ok()) {
-    *out.mutable_error() = ToError(result.status());
-    first_error_.Update(result.status());
+    statuses_[static_cast<size_t>(text)] = result.status();
     return;
   }
   for (const std::string& task : tasks_) {
-    engram::v1::TaskScores* scores = out.add_tasks();
+    engram::v1::TaskScores* scores = response_.mutable_results(text)->add_tasks();
     scores->set_task(TaskName(version_->model, task));
     FillScores(result->logits.at(task), version_->FindTask(task)->labels, request_.top_k(), *scores);
   }
 }
 
 absl::Status ClassifyCall::Compose() {
-  int64_t errors = 0;
-  for (const ClassifyResult& result : response_.results()) {
-    errors += result.has_error() ? 1 : 0;
-    response_.set_truncated(response_.truncated() || result.truncated());
-    response_.set_tokens(response_.tokens() + (result.has_error() ? 0 : result.tokens()));
+  ReplyTail tail;
+  for (int i = 0; i < response_.results_size(); ++i) {
+    ClassifyResult& result = *response_.mutable_results(i);
+    if (const absl::Status& status = statuses_[static_cast<size_t>(i)]; status.ok()) {
+      tail.AddAnswer(result.tokens(), result.truncated());
+    } else {
+      tail.AddError(status, *result.mutable_error());
+    }
   }
-  parts_.metrics.CountTexts("Classify", response_.results_size(), response_.tokens(), errors);
-  if (errors == response_.results_size()) return first_error_;
-  response_.set_model(ModelName(version_->model));
-  response_.set_version(version_->number);
-  *response_.mutable_timings() = timings_;
-  return absl::OkStatus();
+  return tail.Fill(backend_.environment.metrics, scope_, *version_, timings_, response_);
 }
 
 }  // namespace
 
-InferenceCall* NewClassifyCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                               const ClassifyRequest* request, ClassifyResponse* response) {
-  return new ClassifyCall(parts, context, request, response);
+grpc::ServerUnaryReactor* StartClassify(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+                                        const ClassifyRequest& request, ClassifyResponse& response) {
+  return Started(new ClassifyCall(backend, context, request, response));
 }
 
 }  // namespace engram::server

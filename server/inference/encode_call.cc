@@ -1,3 +1,5 @@
+#include "server/inference/encode_call.h"
+
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -5,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/longcontext/chunk_encode.h"
 #include "core/nn/device.h"
-#include "server/inference/inference_service.h"
-#include "server/rpc/names.h"
+#include "server/inference/inference_call.h"
+#include "server/inference/reply_tail.h"
 
 namespace engram::server {
 namespace {
@@ -28,25 +30,24 @@ void FillTensor(const float* data, const std::vector<int64_t>& shape, engram::v1
 
 // Runs in the pool, as long work, not through the batcher: a long text is many full batches by itself, and the model is
 // safe to share.
-class EncodeCall final : public InferenceCall {
+class EncodeCall final : public PoolCall {
  public:
-  EncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const LongContextEncodeRequest* request,
-             LongContextEncodeResponse* response)
-      : InferenceCall(parts, context, "LongContextEncode", WorkPool::Length::kLong),
-        request_(*request),
-        response_(*response) {}
+  EncodeCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+             const LongContextEncodeRequest& request, LongContextEncodeResponse& response)
+      : PoolCall(backend, context, "LongContextEncode", WorkPool::Length::kLong),
+        request_(request),
+        response_(response) {}
 
  private:
-  absl::Status Prepare() override;
-  void TakeResult(size_t /*index*/, absl::StatusOr<serve::SequenceResult> /*result*/) override {}
-  absl::Status Compose() override { return absl::OkStatus(); }
+  absl::Status Compute() override;
+  absl::StatusOr<longcontext::ChunkOptions> Options() const;
+  void FillVectors(const longcontext::DocumentVectors& vectors);
 
   const LongContextEncodeRequest& request_;
   LongContextEncodeResponse& response_;
 };
 
-absl::Status EncodeCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+absl::StatusOr<longcontext::ChunkOptions> EncodeCall::Options() const {
   longcontext::ChunkOptions options;
   switch (request_.mode()) {
     case engram::v1::LONG_CONTEXT_MODE_UNSPECIFIED:
@@ -62,26 +63,16 @@ absl::Status EncodeCall::Prepare() {
   options.overlap = request_.overlap();
   options.normalize = request_.normalize();
   options.chunk_vectors = request_.chunk_vectors();
-  bool late = false;
-  options.progress = [&](int64_t, int64_t) {
-    late = Clock::Real().Now() > deadline_;
-    return !late && !cancelled_->load();
-  };
-  const absl::Time start = Clock::Real().Now();
-  const auto vectors = nn::GuardTorch([&] {
-    return longcontext::EncodeDocument(*version_->version.model, *version_->tokenizer, request_.text(), options);
-  });
-  if (late) return absl::DeadlineExceededError("the deadline passed while the text was encoded; give it more time");
-  if (!vectors.ok()) return vectors.status();
-  // Chunks are tokenized while others are computed: all of it is compute time.
-  timings_.set_compute_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  const auto width = static_cast<int64_t>(vectors->document.size()),
-             count = static_cast<int64_t>(vectors->chunks.size());
-  FillTensor(vectors->document.data(), {width}, *response_.mutable_vector());
+  return options;
+}
+
+void EncodeCall::FillVectors(const longcontext::DocumentVectors& vectors) {
+  const auto width = static_cast<int64_t>(vectors.document.size()), count = static_cast<int64_t>(vectors.chunks.size());
+  FillTensor(vectors.document.data(), {width}, *response_.mutable_vector());
   if (request_.chunk_vectors()) {
-    FillTensor(vectors->chunk_vectors.const_data_ptr<float>(), {count, width}, *response_.mutable_chunk_vectors());
+    FillTensor(vectors.chunk_vectors.const_data_ptr<float>(), {count, width}, *response_.mutable_chunk_vectors());
   }
-  for (const longcontext::Chunk& from : vectors->chunks) {
+  for (const longcontext::Chunk& from : vectors.chunks) {
     engram::v1::TextChunk* chunk = response_.add_chunks();
     chunk->set_start(from.start);
     chunk->set_end(from.end);
@@ -89,19 +80,36 @@ absl::Status EncodeCall::Prepare() {
     chunk->set_end_byte(from.end_byte);
     chunk->set_tokens(from.tokens);
   }
-  response_.set_tokens(vectors->tokens);
-  response_.set_model(ModelName(version_->model));
-  response_.set_version(version_->number);
-  *response_.mutable_timings() = timings_;
-  parts_.metrics.CountTexts("LongContextEncode", 1, vectors->tokens, 0);
-  return absl::OkStatus();
+}
+
+absl::Status EncodeCall::Compute() {
+  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_ASSIGN_OR_RETURN(longcontext::ChunkOptions options, Options());
+  absl::Status alive;
+  options.progress = [&](int64_t, int64_t) {
+    alive = scope_.Alive();
+    return alive.ok();
+  };
+  const auto vectors = nn::GuardTorch([&] {
+    return longcontext::EncodeDocument(*version_->version.model, *version_->tokenizer, request_.text(), options);
+  });
+  ENGRAM_RETURN_IF_ERROR(alive);
+  ENGRAM_RETURN_IF_ERROR(vectors.status());
+  // Chunks are tokenized while others are computed: all of it is compute time.
+  timings_.set_compute_seconds(SecondsSinceOpened());
+  FillVectors(*vectors);
+  ReplyTail tail;
+  tail.AddAnswer(vectors->tokens);
+  return tail.Fill(backend_.environment.metrics, scope_, *version_, timings_, response_);
 }
 
 }  // namespace
 
-InferenceCall* NewEncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                             const LongContextEncodeRequest* request, LongContextEncodeResponse* response) {
-  return new EncodeCall(parts, context, request, response);
+grpc::ServerUnaryReactor* StartLongContextEncode(const InferenceBackend& backend,
+                                                 const grpc::CallbackServerContext& context,
+                                                 const LongContextEncodeRequest& request,
+                                                 LongContextEncodeResponse& response) {
+  return Started(new EncodeCall(backend, context, request, response));
 }
 
 }  // namespace engram::server

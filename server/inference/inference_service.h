@@ -1,13 +1,23 @@
 #pragma once
 
+// engram.v1.InferenceService: what versions answer. Each call is a class of its own (classify_call.h and its siblings)
+// that runs in the inference pool and deletes itself; docs/life-of-a-request.md follows one through.
+//
+// Thread-safe; the backend outlives it. One bad text never fails the others: its result carries the error. Errors of
+// whole calls: INVALID_ARGUMENT with the field, NOT_FOUND (MODEL_NOT_FOUND, VERSION_NOT_FOUND, LABEL_NOT_FOUND,
+// TASK_NOT_FOUND), RESOURCE_EXHAUSTED when the device's queue is full, DATA_LOSS for a version whose files are damaged,
+// UNAVAILABLE when the server stops, and DEADLINE_EXCEEDED or CANCELLED once nobody waits for the answer.
+
 #include "engram/v1/inference.grpc.pb.h"
-#include "server/inference/inference_call.h"
+#include "server/inference/inference_backend.h"
 
 namespace engram::server {
 
 class InferenceService final : public engram::v1::InferenceService::CallbackService {
  public:
-  explicit InferenceService(const InferenceParts& parts) : parts_(parts) {}
+  using Api = engram::v1::InferenceService;
+
+  explicit InferenceService(const InferenceBackend& backend) : backend_(backend) {}
 
   grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context, const engram::v1::ClassifyRequest* request,
                                      engram::v1::ClassifyResponse* response) override;
@@ -21,19 +31,7 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
                                      engram::v1::TokenizeResponse* response) override;
 
  private:
-  const InferenceParts parts_;
+  const InferenceBackend backend_;
 };
-
-// One call each; they delete themselves.
-InferenceCall* NewClassifyCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                               const engram::v1::ClassifyRequest* request, engram::v1::ClassifyResponse* response);
-InferenceCall* NewTagEntitiesCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                                  const engram::v1::TagEntitiesRequest* request,
-                                  engram::v1::TagEntitiesResponse* response);
-InferenceCall* NewEncodeCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                             const engram::v1::LongContextEncodeRequest* request,
-                             engram::v1::LongContextEncodeResponse* response);
-InferenceCall* NewTokenizeCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                               const engram::v1::TokenizeRequest* request, engram::v1::TokenizeResponse* response);
 
 }  // namespace engram::server

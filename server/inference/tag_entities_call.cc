@@ -1,3 +1,5 @@
+#include "server/inference/tag_entities_call.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -6,9 +8,8 @@
 #include "core/tagging/spans.h"
 #include "core/tagging/windows.h"
 #include "core/tagging/words.h"
-#include "server/inference/inference_service.h"
-#include "server/rpc/api_error.h"
-#include "server/rpc/names.h"
+#include "server/inference/batched_call.h"
+#include "server/inference/reply_tail.h"
 
 namespace engram::server {
 namespace {
@@ -19,11 +20,11 @@ using engram::v1::TagEntitiesResult;
 
 constexpr int64_t kSpecialTokens = 2;
 
-class TagEntitiesCall final : public InferenceCall {
+class TagEntitiesCall final : public BatchedCall {
  public:
-  TagEntitiesCall(const InferenceParts& parts, grpc::CallbackServerContext* context, const TagEntitiesRequest* request,
-                  TagEntitiesResponse* response)
-      : InferenceCall(parts, context, "TagEntities"), request_(*request), response_(*response) {}
+  TagEntitiesCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+                  const TagEntitiesRequest& request, TagEntitiesResponse& response)
+      : BatchedCall(backend, context, "TagEntities"), request_(request), response_(response) {}
 
  private:
   struct Text {
@@ -158,8 +159,7 @@ void TagEntitiesCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceRes
 }
 
 absl::Status TagEntitiesCall::Compose() {
-  int errors = 0;
-  absl::Status first_error;
+  ReplyTail tail;
   for (int i = 0; i < response_.results_size(); ++i) {
     Text& text = texts_[static_cast<size_t>(i)];
     TagEntitiesResult& result = *response_.mutable_results(i);
@@ -167,9 +167,7 @@ absl::Status TagEntitiesCall::Compose() {
         text.status.ok() ? tagging::DecodeEntities(request_.texts(i), text.words, *tags_, text.logits)
                          : absl::StatusOr<std::vector<tagging::Entity>>(text.status);
     if (!entities.ok()) {
-      *result.mutable_error() = ToError(entities.status());
-      first_error.Update(entities.status());
-      ++errors;
+      tail.AddError(entities.status(), *result.mutable_error());
       continue;
     }
     for (const tagging::Entity& from : *entities) {
@@ -182,22 +180,16 @@ absl::Status TagEntitiesCall::Compose() {
       entity->set_end_byte(from.end_byte);
       entity->set_score(from.score);
     }
-    response_.set_tokens(response_.tokens() + result.tokens());
-    response_.set_truncated(response_.truncated() || result.truncated());
+    tail.AddAnswer(result.tokens(), result.truncated());
   }
-  parts_.metrics.CountTexts("TagEntities", response_.results_size(), response_.tokens(), errors);
-  if (errors == response_.results_size()) return first_error;
-  response_.set_model(ModelName(version_->model));
-  response_.set_version(version_->number);
-  *response_.mutable_timings() = timings_;
-  return absl::OkStatus();
+  return tail.Fill(backend_.environment.metrics, scope_, *version_, timings_, response_);
 }
 
 }  // namespace
 
-InferenceCall* NewTagEntitiesCall(const InferenceParts& parts, grpc::CallbackServerContext* context,
-                                  const TagEntitiesRequest* request, TagEntitiesResponse* response) {
-  return new TagEntitiesCall(parts, context, request, response);
+grpc::ServerUnaryReactor* StartTagEntities(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+                                           const TagEntitiesRequest& request, TagEntitiesResponse& response) {
+  return Started(new TagEntitiesCall(backend, context, request, response));
 }
 
 }  // namespace engram::server

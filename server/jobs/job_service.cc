@@ -1,7 +1,8 @@
 #include "server/jobs/job_service.h"
 
-#include "server/rpc/calls.h"
 #include "server/rpc/names.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/unary.h"
 
 namespace engram::server {
 namespace {
@@ -9,30 +10,44 @@ namespace {
 using engram::v1::Job;
 
 // One watcher's stream. What the client has not taken yet is replaced by what is newer.
-class WatchStream final : public StreamWriter<Job> {
+class WatchStream final : public StreamCall<Job> {
  public:
-  WatchStream(JobManager& jobs, Metrics& metrics, const absl::StatusOr<std::string>& id)
-      : StreamWriter(metrics, "WatchJob", /*latest_only=*/true), jobs_(jobs) {
-    if (!id.ok()) {
-      Close(id.status());
-      return;
-    }
-    const absl::StatusOr<int64_t> watching = jobs_.Watch(*id, [this](const absl::StatusOr<Job>& job) {
-      if (job.ok()) Push(*job);
-      if (!job.ok() || job->state() >= engram::v1::JOB_STATE_SUCCEEDED) Close(job.status());
-    });
-    if (watching.ok()) {
-      subscription_ = *watching;
-    } else {
-      Close(watching.status());
-    }
-  }
+  WatchStream(const CallEnvironment& environment, const grpc::CallbackServerContext& context, JobManager& jobs,
+              std::string name)
+      : StreamCall(environment, context, "WatchJob", /*latest_only=*/true), jobs_(jobs), name_(std::move(name)) {}
 
  private:
-  void OnGone() override { jobs_.Unwatch(subscription_); }
+  void Open() override ABSL_LOCKS_EXCLUDED(watching_mutex_) {
+    if (const absl::Status watching = Watch(); !watching.ok()) Close(watching);
+  }
+  absl::Status Watch() ABSL_LOCKS_EXCLUDED(watching_mutex_) {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", name_));
+    const auto watcher = [weak = weak_from_this()](const absl::StatusOr<Job>& job) {
+      const std::shared_ptr<StreamCall<Job>> stream = weak.lock();
+      if (stream == nullptr) return;
+      if (job.ok()) stream->Push(*job);
+      if (!job.ok() || job->state() >= engram::v1::JOB_STATE_SUCCEEDED) stream->Close(job.status());
+    };
+    ENGRAM_ASSIGN_OR_RETURN(const int64_t subscription, jobs_.Watch(id, watcher));
+    absl::MutexLock lock(&watching_mutex_);
+    if (gone_) {
+      jobs_.Unwatch(subscription);
+    } else {
+      subscription_ = subscription;
+    }
+    return absl::OkStatus();
+  }
+  void OnGone() override ABSL_LOCKS_EXCLUDED(watching_mutex_) {
+    absl::MutexLock lock(&watching_mutex_);
+    gone_ = true;
+    if (subscription_) jobs_.Unwatch(*subscription_);
+  }
 
   JobManager& jobs_;
-  int64_t subscription_ = 0;  // written before gRPC can call OnDone: the reactor is returned after the constructor
+  const std::string name_;
+  absl::Mutex watching_mutex_;
+  std::optional<int64_t> subscription_ ABSL_GUARDED_BY(watching_mutex_);
+  bool gone_ ABSL_GUARDED_BY(watching_mutex_) = false;  // the client may leave before Open has its turn
 };
 
 absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& request,
@@ -62,7 +77,7 @@ absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& reque
 
 grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context,
                                              const engram::v1::GetJobRequest* request, Job* response) {
-  return Answer(context, metrics_, "GetJob", [&]() -> absl::Status {
+  return Answer(environment_, context, "GetJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Get(id), response);
   });
@@ -71,17 +86,18 @@ grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* context,
                                                const engram::v1::ListJobsRequest* request,
                                                engram::v1::ListJobsResponse* response) {
-  return Answer(context, metrics_, "ListJobs", [&] { return ListPage(jobs_, *request, *response); });
+  return Answer(environment_, context, "ListJobs",
+                [this, request, response] { return ListPage(jobs_, *request, *response); });
 }
 
-grpc::ServerWriteReactor<Job>* JobService::WatchJob(grpc::CallbackServerContext* /*context*/,
+grpc::ServerWriteReactor<Job>* JobService::WatchJob(grpc::CallbackServerContext* context,
                                                     const engram::v1::WatchJobRequest* request) {
-  return new WatchStream(jobs_, metrics_, ParseJobName("name", request->name()));
+  return StartStream<WatchStream>(environment_, *context, jobs_, request->name());
 }
 
 grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::CancelJobRequest* request, Job* response) {
-  return Answer(context, metrics_, "CancelJob", [&]() -> absl::Status {
+  return Answer(environment_, context, "CancelJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Cancel(id), response);
   });
@@ -89,7 +105,7 @@ grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* con
 
 grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* context,
                                                const engram::v1::PauseJobRequest* request, Job* response) {
-  return Answer(context, metrics_, "PauseJob", [&]() -> absl::Status {
+  return Answer(environment_, context, "PauseJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Pause(id), response);
   });
@@ -97,7 +113,7 @@ grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::ResumeJobRequest* request, Job* response) {
-  return Answer(context, metrics_, "ResumeJob", [&]() -> absl::Status {
+  return Answer(environment_, context, "ResumeJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Resume(id), response);
   });

@@ -3,8 +3,8 @@
 #include "core/base/files.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "server/rpc/calls.h"
 #include "server/rpc/names.h"
+#include "server/rpc/unary.h"
 
 namespace engram::server {
 namespace {
@@ -53,11 +53,10 @@ absl::Status Validate(const TaskPlanner& planner, const JobEstimator& estimator,
 template <typename Request>
 grpc::ServerUnaryReactor* TaskService::Handle(grpc::CallbackServerContext* context, const char* method,
                                               const Request* request, engram::v1::Job* response) {
-  if (request->validate_only()) {
-    return AnswerInPool(context, metrics_, pool_, method,
-                        [this, request, response] { return Validate(planner_, estimator_, *request, response); });
-  }
-  return Answer(context, metrics_, method, [&] { return Queue(planner_, jobs_, method, *request, response); });
+  return Answer(environment_, context, method, [this, method, request, response] {
+    return request->validate_only() ? Validate(planner_, estimator_, *request, response)
+                                    : Queue(planner_, jobs_, method, *request, response);
+  });
 }
 
 grpc::ServerUnaryReactor* TaskService::StartTask(grpc::CallbackServerContext* context,

@@ -1,19 +1,25 @@
 #pragma once
 
+// engram.v1.TaskService: requests for work become jobs. Each call is planned (TaskPlanner: names resolved, options
+// checked, defaults filled in) and queued (JobManager), or with validate_only planned and estimated (JobEstimator) and
+// nothing else. Two calls with one request id make one job; ALREADY_EXISTS (REQUEST_ID_REUSED) if they differ.
+// Thread-safe; what it is given outlives it.
+
 #include "engram/v1/task.grpc.pb.h"
-#include "server/admin/metrics.h"
 #include "server/jobs/estimator.h"
 #include "server/jobs/job_manager.h"
 #include "server/jobs/task_planner.h"
-#include "server/rpc/work_pool.h"
+#include "server/rpc/call.h"
 
 namespace engram::server {
 
 class TaskService final : public engram::v1::TaskService::CallbackService {
  public:
-  TaskService(const TaskPlanner& planner, const JobEstimator& estimator, JobManager& jobs, WorkPool& pool,
-              Metrics& metrics)
-      : planner_(planner), estimator_(estimator), jobs_(jobs), pool_(pool), metrics_(metrics) {}
+  using Api = engram::v1::TaskService;
+
+  TaskService(const TaskPlanner& planner, const JobEstimator& estimator, JobManager& jobs,
+              const CallEnvironment& environment)
+      : planner_(planner), estimator_(estimator), jobs_(jobs), environment_(environment) {}
 
   grpc::ServerUnaryReactor* StartTask(grpc::CallbackServerContext* context, const engram::v1::StartTaskRequest* request,
                                       engram::v1::Job* response) override;
@@ -32,8 +38,7 @@ class TaskService final : public engram::v1::TaskService::CallbackService {
   const TaskPlanner& planner_;
   const JobEstimator& estimator_;
   JobManager& jobs_;
-  WorkPool& pool_;
-  Metrics& metrics_;
+  const CallEnvironment environment_;
 };
 
 }  // namespace engram::server

@@ -7,7 +7,9 @@
 #include "core/checkpoint/version_directory.h"
 #include "core/corpus/dataset.h"
 #include "server/library/catalog.h"
+#include "server/library/discard.h"
 #include "server/rpc/names.h"
+#include "server/rpc/unary.h"
 #include "server/rpc/upload.h"
 
 namespace engram::server {
@@ -16,11 +18,11 @@ namespace {
 using engram::v1::UploadDatasetRequest;
 
 // Receives both parts into memory (bounded), then checks and stores them.
-class DatasetUpload final : public UploadReactor<UploadDatasetRequest, engram::v1::Dataset> {
+class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::Dataset> {
  public:
-  DatasetUpload(jobs::Store& store, const DataPaths& paths, absl::Mutex& publishing, int64_t max_bytes, WorkPool& pool,
-                Metrics& metrics, engram::v1::Dataset* response)
-      : UploadReactor(metrics, "UploadDataset", pool, response),
+  DatasetUpload(const CallEnvironment& environment, const grpc::CallbackServerContext& context, jobs::Store& store,
+                const DataPaths& paths, absl::Mutex& publishing, int64_t max_bytes, engram::v1::Dataset* response)
+      : UploadCall(environment, context, "UploadDataset", response),
         store_(store),
         paths_(paths),
         publishing_(publishing),
@@ -123,9 +125,9 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
 
 }  // namespace
 
-grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grpc::CallbackServerContext* /*context*/,
+grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grpc::CallbackServerContext* context,
                                                                              engram::v1::Dataset* response) {
-  auto* upload = new DatasetUpload(store_, paths_, publishing_, max_bytes_, pool_, metrics_, response);
+  auto* upload = new DatasetUpload(environment_, *context, store_, paths_, publishing_, max_bytes_, response);
   upload->Begin();
   return upload;
 }
@@ -133,7 +135,7 @@ grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grp
 grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context,
                                                      const engram::v1::GetDatasetRequest* request,
                                                      engram::v1::Dataset* response) {
-  return Answer(context, metrics_, "GetDataset", [&]() -> absl::Status {
+  return Answer(environment_, context, "GetDataset", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
     ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, store_.GetDataset(name));
     *response = Catalog::Describe(record);
@@ -144,7 +146,7 @@ grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerContext* context,
                                                        const engram::v1::ListDatasetsRequest* request,
                                                        engram::v1::ListDatasetsResponse* response) {
-  return Answer(context, metrics_, "ListDatasets", [&]() -> absl::Status {
+  return Answer(environment_, context, "ListDatasets", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request->page_size()));
     ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::DatasetRecord> page,
                             store_.ListDatasets(request->page_token(), size + 1));
@@ -160,12 +162,18 @@ grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerContext* context,
                                                         const engram::v1::DeleteDatasetRequest* request,
                                                         engram::v1::DeleteDatasetResponse* /*response*/) {
-  return Answer(context, metrics_, "DeleteDataset", [&]() -> absl::Status {
+  const auto work = [this, request]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
-    absl::MutexLock lock(&publishing_);
-    ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name));
-    return RemoveTree(paths_.dataset(name));
-  });
+    std::string staged;
+    {
+      absl::MutexLock lock(&publishing_);
+      ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name));
+      ENGRAM_ASSIGN_OR_RETURN(staged, MoveToStaging(paths_, paths_.dataset(name)));
+    }
+    RemoveStaged(staged);
+    return absl::OkStatus();
+  };
+  return Answer(environment_, context, "DeleteDataset", work, WorkPool::Length::kLong);
 }
 
 }  // namespace engram::server

@@ -1,23 +1,28 @@
 #pragma once
 
+// engram.v1.DatasetService: data sets, which are uploaded, read and deleted as a whole and never changed. Uploads are
+// received into memory (at most max_dataset_mb per part), checked completely, written in canonical form into staging
+// and published by a rename; a data set's directory and its row in the store change together, one data set at a time.
+//
+// Thread-safe; what it is given outlives it. Errors: INVALID_ARGUMENT with the field, and the line, of what is wrong in
+// a file, RESOURCE_EXHAUSTED (DATASET_TOO_LARGE), ALREADY_EXISTS (DATASET_EXISTS) for a name that is taken by other
+// content, NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE) while an unfinished job needs it.
+
 #include "absl/synchronization/mutex.h"
 #include "core/jobs/store.h"
 #include "engram/v1/dataset.grpc.pb.h"
-#include "server/admin/metrics.h"
 #include "server/config.h"
 #include "server/data_paths.h"
-#include "server/rpc/work_pool.h"
+#include "server/rpc/call.h"
 
 namespace engram::server {
 
 class DatasetService final : public engram::v1::DatasetService::CallbackService {
  public:
-  DatasetService(jobs::Store& store, DataPaths paths, const Config& config, WorkPool& pool, Metrics& metrics)
-      : store_(store),
-        paths_(std::move(paths)),
-        max_bytes_(config.max_dataset_mb << 20),
-        pool_(pool),
-        metrics_(metrics) {}
+  using Api = engram::v1::DatasetService;
+
+  DatasetService(jobs::Store& store, DataPaths paths, const Config& config, const CallEnvironment& environment)
+      : store_(store), paths_(std::move(paths)), max_bytes_(config.max_dataset_mb << 20), environment_(environment) {}
 
   grpc::ServerReadReactor<engram::v1::UploadDatasetRequest>* UploadDataset(grpc::CallbackServerContext* context,
                                                                            engram::v1::Dataset* response) override;
@@ -37,8 +42,7 @@ class DatasetService final : public engram::v1::DatasetService::CallbackService 
   const int64_t max_bytes_;
   // A data set's directory and its row in the store change together, one data set at a time.
   absl::Mutex publishing_;
-  WorkPool& pool_;
-  Metrics& metrics_;
+  const CallEnvironment environment_;
 };
 
 }  // namespace engram::server

@@ -2,10 +2,10 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/files.h"
+#include "server/library/discard.h"
 #include "server/library/model_transfer.h"
-#include "server/rpc/calls.h"
 #include "server/rpc/names.h"
+#include "server/rpc/unary.h"
 
 namespace engram::server {
 namespace {
@@ -52,13 +52,14 @@ absl::Status DescribeModel(jobs::Store& store, const std::string& model, engram:
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const engram::v1::ListModelsRequest* request,
                                                    engram::v1::ListModelsResponse* response) {
-  return Answer(context, metrics_, "ListModels", [&] { return ListModelPage(store_, *request, *response); });
+  return Answer(environment_, context, "ListModels",
+                [this, request, response] { return ListModelPage(store_, *request, *response); });
 }
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const engram::v1::GetModelRequest* request,
                                                  engram::v1::Model* response) {
-  return Answer(context, metrics_, "GetModel", [&]() -> absl::Status {
+  return Answer(environment_, context, "GetModel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "models", request->name()));
     return DescribeModel(store_, name, response);
   });
@@ -67,14 +68,14 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::ListVersions(grpc::CallbackServerContext* context,
                                                      const engram::v1::ListVersionsRequest* request,
                                                      engram::v1::ListVersionsResponse* response) {
-  return Answer(context, metrics_, "ListVersions",
-                [&] { return ListVersionPage(store_, catalog_, *request, *response); });
+  return Answer(environment_, context, "ListVersions",
+                [this, request, response] { return ListVersionPage(store_, catalog_, *request, *response); });
 }
 
 grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* context,
                                                  const engram::v1::SetLabelRequest* request,
                                                  engram::v1::Model* response) {
-  return Answer(context, metrics_, "SetLabel", [&]() -> absl::Status {
+  return Answer(environment_, context, "SetLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
     if (request->version().empty())
@@ -88,7 +89,7 @@ grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContext* context,
                                                       const engram::v1::RollbackLabelRequest* request,
                                                       engram::v1::Model* response) {
-  return Answer(context, metrics_, "RollbackLabel", [&]() -> absl::Status {
+  return Answer(environment_, context, "RollbackLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     const std::string label = request->label().empty() ? "stable" : request->label();
     ENGRAM_RETURN_IF_ERROR(CheckId("label", label));
@@ -100,22 +101,26 @@ grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
                                                       const engram::v1::DeleteVersionRequest* request,
                                                       engram::v1::DeleteVersionResponse* /*response*/) {
-  return Answer(context, metrics_, "DeleteVersion", [&]() -> absl::Status {
+  const auto work = [this, request]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const auto version, ParseVersionName("name", request->name()));
     ENGRAM_RETURN_IF_ERROR(store_.DeleteVersion(version.first, version.second));
     on_delete_(version.first, version.second);
-    return RemoveTree(paths_.version(version.first, version.second));
-  });
+    ENGRAM_ASSIGN_OR_RETURN(const std::string staged,
+                            MoveToStaging(paths_, paths_.version(version.first, version.second)));
+    RemoveStaged(staged);
+    return absl::OkStatus();
+  };
+  return Answer(environment_, context, "DeleteVersion", work, WorkPool::Length::kLong);
 }
 
-grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ModelService::ImportModel(
-    grpc::CallbackServerContext* /*context*/, engram::v1::Version* response) {
-  return StartImport(store_, catalog_, paths_, max_bytes_, pool_, metrics_, response);
+grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ModelService::ImportModel(grpc::CallbackServerContext* context,
+                                                                                   engram::v1::Version* response) {
+  return StartImport({environment_, store_, catalog_, paths_, max_bytes_}, *context, response);
 }
 
 grpc::ServerWriteReactor<engram::v1::ExportVersionResponse>* ModelService::ExportVersion(
-    grpc::CallbackServerContext* /*context*/, const engram::v1::ExportVersionRequest* request) {
-  return StartExport(store_, catalog_, paths_, metrics_, *request);
+    grpc::CallbackServerContext* context, const engram::v1::ExportVersionRequest* request) {
+  return StartExport({environment_, store_, catalog_, paths_, max_bytes_}, *context, *request);
 }
 
 }  // namespace engram::server

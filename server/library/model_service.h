@@ -1,28 +1,38 @@
 #pragma once
 
+// engram.v1.ModelService: models, their versions and labels; versions come in by ImportModel and go out by
+// ExportVersion. All of it is worked on in the pool: descriptions read engram.json, a deletion empties a directory.
+//
+// A version is deleted in three steps: its row in the store (from here on nobody finds it), a rename into staging, the
+// files. A crash between them leaves what the next start removes; the answer comes when the disk is free again.
+//
+// Thread-safe; what it is given outlives it. Errors: INVALID_ARGUMENT with the field for what a request says wrongly,
+// NOT_FOUND (MODEL_NOT_FOUND, VERSION_NOT_FOUND, LABEL_NOT_FOUND), FAILED_PRECONDITION (VERSION_IN_USE), DATA_LOSS for
+// files that are missing or damaged.
+
 #include <functional>
 
 #include "core/jobs/store.h"
 #include "engram/v1/model.grpc.pb.h"
-#include "server/admin/metrics.h"
 #include "server/config.h"
 #include "server/data_paths.h"
 #include "server/library/catalog.h"
-#include "server/rpc/work_pool.h"
+#include "server/rpc/call.h"
 
 namespace engram::server {
 
 class ModelService final : public engram::v1::ModelService::CallbackService {
  public:
-  // `on_delete`: told of each version that was deleted.
-  ModelService(jobs::Store& store, const Catalog& catalog, DataPaths paths, const Config& config, WorkPool& pool,
-               Metrics& metrics, std::function<void(const std::string&, int64_t)> on_delete)
+  using Api = engram::v1::ModelService;
+
+  // `on_delete`: told of each version that was deleted, from the pool's threads.
+  ModelService(jobs::Store& store, const Catalog& catalog, DataPaths paths, const Config& config,
+               const CallEnvironment& environment, std::function<void(const std::string&, int64_t)> on_delete)
       : store_(store),
         catalog_(catalog),
         paths_(std::move(paths)),
         max_bytes_(config.max_model_mb << 20),
-        pool_(pool),
-        metrics_(metrics),
+        environment_(environment),
         on_delete_(std::move(on_delete)) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
@@ -51,8 +61,7 @@ class ModelService final : public engram::v1::ModelService::CallbackService {
   const Catalog& catalog_;
   const DataPaths paths_;
   const int64_t max_bytes_;
-  WorkPool& pool_;
-  Metrics& metrics_;
+  const CallEnvironment environment_;
   const std::function<void(const std::string&, int64_t)> on_delete_;
 };
 

@@ -9,8 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/version_directory.h"
+#include "server/library/discard.h"
 #include "server/library/importer.h"
 #include "server/rpc/names.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/unary.h"
 #include "server/rpc/upload.h"
 
 namespace engram::server {
@@ -21,22 +24,16 @@ using engram::v1::ImportModelRequest;
 
 constexpr size_t kChunkBytes = 1 << 20;
 
-class ModelImport final : public UploadReactor<ImportModelRequest, engram::v1::Version> {
+class ModelImport final : public UploadCall<ImportModelRequest, engram::v1::Version> {
  public:
-  ModelImport(jobs::Store& store, const Catalog& catalog, const DataPaths& paths, int64_t max_bytes, WorkPool& pool,
-              Metrics& metrics, engram::v1::Version* response)
-      : UploadReactor(metrics, "ImportModel", pool, response),
-        store_(store),
-        catalog_(catalog),
-        paths_(paths),
-        max_bytes_(max_bytes) {
+  ModelImport(const TransferParts& parts, const grpc::CallbackServerContext& context, engram::v1::Version* response)
+      : UploadCall(parts.environment, context, "ImportModel", response),
+        store_(parts.store),
+        catalog_(parts.catalog),
+        paths_(parts.paths),
+        max_bytes_(parts.max_bytes) {
     static std::atomic<int64_t> counter{0};
     staging_ = absl::StrCat(paths_.staging(), "/import-", ++counter);
-  }
-  ~ModelImport() override {
-    file_.close();
-    // A leftover is removed at the next start.
-    static_cast<void>(RemoveTree(staging_));
   }
 
  private:
@@ -45,6 +42,10 @@ class ModelImport final : public UploadReactor<ImportModelRequest, engram::v1::V
   absl::Status TakeChunk(const engram::v1::FileChunk& chunk);
   absl::Status CloseFile();
   absl::Status Done(engram::v1::Version& response) override;
+  void CleanUp() override {
+    file_.close();
+    RemoveStaged(staging_);
+  }
   std::string received() const { return staging_ + "/received"; }
 
   jobs::Store& store_;
@@ -138,72 +139,85 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
 }
 
 // Reads one chunk at a time, the next when the one before is on its way.
-class ModelExport final : public StreamWriter<ExportVersionResponse> {
+class ModelExport final : public StreamCall<ExportVersionResponse> {
  public:
-  ModelExport(Metrics& metrics, absl::StatusOr<std::string> directory, std::vector<std::string> files)
-      : StreamWriter(metrics, "ExportVersion", /*latest_only=*/false), files_(std::move(files)) {
-    if (directory.ok()) {
-      directory_ = *std::move(directory);
-      Next();
-    } else {
-      Close(directory.status());
-    }
-  }
+  ModelExport(const TransferParts& parts, const grpc::CallbackServerContext& context,
+              engram::v1::ExportVersionRequest request)
+      : StreamCall(parts.environment, context, "ExportVersion", /*latest_only=*/false),
+        store_(parts.store),
+        catalog_(parts.catalog),
+        paths_(parts.paths),
+        request_(std::move(request)) {}
 
  private:
-  void OnWritten() override { Next(); }
-  void Next() {
-    if (at_ == files_.size()) {
-      Close(absl::OkStatus());
-      return;
+  void Open() override {
+    if (const absl::Status listed = ListFiles(); !listed.ok()) {
+      Close(listed);
+    } else {
+      Next();
     }
-    if (!file_.is_open()) file_.open(directory_ + "/" + files_[at_], std::ios::binary);
-    std::string bytes(kChunkBytes, '\0');
-    file_.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    bytes.resize(static_cast<size_t>(file_.gcount()));
-    if (file_.bad() || !file_.is_open()) {
-      Close(absl::DataLossError("a file of the version cannot be read"));
-      return;
-    }
-    ExportVersionResponse response;
-    response.mutable_chunk()->set_path(files_[at_]);
-    response.mutable_chunk()->set_data(std::move(bytes));
-    if (file_.eof() || file_.peek() == std::ifstream::traits_type::eof()) {
-      file_.close();
-      file_.clear();
-      ++at_;
-    }
-    Push(std::move(response));
   }
+  void OnWritten() override { Next(); }
+  absl::Status ListFiles();
+  void Next();
 
+  jobs::Store& store_;
+  const Catalog& catalog_;
+  const DataPaths paths_;
+  const engram::v1::ExportVersionRequest request_;
   std::string directory_;
-  std::vector<std::string> files_;
+  std::vector<std::string> files_ = {checkpoint::kManifestFile};
   size_t at_ = 0;
   std::ifstream file_;
 };
 
+absl::Status ModelExport::ListFiles() {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request_.model()));
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t number, store_.ResolveVersion(model, request_.version()));
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, catalog_.Manifest(model, number));
+  for (const auto& [file, digest] : manifest.files) files_.push_back(file);
+  directory_ = paths_.version(model, number);
+  return absl::OkStatus();
+}
+
+void ModelExport::Next() {
+  if (at_ == files_.size()) {
+    Close(absl::OkStatus());
+    return;
+  }
+  if (!file_.is_open()) file_.open(directory_ + "/" + files_[at_], std::ios::binary);
+  std::string bytes(kChunkBytes, '\0');
+  file_.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(file_.gcount()));
+  if (file_.bad() || !file_.is_open()) {
+    Close(absl::DataLossError("a file of the version cannot be read"));
+    return;
+  }
+  ExportVersionResponse response;
+  response.mutable_chunk()->set_path(files_[at_]);
+  response.mutable_chunk()->set_data(std::move(bytes));
+  if (file_.eof() || file_.peek() == std::ifstream::traits_type::eof()) {
+    file_.close();
+    file_.clear();
+    ++at_;
+  }
+  Push(std::move(response));
+}
+
 }  // namespace
 
-grpc::ServerReadReactor<ImportModelRequest>* StartImport(jobs::Store& store, const Catalog& catalog,
-                                                         const DataPaths& paths, int64_t max_bytes, WorkPool& pool,
-                                                         Metrics& metrics, engram::v1::Version* response) {
-  auto* import = new ModelImport(store, catalog, paths, max_bytes, pool, metrics, response);
+grpc::ServerReadReactor<ImportModelRequest>* StartImport(const TransferParts& parts,
+                                                         const grpc::CallbackServerContext& context,
+                                                         engram::v1::Version* response) {
+  auto* import = new ModelImport(parts, context, response);
   import->Begin();
   return import;
 }
 
-grpc::ServerWriteReactor<ExportVersionResponse>* StartExport(jobs::Store& store, const Catalog& catalog,
-                                                             const DataPaths& paths, Metrics& metrics,
+grpc::ServerWriteReactor<ExportVersionResponse>* StartExport(const TransferParts& parts,
+                                                             const grpc::CallbackServerContext& context,
                                                              const engram::v1::ExportVersionRequest& request) {
-  std::vector<std::string> files = {checkpoint::kManifestFile};
-  const auto directory = [&]() -> absl::StatusOr<std::string> {
-    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request.model()));
-    ENGRAM_ASSIGN_OR_RETURN(const int64_t number, store.ResolveVersion(model, request.version()));
-    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, catalog.Manifest(model, number));
-    for (const auto& [file, digest] : manifest.files) files.push_back(file);
-    return paths.version(model, number);
-  }();
-  return new ModelExport(metrics, directory, std::move(files));
+  return StartStream<ModelExport>(parts, context, request);
 }
 
 }  // namespace engram::server

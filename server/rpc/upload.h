@@ -1,64 +1,57 @@
 #pragma once
 
-// A client stream that is received completely, then worked on in the pool, then answered.
-
-#include <atomic>
-#include <memory>
-#include <string>
-#include <utility>
+// A client stream that is received completely, then worked on, then answered; all of it in the pool.
 
 #include "grpcpp/support/server_callback.h"
-#include "server/rpc/calls.h"
+#include "server/rpc/call.h"
 #include "server/rpc/work_pool.h"
 
 namespace engram::server {
 
-// Take: called with each message in turn, on gRPC's thread; an error ends the call. Done: called once, in the pool,
-// after the message that says `end`; fills the response. Deletes itself when the call is over.
+// Take: called with each message in turn; an error ends the call. Done: called once, as long work, after the message
+// that says `end`; fills the response. CleanUp: called once, last, whatever became of the call. No two of them at a
+// time. Deletes itself when the call is over.
 //
 // gRPC shows a client that closes its stream and one that dies in the same way, so only `end` tells a whole upload from
 // half of one.
 template <typename Request, typename Response>
-class UploadReactor : public grpc::ServerReadReactor<Request> {
+class UploadCall : public grpc::ServerReadReactor<Request> {
  public:
-  UploadReactor(Metrics& metrics, const char* method, WorkPool& pool, Response* response)
-      : record_(metrics, method), pool_(pool), response_(response) {}
+  UploadCall(const CallEnvironment& environment, const grpc::CallbackServerContext& context, const char* method,
+             Response* response)
+      : scope_(environment, context, method), pool_(environment.pool), response_(response) {}
 
-  // To be called once after construction.
+  // To be called once, by the handler that returns the call.
   void Begin() { this->StartRead(&message_); }
 
-  void OnReadDone(bool ok) override {
+  // One read or one piece of work is under way at any time and leads to the next, or to Finish; so nothing outlives it.
+  void OnReadDone(bool ok) final {
     if (ok) {
-      const absl::Status taken = TakeInOrder();
-      if (taken.ok()) {
-        this->StartRead(&message_);
-      } else {
-        this->Finish(record_.Close(taken));
-      }
-      return;
+      pool_.Schedule([this] { TakeMessage(); });
+    } else if (ended_) {
+      pool_.Schedule([this] { WorkOnAll(); }, WorkPool::Length::kLong);
+    } else {
+      pool_.Schedule([this] { BreakOff(); });
     }
-    if (!ended_) {
-      this->Finish(record_.Close(
-          InvalidField("end", "is missing: the upload broke off before its last message, so nothing of it was kept")));
-      return;
-    }
-    pool_.Schedule(
-        [this] {
-          const absl::Status status =
-              cancelled_.load() ? absl::CancelledError("the client went away") : Done(*response_);
-          this->Finish(record_.Close(status));
-        },
-        WorkPool::Length::kLong);
   }
-  void OnCancel() override { cancelled_.store(true); }
-  void OnDone() override { delete this; }
+  void OnCancel() final { scope_.Cancel(); }
+  void OnDone() final { delete this; }
 
  protected:
   // The header comes first, once.
   virtual absl::Status Take(const Request& message) = 0;
   virtual absl::Status Done(Response& response) = 0;
+  virtual void CleanUp() {}
 
  private:
+  void TakeMessage() {
+    const absl::Status taken = TakeInOrder();
+    if (taken.ok()) {
+      this->StartRead(&message_);
+    } else {
+      End(taken);
+    }
+  }
   absl::Status TakeInOrder() {
     if (ended_) return InvalidField("end", "must be the last message");
     if (!headed_ && !message_.has_header()) return InvalidField("header", "must be the first message");
@@ -67,13 +60,26 @@ class UploadReactor : public grpc::ServerReadReactor<Request> {
     ended_ = message_.has_end();
     return ended_ ? absl::OkStatus() : Take(message_);
   }
+  void BreakOff() {
+    const absl::Status alive = scope_.Alive();
+    End(alive.ok()
+            ? InvalidField("end", "is missing: the upload broke off before its last message, so nothing of it was kept")
+            : alive);
+  }
+  void WorkOnAll() {
+    const absl::Status alive = scope_.Alive();
+    End(alive.ok() ? Done(*response_) : alive);
+  }
+  void End(const absl::Status& status) {
+    CleanUp();
+    this->Finish(scope_.End(status));
+  }
 
-  CallRecord record_;
+  CallScope scope_;
   WorkPool& pool_;
   Response* const response_;
   Request message_;
   bool headed_ = false, ended_ = false;
-  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace engram::server

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "engram/v1/inference.pb.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "server/inference/inference_backend.h"
+
+namespace engram::server {
+
+// Starts a call of TagEntities, which deletes itself; for the handler to return.
+grpc::ServerUnaryReactor* StartTagEntities(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+                                           const engram::v1::TagEntitiesRequest& request,
+                                           engram::v1::TagEntitiesResponse& response);
+
+}  // namespace engram::server
