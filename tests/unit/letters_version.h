@@ -8,6 +8,7 @@
 #include "core/checkpoint/manifest.h"
 #include "core/checkpoint/model_config.h"
 #include "core/nn/model_io.h"
+#include "core/nn/version.h"
 #include "gtest/gtest.h"
 
 namespace engram {
@@ -19,7 +20,8 @@ inline constexpr const char* kLettersConfig = R"({"model_type": "bert", "archite
   "max_position_embeddings": 24, "type_vocab_size": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
   "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "initializer_range": 0.2, "pad_token_id": 0})";
 
-// Writes everything but what a task brings; what lies in `directory` already is listed in `manifest`.
+// What lies in `directory` already stays and is listed in engram.json. Heads of the manifest's tasks are drawn, unless a
+// heads.safetensors lies there.
 inline void WriteLettersVersion(const std::string& directory, checkpoint::VersionManifest manifest) {
   ASSERT_TRUE(MakeDirectories(directory).ok());
   std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
@@ -34,6 +36,15 @@ inline void WriteLettersVersion(const std::string& directory, checkpoint::Versio
   ASSERT_TRUE(model.ok()) << model.status();
   (*model)->InitializeEncoder(3);
   ASSERT_TRUE(nn::SaveModel(**model, kLettersConfig, "", {}, directory).ok());
+  for (checkpoint::ManifestTask& task : manifest.tasks) {
+    task.head_file = checkpoint::kHeadsFile;
+    task.head_prefix = "heads." + task.name + ".";
+    ASSERT_TRUE((*model)->AddHead(task.name, nn::ToHeadConfig(task), 4).ok());
+  }
+  const std::string heads = directory + "/" + checkpoint::kHeadsFile;
+  if (!PathExists(heads)) {
+    ASSERT_TRUE(nn::SaveHeads(**model, "", heads).ok());
+  }
   manifest.created = "2026-01-01T00:00:00Z";
   const absl::Status written = checkpoint::WriteManifest(directory, manifest);
   ASSERT_TRUE(written.ok()) << written;

@@ -1,6 +1,7 @@
 #include "core/serve/engine.h"
 
 #include <optional>
+#include <stdexcept>
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
@@ -40,10 +41,37 @@ at::Tensor Alone(const ServedVersion& served, const nn::Sequence& sequence, cons
   const c10::InferenceMode inference;
   const nn::Model& model = *served.version.model;
   const nn::PackedBatch batch = *nn::Pack(std::span<const nn::Sequence>(&sequence, 1), at::kCPU);
-  const at::Tensor hidden = model.Encode(batch, std::nullopt, nullptr);
-  const at::Tensor logits = model.Head(head, hidden, batch, at::Tensor(), std::nullopt, nullptr);
+  const at::Tensor logits = model.Predict(batch, {head, at::Tensor()}, std::nullopt, nullptr);
   return model.heads().at(head).kind == nn::HeadKind::kSequenceClassification ? logits[0] : logits;
 }
+
+// A model on a device that breaks when it is asked.
+class BrokenModel final : public nn::Model {
+ public:
+  explicit BrokenModel(const nn::Model& model) : model_(model.Clone()) {}
+  std::vector<at::Tensor> Predict(const nn::PackedBatch&, std::span<const nn::TaskQuery>,
+                                  const std::optional<nn::TrainingMode>&, nn::Tape*) const override {
+    throw std::runtime_error("CUDA error: an illegal memory access was encountered");
+  }
+  const nn::EncoderConfig& config() const override { return model_->config(); }
+  nn::ParameterBuffer& parameters() override { return model_->parameters(); }
+  const nn::ParameterBuffer& parameters() const override { return model_->parameters(); }
+  void InitializeEncoder(uint64_t) override {}
+  absl::Status AddHead(const std::string&, const nn::HeadConfig&, uint64_t) override { return absl::OkStatus(); }
+  const std::map<std::string, nn::HeadConfig>& heads() const override { return model_->heads(); }
+  std::vector<nn::SlotId> EncoderSlots() const override { return model_->EncoderSlots(); }
+  std::vector<nn::SlotId> HeadSlots(const std::string& task) const override { return model_->HeadSlots(task); }
+  std::unique_ptr<nn::Model> Clone() const override { return std::make_unique<BrokenModel>(*model_); }
+  void PackForInference() override {}
+  at::Tensor Encode(const nn::PackedBatch&, const std::optional<nn::TrainingMode>&, nn::Tape*) const override {
+    return {};
+  }
+  void Backward(std::span<const nn::HeadGradient>, const nn::Tape&, nn::GradientSink&) const override {}
+  void Backward(std::span<const nn::HeadGradient>, nn::Tape&&, nn::GradientSink&) const override {}
+
+ private:
+  const std::unique_ptr<nn::Model> model_;
+};
 
 struct Asked {
   nn::Sequence sequence;
@@ -143,6 +171,17 @@ TEST_F(EngineTest, AForwardPassThatFailsFailsEachTextOnceAndTheNextOneIsComputed
   EXPECT_EQ(engine_.counters().batches, 1);
   EXPECT_TRUE(Ask(engine_, version_, {{Text(2, 5), {"mood"}}})[0].ok());
   EXPECT_EQ(device_failures_, 0) << "a text's failure is not the device's";
+}
+
+TEST_F(EngineTest, ADeviceThatFailsIsToldOnceAndEachTextOnce) {
+  auto broken = std::make_shared<ServedVersion>();
+  broken->version.model = std::make_unique<BrokenModel>(*version_->version.model);
+  for (int round = 0; round < 2; ++round) {
+    for (const auto& answer : Ask(engine_, broken, {{Text(1, 4), {"mood"}}, {Text(2, 3), {"mood"}}}))
+      EXPECT_EQ(StatusReason(answer.status()), "DEVICE_FAILED");
+  }
+  EXPECT_TRUE(engine_.health().failed());
+  EXPECT_EQ(device_failures_, 1);
 }
 
 TEST_F(EngineTest, ShutDownFailsWhatComesAfterIt) {

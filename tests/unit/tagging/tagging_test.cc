@@ -122,6 +122,8 @@ TEST(Words, FollowTheRules) {
   EXPECT_THAT(WordsOf("@user #topic U.S. 14:30 https://x.org/a?b=1."),
               ElementsAre("@user", "#topic", "U.S.", "14:30", "https://x.org/a?b=1", "."));
   EXPECT_THAT(WordsOf("東京 Tokyo"), ElementsAre("東", "京", "Tokyo"));
+  EXPECT_THAT(WordsOf("東abc"), ElementsAre("東", "abc"));
+  EXPECT_THAT(WordsOf("red,green 1,5 a:b"), ElementsAre("red", ",", "green", "1,5", "a", ":", "b"));
   EXPECT_TRUE(WordsOf(" \t\n").empty());
   EXPECT_FALSE(SplitWords("\xff").ok());
 }
@@ -154,7 +156,10 @@ TEST(Windows, OwnEveryWordOnceAndKeepTheBudget) {
       owned = window.end_owned;
       EXPECT_LE(window.first_word, window.first_owned);
       EXPECT_GE(window.end_word, window.end_owned);
-      EXPECT_LE(window.tokens, 20);
+      int32_t tokens = 0;
+      for (int32_t i = window.first_word; i < window.end_word; ++i) tokens += counts[static_cast<size_t>(i)];
+      EXPECT_LE(tokens, 20);
+      EXPECT_EQ(window.tokens, tokens);
       EXPECT_FALSE(window.word_cut);
     }
     EXPECT_EQ(owned, static_cast<int32_t>(counts.size()));
