@@ -22,10 +22,10 @@
 #include "server/data_paths.h"
 #include "server/inference/inference_service.h"
 #include "server/jobs/estimator.h"
+#include "server/jobs/job_kind.h"
 #include "server/jobs/job_manager.h"
 #include "server/jobs/job_service.h"
 #include "server/jobs/recovery.h"
-#include "server/jobs/task_planner.h"
 #include "server/jobs/task_service.h"
 #include "server/library/catalog.h"
 #include "server/library/dataset_service.h"
@@ -66,8 +66,8 @@ struct Engramd::Parts {
         lock(std::move(held)),
         store(std::move(opened)),
         catalog(*store, paths),
-        planner(*store, catalog, paths, from.checkpoint_every_steps),
-        estimator(*store, catalog, paths, from.devices),
+        planning{*store, catalog, paths, from.checkpoint_every_steps},
+        estimator(planning, from.devices),
         launcher(std::move(worker)),
         jobs(*store, paths, launcher, metrics, Clock::Real(),
              {from.devices, static_cast<int32_t>(from.worker_threads), from.job_queue_limit}),
@@ -82,7 +82,7 @@ struct Engramd::Parts {
         call_pool(kCallThreads),
         inference_pool(kInferenceThreads) {
     services.Add<JobService>(jobs, environment);
-    services.Add<TaskService>(planner, estimator, jobs, environment);
+    services.Add<TaskService>(planning, estimator, jobs, environment);
     services.Add<ModelService>(*store, catalog, paths, config, environment,
                                [this](const std::string& model, int64_t number) { models.Drop(model, number); });
     services.Add<DatasetService>(*store, paths, config, environment);
@@ -105,7 +105,7 @@ struct Engramd::Parts {
   Metrics metrics;
   const std::unique_ptr<jobs::Store> store;
   const Catalog catalog;
-  const TaskPlanner planner;
+  const PlanContext planning;
   const JobEstimator estimator;
   jobs::LocalLauncher launcher;
   JobManager jobs;

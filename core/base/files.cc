@@ -179,6 +179,13 @@ bool PathExists(const std::string& path) {
   return fs::exists(path, code);
 }
 
+absl::StatusOr<int64_t> FileBytes(const std::string& path) {
+  std::error_code code;
+  const std::uintmax_t bytes = fs::file_size(path, code);
+  if (code) return FromCode(code, "reading a file's size");
+  return static_cast<int64_t>(bytes);
+}
+
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
   std::error_code code;
   std::vector<std::string> names;

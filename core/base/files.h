@@ -4,6 +4,7 @@
 // its directory fsynced. Errors carry the errno's text and never the path (absl::Status messages may reach a client).
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -36,6 +37,8 @@ absl::Status MakeDirectories(const std::string& path);
 absl::Status RemoveTree(const std::string& path);
 absl::Status CopyFile(const std::string& from, const std::string& to);
 bool PathExists(const std::string& path);
+// Size of a file in bytes; NOT_FOUND if it is not there.
+absl::StatusOr<int64_t> FileBytes(const std::string& path);
 // Names (not paths) of the entries of a directory, sorted, without "." and "..".
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);
 

@@ -6,6 +6,7 @@
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/checkpoint/version_directory.h"
+#include "server/jobs/job_kind.h"
 #include "server/library/catalog.h"
 #include "server/rpc/api_error.h"
 #include "server/rpc/names.h"
@@ -19,41 +20,18 @@ using engram::worker::v1::RunSpec;
 using jobs::JobRequest;
 using jobs::JobState;
 
-void FillDataset(const DataPaths& paths, engram::worker::v1::RunDataset* dataset) {
-  dataset->set_training_path(paths.training(dataset->name()));
-  if (PathExists(paths.test(dataset->name()))) dataset->set_test_path(paths.test(dataset->name()));
-}
-
-// Paths are no part of what a job is: they are filled in when it runs.
-void FillPaths(const DataPaths& paths, RunSpec& spec) {
-  spec.set_base_directory(paths.version(spec.model(), spec.base_version()));
-  if (spec.has_train()) FillDataset(paths, spec.mutable_train()->mutable_dataset());
-  if (spec.has_consolidate()) FillDataset(paths, spec.mutable_consolidate()->mutable_dataset());
-  if (spec.has_evaluate()) {
-    for (auto& item : *spec.mutable_evaluate()->mutable_items()) FillDataset(paths, item.mutable_dataset());
-  }
-}
-
-int64_t TreeBytes(const std::map<std::string, std::string>& files, const std::string& directory) {
+// What a version takes on disk.
+int64_t TotalBytes(const std::map<std::string, std::string>& files, const std::string& directory) {
   int64_t bytes = 0;
-  for (const auto& [name, digest] : files) {
-    const auto mapped = MappedFile::Open(absl::StrCat(directory, "/", name));
-    if (mapped.ok()) bytes += static_cast<int64_t>(mapped->bytes().size());
-  }
+  for (const auto& [name, digest] : files) bytes += FileBytes(absl::StrCat(directory, "/", name)).value_or(0);
   return bytes;
 }
 
-std::string KindName(engram::v1::JobKind kind) {
-  switch (kind) {
-    case engram::v1::JOB_KIND_TRAIN:
-      return "train";
-    case engram::v1::JOB_KIND_CONSOLIDATE:
-      return "consolidate";
-    case engram::v1::JOB_KIND_EVALUATE:
-      return "evaluate";
-    default:
-      return "unknown";
-  }
+// For metrics and the log.
+std::string KindName(const std::string& specification) {
+  RunSpec spec;
+  const JobKind* const kind = spec.ParseFromString(specification) ? FindJobKind(spec.work_case()) : nullptr;
+  return kind == nullptr ? "unknown" : kind->facts().name;
 }
 
 std::string StateName(JobState state) {
@@ -189,7 +167,10 @@ absl::Status JobManager::PrepareRun(const jobs::Assignment& assignment, const jo
   RunSpec spec;
   if (!spec.ParseFromString(record.specification)) return absl::InternalError("the job's specification is damaged");
   const std::string stored = record.specification;
-  FillPaths(paths_, spec);
+  const JobKind* const kind = FindJobKind(spec.work_case());
+  if (kind == nullptr) return absl::InternalError("the job's specification is damaged, or a newer server's");
+  if (spec.base_version() > 0) spec.set_base_directory(paths_.version(spec.model(), spec.base_version()));
+  kind->FillPaths(paths_, spec);
   spec.set_job(JobName(record.id));
   spec.set_version(record.version);
   spec.set_device(assignment.device);
@@ -347,7 +328,7 @@ absl::StatusOr<std::optional<jobs::VersionRecord>> JobManager::Publish(const job
   version.number = record.version;
   version.parent = record.base_version;
   version.job = record.id;
-  version.size_bytes = TreeBytes(manifest.files, target);
+  version.size_bytes = TotalBytes(manifest.files, target);
   engram::v1::JobResult metrics;
   *metrics.mutable_metrics() = result.metrics();
   version.metrics = metrics.SerializeAsString();
@@ -385,9 +366,7 @@ void JobManager::Conclude(const jobs::JobRecord& record, JobState reached, const
   }
   unrecorded_.erase(record.id);
   crashes_.erase(record.id);
-  Job description;
-  description.ParseFromString(record.description);
-  metrics_.CountJob(KindName(description.kind()), StateName(state),
+  metrics_.CountJob(KindName(record.specification), StateName(state),
                     absl::ToDoubleSeconds(clock_.Now() - record.created));
   LogInfo("job ended", {{"job", record.id}, {"state", StateName(state)}});
   if (const absl::Status removed = RemoveTree(paths_.run(record.id)); !removed.ok()) {
@@ -433,7 +412,9 @@ absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& descri
                                        const jobs::RequestKey& key) {
   record.description = description.SerializeAsString();
   record.specification = spec.SerializeAsString();
-  const bool makes_version = !spec.has_evaluate();
+  const JobKind* const kind = FindJobKind(spec.work_case());
+  if (kind == nullptr) return absl::InternalError("no kind of job has this work");
+  const bool makes_version = kind->facts().output == JobOutput::kVersion;
   absl::MutexLock lock(&mutex_);
   if (draining_) return Draining();
   // Of two calls with one key, both may have found nothing before they came here.
@@ -442,7 +423,7 @@ absl::StatusOr<Job> JobManager::Submit(jobs::JobRecord record, const Job& descri
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord added,
                           store_.AddJob(std::move(record), makes_version, key, options_.queue_limit));
   scheduler_.Add(added.id, added.priority);
-  LogInfo("job accepted", {{"job", added.id}, {"kind", KindName(description.kind())}});
+  LogInfo("job accepted", {{"job", added.id}, {"kind", kind->facts().name}});
   return ToJob(added);
 }
 

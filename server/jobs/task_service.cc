@@ -24,7 +24,7 @@ std::string Digest(Request request) {
 }
 
 template <typename Request>
-absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* method, const Request& request,
+absl::Status Queue(const PlanContext& planning, JobManager& jobs, const char* method, const Request& request,
                    engram::v1::Job* response) {
   ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   jobs::RequestKey key;
@@ -35,15 +35,15 @@ absl::Status Queue(const TaskPlanner& planner, JobManager& jobs, const char* met
     *response = *earlier;
     return absl::OkStatus();
   }
-  ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, planner.Plan(request));
+  ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, PlanJob(planning, request));
   return Reply(jobs.Submit(std::move(job.record), job.description, job.spec, key), response);
 }
 
 template <typename Request>
-absl::Status Validate(const TaskPlanner& planner, const JobEstimator& estimator, const Request& request,
+absl::Status Validate(const PlanContext& planning, const JobEstimator& estimator, const Request& request,
                       engram::v1::Job* response) {
   ENGRAM_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
-  ENGRAM_ASSIGN_OR_RETURN(const PlannedJob job, planner.Plan(request));
+  ENGRAM_ASSIGN_OR_RETURN(const PlannedJob job, PlanJob(planning, request));
   *response = job.description;
   return Reply(estimator.Estimate(job), response->mutable_estimate());
 }
@@ -54,8 +54,8 @@ template <typename Request>
 grpc::ServerUnaryReactor* TaskService::Handle(grpc::CallbackServerContext* context, const char* method,
                                               const Request* request, engram::v1::Job* response) {
   return Answer(environment_, context, method, [this, method, request, response] {
-    return request->validate_only() ? Validate(planner_, estimator_, *request, response)
-                                    : Queue(planner_, jobs_, method, *request, response);
+    return request->validate_only() ? Validate(planning_, estimator_, *request, response)
+                                    : Queue(planning_, jobs_, method, *request, response);
   });
 }
 

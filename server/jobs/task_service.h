@@ -1,14 +1,14 @@
 #pragma once
 
-// engram.v1.TaskService: requests for work become jobs. Each call is planned (TaskPlanner: names resolved, options
-// checked, defaults filled in) and queued (JobManager), or with validate_only planned and estimated (JobEstimator) and
+// engram.v1.TaskService: requests for work become jobs. Each call is planned by the kind of job that takes its
+// request (job_kind.h: names resolved, options checked, defaults filled in) and queued (JobManager), or with validate_only planned and estimated (JobEstimator) and
 // nothing else. Two calls with one request id make one job; ALREADY_EXISTS (REQUEST_ID_REUSED) if they differ.
 // Thread-safe; what it is given outlives it.
 
 #include "engram/v1/task.grpc.pb.h"
 #include "server/jobs/estimator.h"
+#include "server/jobs/job_kind.h"
 #include "server/jobs/job_manager.h"
-#include "server/jobs/task_planner.h"
 #include "server/rpc/call.h"
 
 namespace engram::server {
@@ -17,9 +17,9 @@ class TaskService final : public engram::v1::TaskService::CallbackService {
  public:
   using Api = engram::v1::TaskService;
 
-  TaskService(const TaskPlanner& planner, const JobEstimator& estimator, JobManager& jobs,
+  TaskService(const PlanContext& planning, const JobEstimator& estimator, JobManager& jobs,
               const CallEnvironment& environment)
-      : planner_(planner), estimator_(estimator), jobs_(jobs), environment_(environment) {}
+      : planning_(planning), estimator_(estimator), jobs_(jobs), environment_(environment) {}
 
   grpc::ServerUnaryReactor* StartTask(grpc::CallbackServerContext* context, const engram::v1::StartTaskRequest* request,
                                       engram::v1::Job* response) override;
@@ -35,7 +35,7 @@ class TaskService final : public engram::v1::TaskService::CallbackService {
   grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, const char* method, const Request* request,
                                    engram::v1::Job* response);
 
-  const TaskPlanner& planner_;
+  const PlanContext& planning_;
   const JobEstimator& estimator_;
   JobManager& jobs_;
   const CallEnvironment environment_;

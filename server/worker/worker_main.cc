@@ -53,18 +53,23 @@ void FollowLifeline() {
   }).detach();
 }
 
+// The kinds of jobs (server/jobs/kinds), from this side.
+struct KindOfRun {
+  engram::worker::v1::RunSpec::WorkCase work;
+  RunResult (*run)(RunContext&);
+};
+constexpr KindOfRun kKindsOfRuns[] = {
+    {engram::worker::v1::RunSpec::kTrain, RunTraining},
+    {engram::worker::v1::RunSpec::kConsolidate, RunConsolidation},
+    {engram::worker::v1::RunSpec::kEvaluate, RunEvaluation},
+};
+
 RunResult Dispatch(RunContext& context) {
   return nn::GuardTorch([&]() -> RunResult {
-    switch (context.spec.work_case()) {
-      case engram::worker::v1::RunSpec::kTrain:
-        return RunTraining(context);
-      case engram::worker::v1::RunSpec::kConsolidate:
-        return RunConsolidation(context);
-      case engram::worker::v1::RunSpec::kEvaluate:
-        return RunEvaluation(context);
-      default:
-        return absl::InternalError("the run's specification is empty");
+    for (const KindOfRun& kind : kKindsOfRuns) {
+      if (kind.work == context.spec.work_case()) return kind.run(context);
     }
+    return absl::InternalError("the run's specification is empty, or of a kind that this worker does not know");
   });
 }
 

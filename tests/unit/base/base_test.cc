@@ -68,6 +68,8 @@ TEST(Files, AtomicWriteReplacesWholeAndLeavesNoTemporary) {
   ASSERT_TRUE(WriteFileAtomic(folder + "/a", "one").ok());
   ASSERT_TRUE(WriteFileAtomic(folder + "/a", "two!").ok());
   EXPECT_EQ(*ReadFile(folder + "/a"), "two!");
+  EXPECT_EQ(*FileBytes(folder + "/a"), 4);
+  EXPECT_EQ(FileBytes(folder + "/none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(*ListDirectory(folder), ElementsAre("a"));
   EXPECT_EQ(ReadFile(folder + "/a", 3).status().code(), absl::StatusCode::kResourceExhausted);
   const absl::Status missing = ReadFile(folder + "/none").status();

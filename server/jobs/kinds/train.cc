@@ -1,0 +1,299 @@
+// Training: a task on top of a version, in a new version.
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/checkpoint/model_config.h"
+#include "core/checkpoint/task_kind.h"
+#include "core/continual/registry.h"
+#include "core/corpus/dataset.h"
+#include "core/train/batches.h"
+#include "core/train/train_options.h"
+#include "engram/v1/task.pb.h"
+#include "server/jobs/cost_model.h"
+#include "server/jobs/job_kind.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+namespace {
+
+using checkpoint::Pooling;
+using checkpoint::TaskKind;
+using engram::v1::StartTaskRequest;
+using engram::worker::v1::RunSpec;
+using engram::worker::v1::TrainWork;
+
+// ---------------------------------------------------------------- the plan
+
+absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind dataset) {
+  const bool tagged = dataset == corpus::DatasetKind::kTagging,
+             labelled = dataset == corpus::DatasetKind::kClassification;
+  switch (asked) {
+    case engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION:
+      if (!labelled) return InvalidField("kind", "is classification, but the data set has no labels");
+      return TaskKind::kSequenceClassification;
+    case engram::v1::TASK_KIND_TOKEN_CLASSIFICATION:
+      if (!tagged)
+        return InvalidField("kind", "is token classification, but the data set has no tags; CoNLL files have");
+      return TaskKind::kTokenClassification;
+    case engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL:
+      if (tagged)
+        return InvalidField("kind",
+                            "is masked language modelling, but the data set holds tagged words; use plain text");
+      return TaskKind::kMaskedLanguageModel;
+    case engram::v1::TASK_KIND_UNSPECIFIED:
+      return tagged     ? TaskKind::kTokenClassification
+             : labelled ? TaskKind::kSequenceClassification
+                        : TaskKind::kMaskedLanguageModel;
+    default:
+      return InvalidField("kind", "is no kind of task; leave it out, and it follows from the data set");
+  }
+}
+
+// The pooling that a sentence encoder was made with, so that its classification heads start from vectors that it
+// knows.
+absl::StatusOr<Pooling> DefaultPooling(const PlanContext& context, const BaseVersion& base) {
+  const std::string path = context.paths.version(base.model, base.number) + "/1_Pooling/config.json";
+  if (!PathExists(path)) return Pooling::kStandard;
+  ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::PoolingMode mode, checkpoint::ParsePoolingConfig(text));
+  return mode == checkpoint::PoolingMode::kMean ? Pooling::kMean : Pooling::kStandard;
+}
+
+// Kind, pooling and labels of the head: as they are if the version has the task already.
+absl::Status FillHead(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
+                      const jobs::DatasetRecord& dataset, TrainWork& work) {
+  ENGRAM_ASSIGN_OR_RETURN(const TaskKind kind, KindFor(request.kind(), static_cast<corpus::DatasetKind>(dataset.kind)));
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> labels, OutputsOf(kind, dataset));
+  if (labels.size() > static_cast<size_t>(checkpoint::kMaxLabels)) {
+    return InvalidField("dataset", absl::StrCat("has ", labels.size(), " classes or tags, and a head takes ",
+                                                checkpoint::kMaxLabels, ": is its label column the right one?"));
+  }
+  Pooling pooling = Pooling::kStandard;
+  if (kind == TaskKind::kSequenceClassification) {
+    ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(context, base));
+  }
+  if (const auto asked = request.options().find("pooling"); asked != request.options().end()) {
+    const absl::StatusOr<Pooling> named = checkpoint::ParsePooling(asked->second);
+    if (!named.ok()) return InvalidField("pooling", "must be mean or standard");
+    if (kind != TaskKind::kSequenceClassification)
+      return InvalidField("pooling", "only classification pools; leave it out");
+    pooling = *named;
+  }
+  if (const checkpoint::ManifestTask* known = FindManifestTask(base.manifest, request.task())) {
+    if (known->kind != kind) {
+      return InvalidField("task",
+                          absl::StrCat("\"", known->name, "\" is a ", AbslView(checkpoint::TaskKindName(known->kind)),
+                                       " task of this version; choose another name"));
+    }
+    ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
+    labels = known->labels;
+    if (request.options().contains("pooling") && pooling != known->pooling) {
+      return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
+                                                  AbslView(checkpoint::PoolingName(known->pooling)), "; leave it out"));
+    }
+    pooling = known->pooling;
+  }
+  work.set_kind(std::string(checkpoint::TaskKindName(kind)));
+  work.set_pooling(std::string(checkpoint::PoolingName(pooling)));
+  for (const std::string& label : labels) work.add_labels(label);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> RealOption(const std::string& name, const std::string& text) {
+  double value = 0;
+  if (!absl::SimpleAtod(text, &value)) return InvalidField(name, "is no number");
+  return value;
+}
+
+// Training options and those of the strategy.
+absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
+                         TrainWork& work) {
+  train::TrainOptions options;
+  options.checkpoint_every_steps = context.checkpoint_every_steps;
+  double gamma = 1.0;
+  work.set_penalty_mode("auto");
+  work.set_progress_every_steps(1);
+  for (const auto& [key, value] : request.options()) {
+    if (key == "pooling") continue;
+    if (key == "gamma") {
+      ENGRAM_ASSIGN_OR_RETURN(gamma, RealOption(key, value));
+    } else if (key == "penalty_mode") {
+      ENGRAM_RETURN_IF_ERROR(train::ParsePenaltyMode(value).status());
+      work.set_penalty_mode(value);
+    } else if (key == "progress_every") {
+      int64_t every = 0;
+      if (!absl::SimpleAtoi(value, &every) || every < 1)
+        return InvalidField(key, "must be a whole number of at least 1");
+      work.set_progress_every_steps(every);
+    } else {
+      ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
+    }
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t longest, LongestText(context, base));
+  if (!request.options().contains("max_length")) options.max_length = std::min(options.max_length, longest);
+  if (options.max_length > longest) {
+    return InvalidField("max_length",
+                        absl::StrCat("is ", options.max_length, "; the model takes at most ", longest, " tokens"));
+  }
+  ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
+
+  const bool consolidated = !base.manifest.consolidations.empty();
+  continual::StrategyOptions strategy;
+  if (request.has_lambda()) strategy.lambda = request.lambda();
+  strategy.gamma = gamma;
+  const std::string name = request.strategy().empty() ? (consolidated ? "ewc" : "naive") : request.strategy();
+  // What the factory checks is whether there are consolidations, not what they hold.
+  ENGRAM_RETURN_IF_ERROR(
+      continual::MakeStrategy(name, strategy, std::vector<continual::Consolidation>(consolidated ? 1 : 0)).status());
+  work.set_strategy(name);
+  work.set_lambda(strategy.lambda);
+  work.set_gamma(gamma);
+  for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
+  return absl::OkStatus();
+}
+
+// A number as somebody would write it: the options that workers get have all digits of a double
+// ("0.90000000000000002").
+std::string ShortestForm(const std::string& text) {
+  double value = 0;
+  if (text.find('.') == std::string::npos || !absl::SimpleAtod(text, &value)) return text;
+  std::array<char, 32> buffer{};
+  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general);
+  return written.ec == std::errc() ? std::string(buffer.data(), written.ptr) : text;
+}
+
+// What the API shows of it: every option with its default filled in.
+void ShowOptions(const TrainWork& work, const jobs::DatasetRecord& dataset, engram::v1::Job& job) {
+  auto& shown = *job.mutable_options();
+  for (const auto& [key, value] : work.options()) shown[key] = ShortestForm(value);
+  shown["dataset"] = DatasetName(dataset.name);
+  shown["kind"] = work.kind();
+  shown["pooling"] = work.pooling();
+  shown["strategy"] = work.strategy();
+  shown["lambda"] = absl::StrCat(work.lambda());
+  shown["gamma"] = absl::StrCat(work.gamma());
+  shown["penalty_mode"] = work.penalty_mode();
+  shown["training_rows"] = absl::StrCat(dataset.training_rows);
+}
+
+// ---------------------------------------------------------------- the estimate
+
+absl::StatusOr<train::TrainOptions> OptionsOf(const TrainWork& work) {
+  train::TrainOptions options;
+  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
+  return options;
+}
+
+int64_t HeadParameters(TaskKind kind, Pooling pooling, int64_t labels, const checkpoint::ModelConfig& config) {
+  const int64_t width = config.hidden_size;
+  const int64_t dense = width * width + width;
+  if (kind == TaskKind::kMaskedLanguageModel) return dense + 2 * width + config.vocab_size;
+  const bool has_dense = kind == TaskKind::kSequenceClassification && pooling == Pooling::kStandard;
+  return labels * (width + 1) + (has_dense ? dense : 0);
+}
+
+// Texts, tokens and steps; the answer is the number of tokens of the largest batch.
+absl::StatusOr<int64_t> CountSteps(const PlanContext& context, const TrainWork& work, TaskKind kind,
+                                   const train::TrainOptions& options, const VersionCosts& base,
+                                   engram::v1::JobEstimate& out) {
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, context.store.GetDataset(work.dataset().name()));
+  ENGRAM_ASSIGN_OR_RETURN(const CountedTexts all,
+                          base.Count(context.paths.training(dataset.name), dataset.training_rows, kind,
+                                     {work.labels().begin(), work.labels().end()}, options.max_length));
+  std::vector<int32_t> lengths;
+  for (const int64_t i : train::SplitValidation(all.examples(), options.validation_fraction, options.seed).training)
+    lengths.push_back(all.lengths[static_cast<size_t>(i)]);
+  int64_t tokens = 0;
+  for (const int32_t length : lengths) tokens += length;
+  const auto batches =
+      train::MakeBatches(lengths, {options.batch_size, options.batch_tokens, options.order, options.seed}, 0);
+  int64_t largest = 0;
+  for (const std::vector<int64_t>& batch : batches) {
+    int64_t sum = 0;
+    for (const int64_t i : batch) sum += lengths[static_cast<size_t>(i)];
+    largest = std::max(largest, sum);
+  }
+  const auto batch_count = static_cast<int64_t>(std::ceil(static_cast<double>(batches.size()) * all.scale));
+  out.set_texts(all.Scaled(static_cast<int64_t>(lengths.size())));
+  out.set_counted_texts(static_cast<int64_t>(lengths.size()));
+  out.set_tokens(all.Scaled(tokens));
+  out.set_total_tokens(out.tokens() * options.epochs);
+  out.set_steps((batch_count + options.accumulation - 1) / options.accumulation * options.epochs);
+  all.WarnOfCuts("training texts", options.max_length, base.max_tokens, out);
+  return largest;
+}
+
+// ---------------------------------------------------------------- the kind
+
+class TrainKind final : public JobKindFor<StartTaskRequest> {
+ public:
+  TrainKind() : JobKindFor({RunSpec::kTrain, engram::v1::JOB_KIND_TRAIN, "train", JobOutput::kVersion}) {}
+
+  void FillPaths(const DataPaths& paths, RunSpec& spec) const override {
+    FillDatasetPaths(paths, spec.mutable_train()->mutable_dataset());
+  }
+
+  absl::StatusOr<WorkEstimate> Estimate(const PlanContext& context, const PlannedJob& job) const override {
+    const TrainWork& work = job.spec.train();
+    ENGRAM_ASSIGN_OR_RETURN(const VersionCosts base,
+                            VersionCosts::Open(context, job.record.model, job.record.base_version));
+    ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, OptionsOf(work));
+    ENGRAM_ASSIGN_OR_RETURN(const TaskKind kind, checkpoint::ParseTaskKind(work.kind()));
+    ENGRAM_ASSIGN_OR_RETURN(const Pooling pooling, checkpoint::ParsePooling(work.pooling()));
+    WorkEstimate estimate;
+    engram::v1::JobEstimate& out = estimate.counts;
+    ENGRAM_ASSIGN_OR_RETURN(const int64_t largest, CountSteps(context, work, kind, options, base, out));
+
+    const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
+    const int64_t head = known_head ? 0 : HeadParameters(kind, pooling, work.labels_size(), base.config) * kFloatBytes;
+    const int64_t weights = base.weight_bytes + head;
+    const bool bf16 = train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
+    const bool best_kept = options.early_stopping_patience > 0;
+    const auto quadratics =
+        work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
+    // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
+    out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
+                         2 * quadratics * base.model_bytes + base.ActivationBytes(largest, base.config.layers, bf16));
+    out.set_version_bytes(base.size_bytes + head);
+    // A new run checkpoint is whole before it replaces the old one.
+    const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
+    const bool periodic = options.checkpoint_every_steps > 0 && out.steps() > options.checkpoint_every_steps;
+    out.set_disk_bytes(out.version_bytes() + (periodic ? 2 : 1) * checkpoint);
+    estimate.products_per_token = kForwardAndBackwardPass * base.ProductsPerToken();
+    estimate.bf16 = bf16;
+    return estimate;
+  }
+
+ private:
+  absl::StatusOr<PlannedJob> PlanRequest(const PlanContext& context, const StartTaskRequest& request) const override {
+    ENGRAM_ASSIGN_OR_RETURN(const BaseVersion base, OpenBase(context, request.model(), request.base()));
+    ENGRAM_RETURN_IF_ERROR(CheckId("task", request.task()));
+    ENGRAM_RETURN_IF_ERROR(CheckPriority(request.priority()));
+    if (!request.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", request.label()));
+    ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, FindDataset(context, request.dataset()));
+    PlannedJob job = MakeVersionJob(*this, base, request.task(), request.priority(), request.label());
+    TrainWork& work = *job.spec.mutable_train();
+    work.set_task(request.task());
+    SetDataset(dataset, work.mutable_dataset());
+    ENGRAM_RETURN_IF_ERROR(FillHead(context, request, base, dataset, work));
+    ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, work));
+    job.record.datasets = {dataset.name};
+    ShowOptions(work, dataset, job.description);
+    return job;
+  }
+};
+
+const JobKindRegistration kRegistration(std::make_unique<TrainKind>());
+
+}  // namespace
+}  // namespace engram::server

@@ -1,0 +1,92 @@
+#include "server/jobs/plan_context.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/files.h"
+#include "core/tagging/bio.h"
+#include "server/rpc/names.h"
+
+namespace engram::server {
+
+absl::StatusOr<BaseVersion> OpenBase(const PlanContext& context, const std::string& model, const std::string& version) {
+  BaseVersion base;
+  ENGRAM_ASSIGN_OR_RETURN(base.model, ParseName("model", "models", model));
+  ENGRAM_ASSIGN_OR_RETURN(base.number, context.store.ResolveVersion(base.model, version));
+  ENGRAM_ASSIGN_OR_RETURN(base.manifest, context.catalog.Manifest(base.model, base.number));
+  return base;
+}
+
+absl::StatusOr<int64_t> LongestText(const PlanContext& context, const BaseVersion& base) {
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord record, context.store.GetVersion(base.model, base.number));
+  ENGRAM_ASSIGN_OR_RETURN(const engram::v1::Version version, context.catalog.Describe(record));
+  return version.max_tokens();
+}
+
+absl::StatusOr<const checkpoint::ManifestTask*> LearnedTask(const checkpoint::VersionManifest& manifest,
+                                                            const std::string& name) {
+  ENGRAM_RETURN_IF_ERROR(CheckId("task", name));
+  if (const checkpoint::ManifestTask* task = FindManifestTask(manifest, name)) return task;
+  return StatusWithReason(
+      absl::StatusCode::kFailedPrecondition, "TASK_NOT_LEARNED",
+      absl::StrCat("this version has not learned task \"", name, "\"; train it first (`engram start-task`)"));
+}
+
+absl::StatusOr<jobs::DatasetRecord> TrainedDataset(const PlanContext& context, const checkpoint::ManifestTask& task) {
+  absl::StatusOr<jobs::DatasetRecord> dataset = context.store.GetDataset(task.dataset);
+  if (task.dataset.empty() || absl::IsNotFound(dataset.status()) ||
+      (dataset.ok() && dataset->digest != task.dataset_digest)) {
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "DATASET_GONE",
+                            absl::StrCat("the data set that task \"", task.name,
+                                         "\" was trained on is not on this server any more; upload it again",
+                                         task.dataset.empty() ? "" : absl::StrCat(" as \"", task.dataset, "\"")));
+  }
+  return dataset;
+}
+
+absl::StatusOr<jobs::DatasetRecord> FindDataset(const PlanContext& context, const std::string& name) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseName("dataset", "datasets", name));
+  return context.store.GetDataset(id);
+}
+
+absl::Status CheckPriority(int32_t priority) {
+  if (priority >= -1000 && priority <= 1000) return absl::OkStatus();
+  return InvalidField("priority", "must lie in [-1000, 1000]");
+}
+
+absl::StatusOr<std::vector<std::string>> OutputsOf(checkpoint::TaskKind kind, const jobs::DatasetRecord& dataset) {
+  if (kind == checkpoint::TaskKind::kSequenceClassification) return dataset.labels;
+  if (kind != checkpoint::TaskKind::kTokenClassification) return std::vector<std::string>();
+  ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTypes(dataset.labels));
+  return tags.names();
+}
+
+absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector<std::string>& outputs) {
+  constexpr size_t kShown = 20;
+  const std::set<std::string> learned(task.labels.begin(), task.labels.end());
+  for (const std::string& label : outputs) {
+    if (learned.contains(label)) continue;
+    const size_t shown = std::min(task.labels.size(), kShown);
+    return InvalidField(
+        "dataset",
+        absl::StrCat("has the label \"", label, "\", which task \"", task.name,
+                     "\" of this version does not have; its ", task.labels.size(), " labels are fixed (",
+                     absl::StrJoin(task.labels.begin(), task.labels.begin() + shown, ", "),
+                     shown < task.labels.size() ? ", ..." : "", "): choose another task name, or other data"));
+  }
+  return absl::OkStatus();
+}
+
+void SetDataset(const jobs::DatasetRecord& dataset, engram::worker::v1::RunDataset* out) {
+  out->set_name(dataset.name);
+  out->set_digest(dataset.digest);
+}
+
+void FillDatasetPaths(const DataPaths& paths, engram::worker::v1::RunDataset* dataset) {
+  dataset->set_training_path(paths.training(dataset->name()));
+  if (PathExists(paths.test(dataset->name()))) dataset->set_test_path(paths.test(dataset->name()));
+}
+
+}  // namespace engram::server
