@@ -18,6 +18,7 @@ enum class RandomPurpose : uint32_t {
   kSubset = 5,         // choice of samples for importance, validation split
   kMasking = 6,        // masked language modelling
   kPermutation = 7,    // permuted-Fisher control
+  kReplay = 8,         // choice of earlier examples to train on again and to keep; step = training step
 };
 
 // One block of 128 random bits for a 128-bit counter and a 64-bit key.

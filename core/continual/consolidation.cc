@@ -12,6 +12,7 @@
 #include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
 #include "core/checkpoint/safetensors.h"
+#include "core/continual/encoder_memory.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::continual {
@@ -40,10 +41,6 @@ void AddTensors(const nn::Model& model, const char* what, const std::string& tas
                     static_cast<size_t>(slice.size) * sizeof(float)}});
   }
 }
-
-// Whether a parameter may be younger than a consolidation: a BERT that came without a pooler gets one for the first
-// standard classification task. No earlier task used it, so its importance is 0.
-bool MayBeYounger(const std::string& name) { return name.starts_with("pooler."); }
 
 // What the file must hold for one task under "fisher" or "anchor"; the number of its tensors.
 absl::StatusOr<size_t> CheckTensors(const nn::Model& model, const char* what, const std::string& task,
@@ -79,7 +76,9 @@ at::Tensor ReadTensors(const nn::Model& model, const char* what, const std::stri
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
     const at::Tensor part = flat.narrow(0, slice.offset, slice.size);
     const TensorEntry* entry = file.Find(TensorName(what, task, slice.name));
-    if (entry == nullptr) {  // see MayBeYounger; the anchor is for l2sp, which spreads importance over all
+    // A younger parameter, which no earlier task used: its importance is 0. Its anchor is for l2sp, which spreads
+    // importance over all.
+    if (entry == nullptr) {
       part.zero_();
       if (std::string_view(what) == kAnchor)
         part.copy_(model.parameters().weights().narrow(0, slice.offset, slice.size));

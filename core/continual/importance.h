@@ -5,12 +5,10 @@
 //   exact      F = 1/N sum_x sum_c p(c|x) (d log p(c|x) / d theta)^2      C backward passes over one forward pass
 //   sampled    F = 1/N sum_x (d log p(y|x) / d theta)^2, y ~ p(.|x)        unbiased, one backward pass
 //   empirical  the same with y = the true label                            one backward pass; vanishes at a perfect fit
-//   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B):
-//   the seed's
-//                                                                          formula, kept as a control
-// The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words
-// (continual_learning B.1), with tags sampled for each word; `exact` is refused there (it would take one pass for each
-// word and tag). A sentence of several windows is still one x: their gradients are summed before they are squared
+//   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B),
+//                                                                                 kept as a control
+// The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words,
+// with tags sampled for each word; `exact` is refused there (it would take one pass for each word and tag). A sentence of several windows is still one x: their gradients are summed before they are squared
 // (`batched` alone takes windows, as training's batches do). Always without dropout, without any penalty, at the
 // weights as they are; squares are summed in fp32.
 

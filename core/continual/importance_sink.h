@@ -2,7 +2,7 @@
 
 // The gradient sink that forms squared (or absolute) per-sequence gradients instead of summed ones. One backward pass
 // over a packed batch of n sequences adds  weight[i] * (gradient of sequence i)^2  for every i to a flat fp32 tensor,
-// exactly as n passes over one sequence each would (continual_learning B.1; formulas in docs/ewc.md).
+// exactly as n passes over one sequence each would (formulas in docs/ewc.md).
 
 #include <span>
 #include <vector>

@@ -26,46 +26,19 @@ class PenaltyStrategy final : public train::Strategy {
   PenaltyStrategy(const std::string& name, BuildPenalties build) : name_(name), build_(std::move(build)) {}
 
   std::string_view name() const override { return name_; }
-  absl::Status BeginTask(nn::Model& model, const train::TaskContext& context) override {
-    if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
-    ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(model, context));
+  absl::Status BeginTask(train::TaskSetup& setup) override {
+    if (setup.training_units < 1) return InvalidField("dataset", "has no training texts");
+    ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(setup.model, setup));
     for (const train::QuadraticPenalty& penalty : penalties_) {
-      if (penalty.end != model.EncoderElements() || penalty.anchor.numel() != penalty.end) {
+      if (penalty.end != setup.model.EncoderElements() || penalty.anchor.numel() != penalty.end) {
         return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");
       }
     }
     return absl::OkStatus();
   }
   std::vector<train::QuadraticPenalty> Penalties() override { return penalties_; }
-  // Nothing changes while a task is learned; what is kept is which penalties these are, so that a run does not go on
-  // under others.
-  absl::Status SaveState(train::StrategyState& state) const override {
-    state.values["penalties"] = Description();
-    return absl::OkStatus();
-  }
-  absl::Status LoadState(const train::StrategyState& state) override {
-    const auto saved = state.values.find("penalties");
-    if (saved != state.values.end() && saved->second == Description()) return absl::OkStatus();
-    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
-                            "the run's checkpoint was made with other penalties; start the task again");
-  }
-  train::StrategyCost cost() const override {
-    int64_t bytes = 0;
-    for (const train::QuadraticPenalty& penalty : penalties_)
-      bytes += penalty.importance.nbytes() + penalty.anchor.nbytes();
-    return {bytes, 0};
-  }
 
  private:
-  std::string Description() const {
-    std::string text;
-    for (const train::QuadraticPenalty& penalty : penalties_) {
-      absl::StrAppend(&text, penalty.name, " ", absl::Hex(absl::bit_cast<uint64_t>(penalty.strength)), " ",
-                      AbslView(train::PenaltyModeName(penalty.mode)), "\n");
-    }
-    return text;
-  }
-
   const std::string name_;
   BuildPenalties build_;
   std::vector<train::QuadraticPenalty> penalties_;

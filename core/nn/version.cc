@@ -11,6 +11,7 @@
 namespace engram::nn {
 namespace {
 
+constexpr const char* kMemoryDirectory = "memory/";
 constexpr const char* kPoolingFile = "1_Pooling/config.json";
 
 // The task whose head the standard names of model.safetensors can hold: the last one learned that transformers has a
@@ -39,6 +40,14 @@ std::vector<std::string> CompanionFiles(const std::string& directory) {
        {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json",
         "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", kPoolingFile}) {
     if (PathExists(absl::StrCat(directory, "/", name))) files.emplace_back(name);
+  }
+  return files;
+}
+
+std::vector<std::string> MemoryFiles(const checkpoint::VersionManifest& manifest) {
+  std::vector<std::string> files;
+  for (const auto& [file, digest] : manifest.files) {
+    if (file == checkpoint::kContinualFile || file.starts_with(kMemoryDirectory)) files.push_back(file);
   }
   return files;
 }
@@ -80,7 +89,7 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
 }
 
 absl::Status SaveVersion(const Model& model, const std::string& config_text, const std::string& source,
-                         bool keep_consolidations, checkpoint::VersionManifest& manifest,
+                         const std::vector<std::string>& kept, checkpoint::VersionManifest& manifest,
                          const std::string& directory) {
   manifest.default_task = DefaultTask(manifest);
   for (checkpoint::ManifestTask& task : manifest.tasks) {
@@ -93,9 +102,7 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
                                    standard == nullptr ? std::vector<std::string>() : standard->labels, directory));
   ENGRAM_RETURN_IF_ERROR(SaveHeads(model, manifest.default_task, absl::StrCat(directory, "/", checkpoint::kHeadsFile)));
   std::vector<std::string> copied = CompanionFiles(source);
-  if (keep_consolidations && PathExists(absl::StrCat(source, "/", checkpoint::kContinualFile))) {
-    copied.emplace_back(checkpoint::kContinualFile);
-  }
+  copied.insert(copied.end(), kept.begin(), kept.end());
   for (const std::string& file : copied) {
     const std::string target = absl::StrCat(directory, "/", file);
     ENGRAM_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(target).parent_path().string()));

@@ -32,10 +32,14 @@ struct VersionOptions {
 absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionOptions& options);
 
 // Writes what LoadVersion reads into `directory`, which must exist: weights, heads, config.json, the files of `source`
-// that make the tokenizer and say the pooling, continual.safetensors if `source` has one and `keep_consolidations`, and
-// last engram.json. Fills in manifest.default_task, the heads' places, and manifest.files.
+// that make the tokenizer and say the pooling, the files `kept` of `source` (what is remembered of earlier tasks), and
+// last engram.json. What is remembered anew must be in `directory` already. Fills in manifest.default_task, the heads' places, and manifest.files.
 absl::Status SaveVersion(const Model& model, const std::string& config_text, const std::string& source,
-                         bool keep_consolidations, checkpoint::VersionManifest& manifest, const std::string& directory);
+                         const std::vector<std::string>& kept, checkpoint::VersionManifest& manifest,
+                         const std::string& directory);
+
+// The files of a version that hold what is remembered of its tasks: continual.safetensors and memory/*.
+std::vector<std::string> MemoryFiles(const checkpoint::VersionManifest& manifest);
 
 // The files beside weights and config that belong to a version: the tokenizer's, and sentence-transformers' pooling.
 std::vector<std::string> CompanionFiles(const std::string& directory);

@@ -12,10 +12,10 @@
 
 namespace engram::train {
 
-// kLengthGrouped: examples of like length together (ties drawn anew each epoch), batches in random order: the fastest,
-// since attention
-//                 works on groups of equal length.
-// kRandom:        a random order of the examples. kArrival: their own order.
+// kLengthGrouped  examples of like length together (ties drawn anew each epoch), batches in random order: the fastest,
+//                 since attention works on groups of equal length
+// kRandom         a random order of the examples
+// kArrival        their own order
 enum class BatchOrder { kLengthGrouped, kRandom, kArrival };
 
 // "length_grouped", "random", "arrival"; INVALID_ARGUMENT naming these for anything else.

@@ -11,8 +11,9 @@ namespace engram::train {
 struct TrainingExample {
   nn::Sequence sequence;
   int64_t label = -1;         // sequence classification: class number
-  std::vector<int64_t> tags;  // token classification: one tag number a token, ops::kIgnored where no loss is taken
+  std::vector<int64_t> tags;  // token classification: one tag number per token, ops::kIgnored where no loss is taken
                               // (special tokens, later pieces of a word); else empty
+  int64_t source = -1;        // number of its text in the data set; -1: unknown
   bool continues = false;     // a further window of the text that the example before it belongs to
 };
 

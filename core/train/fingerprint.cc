@@ -26,15 +26,17 @@ std::string Digest(std::span<const TrainingExample> examples) {
 
 }  // namespace
 
-std::string RunFingerprint(const TrainOptions& options, const TaskSpec& task, std::string_view strategy,
+std::string RunFingerprint(const TrainOptions& options, const TaskSpec& task, const StrategyIdentity& strategy,
                            std::span<const TrainingExample> training, std::span<const TrainingExample> validation,
-                           const nn::ParameterBuffer& parameters) {
-  std::string text = absl::StrCat("task ", task.name, " ", static_cast<int>(task.kind), " ", task.labels, "\nstrategy ",
-                                  AbslView(strategy), "\nprecision ", static_cast<int>(parameters.precision()), "\n");
+                           const nn::ParameterBuffer& parameters, std::span<const nn::SlotId> trainable) {
+  std::string text =
+      absl::StrCat("task ", task.name, " ", static_cast<int>(task.kind), " ", task.labels, "\nstrategy ",
+                   AbslView(strategy.name), "\nprecision ", static_cast<int>(parameters.precision()), "\n");
   if (task.masking) {
     absl::StrAppend(&text, "masking ", task.masking->mask_token_id, " ", task.masking->vocab_size, " ",
                     task.masking->probability, " ", absl::StrJoin(task.masking->special_ids, ","), "\n");
   }
+  for (const auto& [name, value] : strategy.options) absl::StrAppend(&text, "strategy.", name, "=", value, "\n");
   for (const auto& [name, value] : TrainOptionsToMap(options)) {
     if (name != "checkpoint_every_steps") absl::StrAppend(&text, name, "=", value, "\n");
   }
@@ -42,6 +44,7 @@ std::string RunFingerprint(const TrainOptions& options, const TaskSpec& task, st
   for (const nn::ParameterSlice& slice : parameters.slices()) {
     absl::StrAppend(&text, slice.name, " ", absl::StrJoin(slice.shape, "x"), "\n");
   }
+  absl::StrAppend(&text, "trained ", absl::StrJoin(trainable, ","), "\n");
   return Sha256Hex(text);
 }
 

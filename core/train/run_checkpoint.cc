@@ -1,15 +1,14 @@
 #include "core/train/run_checkpoint.h"
 
 #include <cstring>
-#include <deque>
 #include <utility>
 
-#include "ATen/ops/empty.h"
 #include "ATen/ops/empty_like.h"
 #include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
+#include "core/nn/tensor_file.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::train {
@@ -85,34 +84,6 @@ absl::StatusOr<RunState> FromJson(const std::string& text) {
   return s;
 }
 
-// Tensors on their way to a file: keeps host copies alive.
-class TensorList {
- public:
-  void Add(const std::string& name, const at::Tensor& tensor) {
-    if (!tensor.defined()) return;
-    const at::Tensor& host = kept_.emplace_back(tensor.cpu().contiguous());
-    std::vector<uint64_t> shape(host.sizes().begin(), host.sizes().end());
-    entries_.push_back({name,
-                        host.scalar_type() == at::kLong ? Dtype::kI64 : Dtype::kF32,
-                        std::move(shape),
-                        {static_cast<const std::byte*>(host.const_data_ptr()), static_cast<size_t>(host.nbytes())}});
-  }
-  std::vector<checkpoint::TensorToWrite> Take() { return std::move(entries_); }
-
- private:
-  std::deque<at::Tensor> kept_;
-  std::vector<checkpoint::TensorToWrite> entries_;
-};
-
-absl::StatusOr<at::Tensor> ToTensor(const std::string& name, const TensorEntry& entry) {
-  if (entry.dtype != Dtype::kF32 && entry.dtype != Dtype::kI64) return Damaged(name);
-  const std::vector<int64_t> shape(entry.shape.begin(), entry.shape.end());
-  at::Tensor tensor = at::empty(shape, entry.dtype == Dtype::kI64 ? at::kLong : at::kFloat);
-  if (tensor.nbytes() != entry.bytes.size()) return Damaged(name);
-  if (!entry.bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), entry.bytes.data(), entry.bytes.size());
-  return tensor;
-}
-
 // Copies one tensor of N numbers into `target`, which has them already.
 absl::Status FillFlat(const SafetensorsFile& file, const char* name, const at::Tensor& target) {
   const TensorEntry* entry = file.Find(name);
@@ -125,7 +96,7 @@ absl::Status FillFlat(const SafetensorsFile& file, const char* name, const at::T
 }  // namespace
 
 absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& checkpoint) {
-  TensorList tensors;
+  nn::TensorList tensors;
   tensors.Add("weights", checkpoint.weights);
   tensors.Add("first_moment", checkpoint.first_moment);
   tensors.Add("second_moment", checkpoint.second_moment);
@@ -134,7 +105,7 @@ absl::Status WriteRunCheckpoint(const std::string& path, const RunCheckpoint& ch
   std::map<std::string, std::string> metadata = {{kRunKey, ToJson(checkpoint.state).dump()},
                                                  {kFingerprintKey, checkpoint.fingerprint}};
   for (const auto& [name, value] : checkpoint.strategy.values) metadata[kStrategyPrefix + name] = value;
-  return Annotate(checkpoint::WriteSafetensors(path, tensors.Take(), metadata), "writing the run's checkpoint");
+  return Annotate(tensors.Write(path, metadata), "writing the run's checkpoint");
 }
 
 absl::StatusOr<bool> ReadRunCheckpoint(const std::string& path, RunCheckpoint& checkpoint) {
@@ -162,8 +133,9 @@ absl::StatusOr<bool> ReadRunCheckpoint(const std::string& path, RunCheckpoint& c
   }
   for (const auto& [name, entry] : file->tensors()) {
     if (!name.starts_with(kStrategyPrefix)) continue;
-    ENGRAM_ASSIGN_OR_RETURN(checkpoint.strategy.tensors[name.substr(std::strlen(kStrategyPrefix))],
-                            ToTensor(name, entry));
+    absl::StatusOr<at::Tensor> tensor = nn::ReadTensor(name, entry);
+    if (!tensor.ok()) return Damaged(name);
+    checkpoint.strategy.tensors[name.substr(std::strlen(kStrategyPrefix))] = *std::move(tensor);
   }
   return true;
 }

@@ -1,8 +1,8 @@
 #pragma once
 
 // What a continual-learning strategy may do while a task is trained. The trainer calls these hooks at fixed places of
-// its loop (trainer.cc); each gets a narrow view, none can touch the loop's own variables. All have empty defaults,
-// which is `naive`.
+// its loop (trainer.cc); each gets a narrow view, none can touch the loop's own variables. The class itself, with its
+// empty hooks, is plain fine-tuning.
 //
 //   BeginTask -> [LoadState after a resume] -> Penalties
 //     each optimizer step:  forward and backward of each micro-batch, ExtraPasses after each
@@ -10,14 +10,20 @@
 //     at each run checkpoint: SaveState
 //   EndTask (only when training came to its end, not when it was interrupted)
 //
-// Where the known methods go: EWC, online EWC, MAS, L2-SP: Penalties. SI: OnGradients and AfterStep (its path
-// integral), Penalties. A-GEM: ExtraPasses (the reference gradient) and OnGradients (the projection). ER, DER++, LwF:
-// ExtraPasses (replayed batches, earlier logits).
+// Where the known methods go:
+//   EWC, online EWC, MAS, L2-SP     Penalties
+//   SI                              OnGradients and AfterStep (its path integral), EndTask (what is remembered), Penalties
+//   ER, DER++                       ExtraPasses (replayed examples), EndTask (which are kept)
+//   A-GEM                           OnGradients (reference gradient in a GradientBuffer of its own, then the projection)
+//   LwF                             BeginTask (TaskSetup::Frozen), ExtraPasses (the earlier model's answers)
+//   adapters, progressive columns   BeginTask (parameters added, `trainable` changed)
 //
 // Calls come from one thread. A status that is not OK ends the run with it.
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,23 +32,46 @@
 #include "core/base/status.h"
 #include "core/nn/gradient_sink.h"
 #include "core/nn/model.h"
+#include "core/train/example.h"
 #include "core/train/micro_batch.h"
 #include "core/train/quadratic_penalty.h"
+#include "core/train/version_memory.h"
 
 namespace engram::train {
 
-// Fixed while a task is trained.
+// The numbers of a task; fixed while it is trained.
 struct TaskContext {
   std::string task;
   nn::HeadKind kind = nn::HeadKind::kSequenceClassification;
-  int64_t training_examples = 0;  // texts trained on, without those held out
-  // Terms of the loss in one epoch (texts; tagged or masked tokens). The Laplace posterior's weight of an earlier task
-  // with N_A texts, F the mean over texts, against the MEAN loss of this task is N_A / training_units.
+  // Terms of the loss in one epoch (texts; tagged or masked tokens), N_B. The Laplace posterior's weight of an earlier
+  // task with N_A texts, F the mean over texts, against the MEAN loss of this task is N_A / training_units.
   int64_t training_units = 0;
   int64_t total_steps = 0;   // optimizer steps
   double learning_rate = 0;  // at the peak
   uint64_t seed = 0;
-  std::vector<nn::SlotId> trainable;  // the encoder's slots and those of this task's head
+};
+
+// A task about to be trained. Not thread-safe.
+class TaskSetup : public TaskContext {
+ public:
+  // `model` must outlive the setup.
+  explicit TaskSetup(nn::Model& trained) : model(trained) {}
+
+  // The weights are those that training starts from; in BeginTask parameters may be appended. A version's files hold
+  // encoder and heads alone: the strategy itself puts what it appended into its memory (EndTask) and gives it back
+  // (BeginTask). Outlives the task, so a strategy may keep a pointer to it.
+  nn::Model& model;
+  std::span<const TrainingExample> examples;  // trained on, without those held out; live until the end of the task
+  // What the optimizer moves: the encoder's slots and those of the task's head. BeginTask may change it; every other
+  // slot keeps its weights to the bit.
+  std::vector<nn::SlotId> trainable;
+
+  // A copy of the model as it was when first asked for: a teacher for distilling. Made once; costs the memory of the
+  // weights (and of their bf16 copy).
+  std::shared_ptr<const nn::Model> Frozen();
+
+ private:
+  std::shared_ptr<const nn::Model> frozen_;
 };
 
 struct StepInfo {
@@ -59,23 +88,24 @@ struct ParameterView {
   const std::vector<nn::ParameterSlice>& slices;
 };
 
-// What a strategy needs to go on after an interruption, to the bit. Tensors are fp32 or int64, any shape.
+// What a strategy needs to go on after an interruption, to the bit. Tensors are fp32, int64 or int32, any shape.
 struct StrategyState {
   std::map<std::string, at::Tensor> tensors;
   std::map<std::string, std::string> values;
-};
 
-struct StrategyCost {
-  int64_t bytes = 0;        // held during training beyond a naive run
-  double extra_passes = 0;  // forward and backward passes a batch beyond naive's one
+  // The tensor of that name, on the device of `like`. DATA_LOSS if there is none, or one of another shape or dtype than
+  // `like`.
+  absl::StatusOr<at::Tensor> Tensor(const std::string& name, const at::Tensor& like) const;
 };
 
 class Strategy {
  public:
   virtual ~Strategy() = default;
-  virtual std::string_view name() const = 0;
+  virtual std::string_view name() const { return "naive"; }
 
-  virtual absl::Status BeginTask(nn::Model& /*model*/, const TaskContext& /*context*/) { return absl::OkStatus(); }
+  // Before the optimizer is made. A resumed run calls it on the same version, before weights are restored, and must
+  // find the same parameters appended and the same slots trainable.
+  virtual absl::Status BeginTask(TaskSetup& /*setup*/) { return absl::OkStatus(); }
   // Asked once, after BeginTask and LoadState; fixed until EndTask.
   virtual std::vector<QuadraticPenalty> Penalties() { return {}; }
   // After the backward pass of a micro-batch: further passes whose gradients the sink adds up, weighted by the
@@ -89,11 +119,13 @@ class Strategy {
   virtual absl::Status OnGradients(const ParameterView& /*view*/, const StepInfo& /*info*/) { return absl::OkStatus(); }
   // After the optimizer step; gradients are still those that OnGradients left. True if it changed weights.
   virtual absl::StatusOr<bool> AfterStep(const ParameterView& /*view*/, const StepInfo& /*info*/) { return false; }
-  virtual absl::Status EndTask(nn::Model& /*model*/, const TaskContext& /*context*/) { return absl::OkStatus(); }
+  // The model has its final weights, which must stay. What is put into `memory` is stored with the new version in place
+  // of what the strategy stored before; an empty memory leaves that as it is.
+  virtual absl::Status EndTask(const TaskSetup& /*setup*/, VersionMemory& /*memory*/) { return absl::OkStatus(); }
 
   virtual absl::Status SaveState(StrategyState& /*state*/) const { return absl::OkStatus(); }
+  // Weights are restored already.
   virtual absl::Status LoadState(const StrategyState& /*state*/) { return absl::OkStatus(); }
-  virtual StrategyCost cost() const { return {}; }
 };
 
 }  // namespace engram::train

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -19,39 +20,21 @@
 #include "core/train/fingerprint.h"
 #include "core/train/run_checkpoint.h"
 #include "core/train/schedule.h"
+#include "core/train/task_data.h"
 
 namespace engram::train {
 namespace {
 
 constexpr int64_t kDeadPenaltySteps = 10;
 
-// Plain fine-tuning: every hook does nothing.
-class NoStrategy final : public Strategy {
- public:
-  std::string_view name() const override { return "naive"; }
-};
-
-// Where the examples are: all of the caller's, or those that the validation split left.
-std::vector<TrainingExample> Select(std::span<const TrainingExample> examples, const std::vector<int64_t>& indices) {
-  std::vector<TrainingExample> selected;
-  for (const int64_t index : indices) selected.push_back(examples[index]);
-  return selected;
-}
-
-absl::Status CheckTask(const nn::Model& model, const TaskSpec& task) {
-  const auto head = model.heads().find(task.name);
-  if (head == model.heads().end()) {
-    return StatusWithReason(absl::StatusCode::kNotFound, "HEAD_NOT_FOUND",
-                            absl::StrCat("the model has no head for task \"", task.name, "\""));
+// What the strategy chose to train, each slot once.
+absl::Status CheckTrainable(const nn::ParameterBuffer& parameters, std::vector<nn::SlotId>& trainable) {
+  std::sort(trainable.begin(), trainable.end());
+  trainable.erase(std::unique(trainable.begin(), trainable.end()), trainable.end());
+  if (trainable.empty()) return absl::InternalError("the strategy leaves nothing to train");
+  if (trainable.front() < 0 || trainable.back() >= static_cast<nn::SlotId>(parameters.slices().size())) {
+    return absl::InternalError("the strategy trains a parameter that the model does not have");
   }
-  if (head->second.kind != task.kind) return InvalidField("kind", "is not the kind of the task's head");
-  if (task.kind == nn::HeadKind::kMaskedLanguageModel) {
-    if (!task.masking || task.masking->vocab_size <= 0)
-      return InvalidField("masking", "is needed for masked language modelling");
-    return absl::OkStatus();
-  }
-  if (head->second.labels != task.labels)
-    return InvalidField("labels", "are not as many as the task's head has outputs");
   return absl::OkStatus();
 }
 
@@ -63,10 +46,10 @@ class Run {
         parameters_(model.parameters()),
         options_(options),
         input_(input),
-        training_(input.training),
-        validation_(input.validation),
+        data_(input.training, input.validation),
         strategy_(input.strategy != nullptr ? *input.strategy : naive_),
         observer_(input.observer != nullptr ? *input.observer : silent_),
+        setup_(model),
         divergence_(std::log(static_cast<double>(std::max<int64_t>(2, input.task.labels)))) {}
 
   absl::Status Prepare();
@@ -88,7 +71,7 @@ class Run {
   absl::StatusOr<double> ForwardBackward(std::span<const std::vector<int64_t>> batches, StepInfo& info,
                                          double& extra_loss);
   void WatchPenalties(const std::vector<double>& values, bool moved);
-  void Report(const StepInfo& info, double loss, double extra_loss, double penalty, double norm);
+  void Report(absl::Duration took, int64_t tokens, Progress progress);
 
   absl::StatusOr<Evaluation> EvaluateNow(StopRequest cancelled_by);
   absl::Status EndEpoch();
@@ -100,16 +83,14 @@ class Run {
   nn::ParameterBuffer& parameters_;
   const TrainOptions& options_;
   const TrainInput& input_;
-  std::vector<TrainingExample> own_training_, own_validation_;  // only if the validation examples were split off here
-  std::span<const TrainingExample> training_, validation_;
-  NoStrategy naive_;
+  TaskData data_;
+  Strategy naive_;
   TrainObserver silent_;
   Strategy& strategy_;
   TrainObserver& observer_;
 
-  std::vector<int32_t> lengths_;
   int64_t total_steps_ = 0, warmup_steps_ = 0;
-  TaskContext context_;
+  TaskSetup setup_;
   std::vector<QuadraticPenalty> penalties_;
   std::unique_ptr<AdamW> optimizer_;
   std::string fingerprint_;
@@ -119,50 +100,27 @@ class Run {
   at::Tensor best_weights_;
   std::optional<Evaluation> last_evaluation_;  // of the weights as they are
   bool resumed_ = false;
-
-  // Of this process alone: for the progress report.
-  double training_seconds_ = 0, reported_loss_ = 0;
-  int64_t steps_here_ = 0, tokens_here_ = 0, reported_steps_ = 0;
+  ProgressMeter meter_;
 };
 
 absl::Status Run::Prepare() {
   ENGRAM_RETURN_IF_ERROR(ValidateTrainOptions(options_));
-  ENGRAM_RETURN_IF_ERROR(CheckTask(model_, input_.task));
-  if (validation_.empty() && options_.validation_fraction > 0) {
-    const ValidationSplit split =
-        SplitValidation(static_cast<int64_t>(training_.size()), options_.validation_fraction, options_.seed);
-    own_training_ = Select(training_, split.training);
-    own_validation_ = Select(training_, split.validation);
-    training_ = own_training_;
-    validation_ = own_validation_;
-  }
-  if (training_.empty()) return InvalidField("dataset", "has no training texts");
-  if (options_.early_stopping_patience > 0 && validation_.empty()) {
-    return InvalidField("early_stopping_patience", "needs validation texts; give some, or set validation_fraction");
-  }
-  ENGRAM_RETURN_IF_ERROR(ValidateExamples(input_.task, training_, model_.config().max_length()));
-  ENGRAM_RETURN_IF_ERROR(
-      Annotate(ValidateExamples(input_.task, validation_, model_.config().max_length()), "validation"));
-  for (const TrainingExample& example : training_)
-    lengths_.push_back(static_cast<int32_t>(example.sequence.ids.size()));
+  ENGRAM_RETURN_IF_ERROR(data_.Prepare(model_, options_, input_.task));
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) total_steps_ += StepsOf(PlanEpoch(epoch));
   warmup_steps_ = options_.warmup_steps > 0 ? options_.warmup_steps : WarmupSteps(options_.warmup_ratio, total_steps_);
 
-  std::vector<nn::SlotId> trainable = model_.EncoderSlots();
-  for (const nn::SlotId slot : model_.HeadSlots(input_.task.name)) trainable.push_back(slot);
-  context_ = {input_.task.name,
-              input_.task.kind,
-              static_cast<int64_t>(training_.size()),
-              CountUnits(input_.task, training_),
-              total_steps_,
-              options_.lr,
-              options_.seed,
-              trainable};
-  if (context_.training_units == 0) return InvalidField("dataset", "has no tagged token to learn from");
+  static_cast<TaskContext&>(setup_) = {input_.task.name, input_.task.kind, CountUnits(input_.task, data_.training()),
+                                       total_steps_,     options_.lr,      options_.seed};
+  if (setup_.training_units == 0) return InvalidField("dataset", "has no tagged token to learn from");
+  setup_.examples = data_.training();
+  setup_.trainable = model_.EncoderSlots();
+  for (const nn::SlotId slot : model_.HeadSlots(input_.task.name)) setup_.trainable.push_back(slot);
+  ENGRAM_RETURN_IF_ERROR(strategy_.BeginTask(setup_));
+  ENGRAM_RETURN_IF_ERROR(CheckTrainable(parameters_, setup_.trainable));
   parameters_.EnableGradients();
-  optimizer_ = std::make_unique<AdamW>(
-      &parameters_, trainable, AdamWOptions{options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay});
-  ENGRAM_RETURN_IF_ERROR(strategy_.BeginTask(model_, context_));
+  optimizer_ =
+      std::make_unique<AdamW>(&parameters_, setup_.trainable,
+                              AdamWOptions{options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay});
   ENGRAM_RETURN_IF_ERROR(Resume());
   penalties_ = strategy_.Penalties();
   for (const QuadraticPenalty& penalty : penalties_)
@@ -172,7 +130,8 @@ absl::Status Run::Prepare() {
 }
 
 Run::Batches Run::PlanEpoch(int64_t epoch) const {
-  return MakeBatches(lengths_, {options_.batch_size, options_.batch_tokens, options_.order, options_.seed}, epoch);
+  return MakeBatches(data_.lengths(), {options_.batch_size, options_.batch_tokens, options_.order, options_.seed},
+                     epoch);
 }
 
 int64_t Run::StepsOf(const Batches& batches) const {
@@ -181,7 +140,8 @@ int64_t Run::StepsOf(const Batches& batches) const {
 
 absl::Status Run::Resume() {
   if (input_.checkpoint_path.empty()) return absl::OkStatus();
-  fingerprint_ = RunFingerprint(options_, input_.task, strategy_.name(), training_, validation_, parameters_);
+  fingerprint_ = RunFingerprint(options_, input_.task, {strategy_.name(), input_.strategy_options}, data_.training(),
+                                data_.validation(), parameters_, setup_.trainable);
   RunCheckpoint checkpoint;
   checkpoint.fingerprint = fingerprint_;
   checkpoint.weights = parameters_.weights();
@@ -240,12 +200,13 @@ absl::Status Run::Step(std::span<const std::vector<int64_t>> batches) {
   ++state_.step;
   ++state_.step_in_epoch;
   last_evaluation_.reset();
-  ++steps_here_;
-  tokens_here_ += state_.tokens - tokens_before;
-  training_seconds_ += absl::ToDoubleSeconds(input_.clock->Now() - start);
-  double penalty = 0;
-  for (const double value : values) penalty += value;
-  Report(info, loss, extra_loss, penalty, norm);
+  Progress progress;
+  progress.loss = loss;
+  progress.extra_loss = extra_loss;
+  progress.penalty = std::accumulate(values.begin(), values.end(), 0.0);
+  progress.learning_rate = info.learning_rate;
+  progress.gradient_norm = norm;
+  Report(input_.clock->Now() - start, state_.tokens - tokens_before, progress);
   return absl::OkStatus();
 }
 
@@ -256,8 +217,8 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
   int64_t units = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     const uint64_t number = static_cast<uint64_t>(state_.micro_batch) + i;
-    ENGRAM_ASSIGN_OR_RETURN(MicroBatch batch, MakeMicroBatch(input_.task, training_, batches[i], options_.seed, number,
-                                                             parameters_.device()));
+    ENGRAM_ASSIGN_OR_RETURN(MicroBatch batch, MakeMicroBatch(input_.task, data_.training(), batches[i], options_.seed,
+                                                             number, parameters_.device()));
     units += batch.units;
     micro_batches.push_back(std::move(batch));
   }
@@ -302,29 +263,15 @@ void Run::WatchPenalties(const std::vector<double>& values, bool moved) {
   }
 }
 
-void Run::Report(const StepInfo& info, double loss, double extra_loss, double penalty, double norm) {
-  reported_loss_ += loss;
-  ++reported_steps_;
-  if (state_.step % std::max<int64_t>(1, input_.progress_every_steps) != 0 && state_.step != total_steps_) return;
-  Progress progress;
+void Run::Report(absl::Duration took, int64_t tokens, Progress progress) {
   progress.epoch = state_.epoch + 1;
   progress.epochs = options_.epochs;
   progress.step = state_.step;
   progress.total_steps = total_steps_;
-  progress.loss = loss;
-  progress.mean_loss = reported_loss_ / static_cast<double>(reported_steps_);
-  progress.penalty = penalty;
-  progress.extra_loss = extra_loss;
-  progress.learning_rate = info.learning_rate;
-  progress.gradient_norm = norm;
   progress.tokens = state_.tokens;
-  if (training_seconds_ > 0) {
-    progress.tokens_per_second = static_cast<double>(tokens_here_) / training_seconds_;
-    progress.eta_seconds =
-        training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(total_steps_ - state_.step);
-  }
-  reported_loss_ = 0;
-  reported_steps_ = 0;
+  meter_.Add(took, tokens, progress);
+  if (state_.step % std::max<int64_t>(1, input_.progress_every_steps) != 0 && state_.step != total_steps_) return;
+  meter_.Reported();
   observer_.OnProgress(progress);
 }
 
@@ -365,7 +312,7 @@ absl::StatusOr<Evaluation> Run::EvaluateNow(StopRequest cancelled_by) {
   options.token_metric = input_.token_metric;
   options.clock = input_.clock;
   options.progress = [this, cancelled_by](int64_t, int64_t) { return Requested() < cancelled_by; };
-  return Evaluate(model_, input_.task, validation_, options);
+  return Evaluate(model_, input_.task, data_.validation(), options);
 }
 
 bool Run::Better(const Evaluation& evaluation) const {
@@ -380,7 +327,7 @@ bool Run::OutOfPatience() const {
 
 // Closes the epoch: evaluation, and what early stopping counts.
 absl::Status Run::EndEpoch() {
-  if (!validation_.empty()) {
+  if (!data_.validation().empty()) {
     ENGRAM_ASSIGN_OR_RETURN(Evaluation evaluation, EvaluateNow(StopRequest::kCheckpoint));
     const bool better = Better(evaluation);
     const bool stopping = options_.early_stopping_patience > 0;
@@ -414,7 +361,7 @@ absl::StatusOr<TrainResult> Run::Finish() {
   const double largest =
       at::linalg_vector_norm(parameters_.weights(), std::numeric_limits<double>::infinity()).item<double>();
   ENGRAM_RETURN_IF_ERROR(CheckLastWeights(state_.step, largest));
-  if (!validation_.empty() && !last_evaluation_) {
+  if (!data_.validation().empty() && !last_evaluation_) {
     // All steps are done: a request for a checkpoint comes too late, what is left is a moment's work.
     ENGRAM_ASSIGN_OR_RETURN(last_evaluation_, EvaluateNow(StopRequest::kCancel));
   }
@@ -423,7 +370,7 @@ absl::StatusOr<TrainResult> Run::Finish() {
     if (absl::IsCancelled(measured) && Requested() != StopRequest::kNone) return Interrupt();
     ENGRAM_RETURN_IF_ERROR(measured);
   }
-  ENGRAM_RETURN_IF_ERROR(strategy_.EndTask(model_, context_));
+  ENGRAM_RETURN_IF_ERROR(strategy_.EndTask(setup_, result.memory));
   result.outcome = state_.step < total_steps_ ? TrainOutcome::kStoppedEarly : TrainOutcome::kCompleted;
   result.steps = state_.step;
   result.total_steps = total_steps_;

@@ -3,7 +3,7 @@
 // Training of one task: one loop, in trainer.cc, to be read from top to bottom.
 //
 // Memory on the model's device, with N parameters: weights, gradients and two moments in fp32 (16 N bytes), plus 2 N
-// for the bf16 copy where precision is bf16, plus what the strategy holds (EWC: importance and anchor, 8 bytes an
+// for the bf16 copy where precision is bf16, plus what the strategy holds (EWC: importance and anchor, 8 bytes per
 // encoder parameter and quadratic), plus 4 N for the best weights if early stopping is on, plus the activations of one
 // micro-batch. Training gives no gradient buffer back: the process is expected to end.
 //
@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,24 +30,11 @@
 #include "core/train/evaluate.h"
 #include "core/train/example.h"
 #include "core/train/micro_batch.h"
+#include "core/train/progress_meter.h"
 #include "core/train/strategy.h"
 #include "core/train/train_options.h"
 
 namespace engram::train {
-
-struct Progress {
-  int64_t epoch = 0, epochs = 0;      // epoch from 1
-  int64_t step = 0, total_steps = 0;  // optimizer steps done
-  double loss = 0;                    // mean over units of this step's batch
-  double mean_loss = 0;               // mean over the steps since the last report
-  double penalty = 0;                 // all penalties together, at the weights before the step
-  double extra_loss = 0;              // what the strategy's further passes report
-  double learning_rate = 0;
-  double gradient_norm = 0;      // before clipping
-  double tokens_per_second = 0;  // real tokens, over this process's training time without evaluations
-  int64_t tokens = 0;            // trained on since the job began
-  double eta_seconds = 0;
-};
 
 // Called from the training thread, at step boundaries; should return at once.
 class TrainObserver {
@@ -69,7 +57,9 @@ struct TrainInput {
   std::span<const TrainingExample> training;
   std::span<const TrainingExample> validation;  // empty: options.validation_fraction of `training` is held out
   Strategy* strategy = nullptr;                 // nullptr: naive
-  TokenMetric token_metric;                     // optional: score of token classification
+  // The strategy's options as text, which tell a checkpoint of this run from one of another.
+  std::map<std::string, std::string> strategy_options;
+  TokenMetric token_metric;  // optional: score of token classification
   // Optional: what is to be learned about the trained model, called once it has its final weights. If a stop is
   // requested meanwhile it may end with CANCELLED: then the run is interrupted, and when it goes on it trains no more.
   std::function<absl::Status()> measure;
@@ -90,10 +80,11 @@ struct TrainResult {
   std::optional<Evaluation> validation;  // of the weights that the model now has; none without validation examples
   bool resumed = false;
   bool dead_penalty = false;  // a penalty stayed 0 through 10 steps of moving weights
+  VersionMemory memory;       // what the strategy wants stored with the new version; empty: nothing new
 };
 
 // Trains the encoder and the head of input.task.name, which the model must have; heads of other tasks stay as they are
-// to the bit. With early stopping the model ends with the weights of its best evaluation (best score, then lower loss).
+// to the bit, unless the strategy trains them (replay). With early stopping the model ends with the weights of its best evaluation (best score, then lower loss).
 //
 // On the CPU a run that was interrupted and goes on from its checkpoint ends with the same bits as one that was not,
 // with the same number of threads.

@@ -109,9 +109,8 @@ absl::Status ImportVersion(const std::string& source, const std::string& model, 
   manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
   if (head) manifest.tasks.push_back(*head);
   ENGRAM_ASSIGN_OR_RETURN(manifest.base_model_digest, Sha256HexOfFile(source + "/model.safetensors"));
-  return nn::GuardTorch([&] {
-    return nn::SaveVersion(*loaded.model, loaded.config_text, source, /*keep_consolidations=*/false, manifest, target);
-  });
+  return nn::GuardTorch(
+      [&] { return nn::SaveVersion(*loaded.model, loaded.config_text, source, /*kept=*/{}, manifest, target); });
 }
 
 }  // namespace engram::server

@@ -91,8 +91,10 @@ RunResult RunConsolidation(RunContext& context) {
   base.manifest.version = context.spec.version();
   base.manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
   base.manifest.seeds["importance"] = made.seed;
-  ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(*base.model, base.config_text, context.spec.base_directory(),
-                                         /*keep_consolidations=*/false, base.manifest, context.output()));
+  std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
+  std::erase(kept, checkpoint::kContinualFile);
+  ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(*base.model, base.config_text, context.spec.base_directory(), kept,
+                                         base.manifest, context.output()));
   return result;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/continual/registry.h"
 #include "core/nn/device.h"
@@ -163,6 +164,9 @@ RunResult RunTraining(RunContext& context) {
   input.task = spec;
   input.training = examples.examples;
   input.strategy = strategy.get();
+  input.strategy_options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
+                            {"gamma", absl::StrFormat("%.17g", work.gamma())},
+                            {"penalty_mode", work.penalty_mode()}};
   input.checkpoint_path = context.checkpoint();
   input.stop = context.stop;
   input.observer = &observer;
@@ -193,8 +197,13 @@ RunResult RunTraining(RunContext& context) {
     RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
   }
   context.Phase("saving");
-  ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(model, base.config_text, context.spec.base_directory(),
-                                         /*keep_consolidations=*/true, base.manifest, context.output()));
+  std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
+  if (!trained.memory.empty()) {
+    ENGRAM_RETURN_IF_ERROR(train::WriteVersionMemory(context.output(), work.strategy(), trained.memory));
+    std::erase(kept, train::MemoryFile(work.strategy()));
+  }
+  ENGRAM_RETURN_IF_ERROR(
+      nn::SaveVersion(model, base.config_text, context.spec.base_directory(), kept, base.manifest, context.output()));
   return result;
 }
 

@@ -137,11 +137,11 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
   second.anchor = at::ones_like(first.fisher);
   StrategyOptions options;
   options.lambda = 4;
-  train::TaskContext context;
-  context.training_units = 20;
+  train::TaskSetup setup(*model);
+  setup.training_units = 20;
   const auto strategy = MakeStrategy("ewc", options, {first, second});
   ASSERT_TRUE(strategy.ok()) << strategy.status();
-  ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+  ASSERT_TRUE((*strategy)->BeginTask(setup).ok());
   const auto penalties = (*strategy)->Penalties();
   ASSERT_EQ(penalties.size(), 2);
   EXPECT_EQ(penalties[0].name, "first");
@@ -179,15 +179,15 @@ TEST(OnlineEwc, MergesPrecisionsWithGamma) {
   options.gamma = 0.5;
   const auto model = TinyModel({"b"}, kLabels);
   // The penalties are what counts: asked of the factory's strategy through a context of its own.
-  train::TaskContext context;
-  context.training_units = 20;
+  train::TaskSetup setup(*model);
+  setup.training_units = 20;
   first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
   const auto strategy = MakeStrategy("online_ewc", options, {first, second});
   ASSERT_TRUE(strategy.ok());
-  ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+  ASSERT_TRUE((*strategy)->BeginTask(setup).ok());
   const auto penalties = (*strategy)->Penalties();
   ASSERT_EQ(penalties.size(), 1);
   // P = gamma (gamma 0 + 10 * 1) + 30 * 2 = 65; strength gamma / N_B = 0.5 / 20.
@@ -205,11 +205,11 @@ TEST(Controls, KeepTheTrace) {
   for (int64_t i = 0; i < c.fisher.numel(); ++i)
     c.fisher.mutable_data_ptr<float>()[i] = static_cast<float>(random.NextDouble());
   c.anchor = at::zeros_like(c.fisher);
-  train::TaskContext context;
-  context.training_units = 10;
+  train::TaskSetup setup(*model);
+  setup.training_units = 10;
   for (const char* name : {"l2sp", "permuted_ewc"}) {
     const auto strategy = MakeStrategy(name, {}, {c});
-    ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
+    ASSERT_TRUE((*strategy)->BeginTask(setup).ok());
     const at::Tensor importance = (*strategy)->Penalties()[0].importance;
     EXPECT_FALSE(at::equal(importance, c.fisher));
     EXPECT_NEAR(importance.sum(at::kDouble).item<double>(), c.fisher.sum(at::kDouble).item<double>(),

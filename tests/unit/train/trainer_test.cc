@@ -49,8 +49,8 @@ class StopAt final : public TrainObserver {
 class PullStrategy final : public Strategy {
  public:
   std::string_view name() const override { return "pull"; }
-  absl::Status BeginTask(nn::Model& model, const TaskContext& /*context*/) override {
-    const at::Tensor& weights = model.parameters().weights();
+  absl::Status BeginTask(TaskSetup& setup) override {
+    const at::Tensor& weights = setup.model.parameters().weights();
     penalty_.name = "earlier";
     penalty_.end = weights.numel() / 2;
     penalty_.anchor = weights.narrow(0, 0, penalty_.end).clone();
@@ -87,8 +87,8 @@ class Saboteur final : public Strategy {
 class Witness final : public Strategy {
  public:
   std::string_view name() const override { return "witness"; }
-  absl::Status BeginTask(nn::Model& /*model*/, const TaskContext& given) override {
-    context = given;
+  absl::Status BeginTask(TaskSetup& setup) override {
+    context = setup;
     return absl::OkStatus();
   }
   absl::Status OnGradients(const ParameterView& view, const StepInfo& /*info*/) override {
@@ -339,12 +339,12 @@ TEST_F(TrainerTest, DivergenceNamesTheStepAndTheCause) {
 class DeadStrategy final : public Strategy {
  public:
   std::string_view name() const override { return "dead"; }
-  absl::Status BeginTask(nn::Model& model, const TaskContext& /*context*/) override {
+  absl::Status BeginTask(TaskSetup& setup) override {
     QuadraticPenalty penalty;
     penalty.name = "earlier";
     penalty.end = 16;
     penalty.importance = at::zeros({16}, at::kFloat);
-    penalty.anchor = model.parameters().weights().narrow(0, 0, 16).clone();
+    penalty.anchor = setup.model.parameters().weights().narrow(0, 0, 16).clone();
     penalty.strength = 1000;
     penalties_ = {penalty};
     return absl::OkStatus();
