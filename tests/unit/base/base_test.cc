@@ -63,6 +63,14 @@ TEST(Random, StreamsDifferByPurposeAndStepAndRepeat) {
   EXPECT_NEAR(squares / 20000, 1, 0.05);
 }
 
+// Below 3 x 2^62 every third number is below 2^62. Taken modulo the bound, without rejection, every second one would be.
+TEST(Random, BoundedNumbersHaveNoBias) {
+  RandomStream random(1, RandomPurpose::kSubset, 0);
+  int low = 0;
+  for (int i = 0; i < 6000; ++i) low += random.NextBelow(uint64_t{3} << 62) < uint64_t{1} << 62 ? 1 : 0;
+  EXPECT_NEAR(low, 2000, 150);  // four standard deviations
+}
+
 TEST(Files, AtomicWriteReplacesWholeAndLeavesNoTemporary) {
   const std::string folder = Folder("atomic");
   ASSERT_TRUE(WriteFileAtomic(folder + "/a", "one").ok());

@@ -164,6 +164,8 @@ TEST(Windows, OwnEveryWordOnceAndKeepTheBudget) {
     }
     EXPECT_EQ(owned, static_cast<int32_t>(counts.size()));
   }
+  // 25 words of one token: [0, 10), [8, 18), and a last one that reaches back as far as it may.
+  EXPECT_EQ(PlanWordWindows(std::vector<int32_t>(25, 1), 10, 2)->back().first_word, 15);
   EXPECT_TRUE(PlanWordWindows(std::vector<int32_t>{50}, 20, 5)->front().word_cut);
   EXPECT_FALSE(PlanWordWindows(std::vector<int32_t>{1}, 0, 0).ok());
 }
