@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -31,15 +32,76 @@ void PrintDatasets(const std::vector<Dataset>& datasets) {
   std::printf("%s", Table(rows).c_str());
 }
 
-int Upload(Session& session, const std::string& name, const std::string& training, const std::string& test) {
+struct UploadArguments {
+  std::string name, training, test, format, kind, text_column, label_column, word_column, tag_column;
+  bool strict = false;
+};
+
+void PrintWarnings(const char* part, const google::protobuf::RepeatedPtrField<engram::v1::UploadWarning>& warnings) {
+  for (const auto& warning : warnings) std::printf("warning: %s%s\n", part, warning.message().c_str());
+}
+
+void PrintPart(const char* part, const engram::v1::PartReport& report, engram::v1::DatasetKind kind) {
+  constexpr int kShownLabels = 20, kShownWords = 12;
+  std::printf("\n%s, read as %s:", part, report.format().c_str());
+  for (const auto& column : report.columns()) std::printf(" %s = %s;", column.column().c_str(), column.role().c_str());
+  std::printf("\n  first row: ");
+  const auto& row = report.sample();
+  if (kind == engram::v1::DATASET_KIND_TAGGING) {
+    for (int i = 0; i < std::min(kShownWords, row.words_size()); ++i)
+      std::printf("%s/%s ", row.words(i).c_str(), row.tags(i).c_str());
+    std::printf("%s\n", row.words_size() > kShownWords ? "..." : "");
+  } else {
+    std::printf("%s%s%s\n", row.text().c_str(), row.label().empty() ? "" : "  ->  ", row.label().c_str());
+  }
+  if (report.labels_size() > 0) {
+    std::printf("  %s:", kind == engram::v1::DATASET_KIND_TAGGING ? "entities" : "labels");
+    for (int i = 0; i < std::min(kShownLabels, report.labels_size()); ++i) {
+      std::printf("%s %s %lld", i > 0 ? "," : "", report.labels(i).label().c_str(),
+                  static_cast<long long>(report.labels(i).count()));
+    }
+    if (report.labels_size() > kShownLabels) std::printf(", and %d more", report.labels_size() - kShownLabels);
+    std::printf("\n");
+  }
+}
+
+// What was stored, how it was understood, and what is odd.
+void PrintUpload(const Dataset& dataset) {
+  PrintDatasets({dataset});
+  const engram::v1::UploadReport& report = dataset.report();
+  PrintPart("training part", report.training(), dataset.kind());
+  if (report.has_test()) PrintPart("test part", report.test(), dataset.kind());
+  std::printf("\n");
+  PrintWarnings(report.has_test() ? "training part: " : "", report.training().warnings());
+  PrintWarnings("test part: ", report.test().warnings());
+  PrintWarnings("", report.warnings());
+}
+
+engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
+  engram::v1::UploadDatasetRequest request;
+  engram::v1::UploadHeader& header = *request.mutable_header();
+  header.set_dataset(arguments.name);
+  header.set_training_file(LastPart(arguments.training));
+  header.set_test_file(arguments.test.empty() ? "" : LastPart(arguments.test));
+  header.set_format(arguments.format);
+  header.set_text_column(arguments.text_column);
+  header.set_label_column(arguments.label_column);
+  header.set_word_column(arguments.word_column);
+  header.set_tag_column(arguments.tag_column);
+  header.set_strict(arguments.strict);
+  if (arguments.kind == "classification") header.set_kind(engram::v1::DATASET_KIND_CLASSIFICATION);
+  if (arguments.kind == "tagging") header.set_kind(engram::v1::DATASET_KIND_TAGGING);
+  if (arguments.kind == "text") header.set_kind(engram::v1::DATASET_KIND_TEXT);
+  return request;
+}
+
+int Upload(Session& session, const UploadArguments& arguments) {
+  const std::string &training = arguments.training, &test = arguments.test;
   const auto context = session.NewContext();
   Dataset dataset;
   auto stub = session.Stub<DatasetService>();
   auto writer = stub->UploadDataset(context.get(), &dataset);
-  engram::v1::UploadDatasetRequest header;
-  header.mutable_header()->set_dataset(name);
-  header.mutable_header()->set_training_file(LastPart(training));
-  header.mutable_header()->set_test_file(test.empty() ? "" : LastPart(test));
+  const engram::v1::UploadDatasetRequest header = HeaderOf(arguments);
   std::string unreadable;
   const auto send = [&](const std::string& path, void (*set)(engram::v1::UploadDatasetRequest&, std::string)) {
     const auto write = [&](std::string bytes) {
@@ -61,7 +123,7 @@ int Upload(Session& session, const std::string& name, const std::string& trainin
   const grpc::Status status = writer->Finish();
   if (!unreadable.empty()) return FailUnreadable(unreadable);
   if (!status.ok()) return session.Fail(status);
-  return session.Print(dataset, [&] { PrintDatasets({dataset}); });
+  return session.Print(dataset, [&] { PrintUpload(dataset); });
 }
 
 int List(Session& session) {
@@ -105,23 +167,37 @@ int Delete(Session& session, const std::string& name) {
   return session.Print(response, [&] { std::printf("deleted %s\n", name.c_str()); });
 }
 
+void AddUploadVerb(CLI::App& group, Session& session) {
+  const auto arguments = std::make_shared<UploadArguments>();
+  UploadArguments& a = *arguments;
+  CLI::App* upload = group.add_subcommand(
+      "upload",
+      "Upload a data set. Formats by extension, also with .gz: .jsonl {\"text\",\"label\"}, .csv, .tsv, "
+      ".conll, .txt. A column that would not be read is an error that says which option helps.\n"
+      "Example: engram datasets upload emotion train.jsonl --test test.jsonl");
+  upload->add_option("NAME", a.name, "name of the data set")->required();
+  upload->add_option("FILE", a.training, "training part")->required()->check(CLI::ExistingFile);
+  upload->add_option("--test", a.test, "test part, which evaluations are made on")->check(CLI::ExistingFile);
+  upload->add_option("--format", a.format, "format of the files; default: by their names and lines")
+      ->check(CLI::IsMember({"jsonl", "csv", "tsv", "conll", "txt", "fasttext"}));
+  upload->add_option("--kind", a.kind, "what the rows become, other annotations are left out; default: what there is")
+      ->check(CLI::IsMember({"classification", "tagging", "text"}));
+  upload->add_option("--text-column", a.text_column,
+                     "column or key of the texts: its name, or its number from 1 if there is no header");
+  upload->add_option("--label-column", a.label_column, "column or key of the labels; the others are then left out");
+  upload->add_option("--word-column", a.word_column, "column or key of the words of tagged texts");
+  upload->add_option("--tag-column", a.tag_column, "column or key of the tags or entities");
+  upload->add_flag("--strict", a.strict, "refuse what would be repaired: tags out of their scheme, repeated headers");
+  upload->callback([&session, arguments] { session.run = [=, &session] { return Upload(session, *arguments); }; });
+}
+
 }  // namespace
 
 void AddDatasetVerbs(CLI::App& app, Session& session) {
   CLI::App* group = app.add_subcommand("datasets", "Upload, list, show and delete data sets");
   group->require_subcommand(1);
-  const auto name = std::make_shared<std::string>(), file = std::make_shared<std::string>(),
-             test = std::make_shared<std::string>();
-
-  CLI::App* upload = group->add_subcommand(
-      "upload",
-      "Upload a data set. Formats by extension, also with .gz: .jsonl {\"text\",\"label\"}, .csv, .tsv, "
-      ".conll, .txt\nExample: engram datasets upload emotion train.jsonl --test test.jsonl");
-  upload->add_option("NAME", *name, "name of the data set")->required();
-  upload->add_option("FILE", *file, "training part")->required()->check(CLI::ExistingFile);
-  upload->add_option("--test", *test, "test part, which evaluations are made on")->check(CLI::ExistingFile);
-  upload->callback(
-      [&session, name, file, test] { session.run = [=, &session] { return Upload(session, *name, *file, *test); }; });
+  AddUploadVerb(*group, session);
+  const auto name = std::make_shared<std::string>();
 
   group->add_subcommand("list", "List data sets")->callback([&session] {
     session.run = [&session] { return List(session); };

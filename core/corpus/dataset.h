@@ -1,18 +1,8 @@
 #pragma once
 
-// Data sets as users have them, read row by row. What does not parse is reported by line number (at most 20 lines, and
-// how many there are); nothing is cut or left out silently.
-//
-//   .jsonl, .json   {"text": "...", "label": "..."}, or {"text": "...", "entities": [{"start": 0, "end": 5, "label":
-//   "person"}]} with
-//                   code points, end exclusive, or {"words": [...], "tags": [...]}, or {"text": "..."} alone
-//   .csv, .tsv      with a header that names "text" and, for labelled texts, "label"; quoting as in RFC 4180
-//   .conll          (or .bio, .iob) word, tab or space, tag (first and last column), sentences separated
-//                   by empty lines; schemes IOB1, BIO2, BIOES and BILOU
-//   .txt            one text a line
-// Each also with .gz behind it. A byte-order mark and CRLF are accepted.
+// Data sets inside Engram: what reading.h makes of the files that users have, what is checked before one is stored, and
+// the form in which it is.
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -28,25 +18,16 @@ enum class DatasetKind { kClassification = 1, kTagging = 2, kText = 3 };
 struct TaggedSentence {
   std::string text;  // the words as they stand in the document, or joined by spaces where only words are known
   std::vector<std::string> words;  // at least one
-  std::vector<std::string> tags;   // BIO2, one a word
+  std::vector<std::string> tags;   // BIO2, one per word
 };
 
 struct Dataset {
   DatasetKind kind = DatasetKind::kText;
   std::vector<std::string> texts;         // classification and text
-  std::vector<std::string> labels;        // classification: one a text
+  std::vector<std::string> labels;        // classification: one per text
   std::vector<TaggedSentence> sentences;  // tagging
   int64_t size() const { return static_cast<int64_t>(kind == DatasetKind::kTagging ? sentences.size() : texts.size()); }
 };
-
-struct ReadLimits {
-  size_t max_bytes = size_t{1} << 30;  // after decompression
-  int64_t max_rows = 10'000'000;
-};
-
-// `name`: the file's name, whose extension says the format; `field`: what errors are said about ("training", "test").
-absl::StatusOr<Dataset> ParseDataset(std::string bytes, std::string_view name, std::string_view field,
-                                     const ReadLimits& limits = {});
 
 // Classification: the labels; tagging: the entity types. Sorted, each once.
 std::vector<std::string> DistinctLabels(const Dataset& dataset);

@@ -5,17 +5,29 @@
 
 namespace engram::corpus {
 
+// Where the line that begins at `at` ends, and where the next one begins. Lines end with LF, CR LF or CR alone; CRs
+// before an LF are part of its end.
+struct LineEnd {
+  size_t end = 0, next = 0;
+};
+inline LineEnd FindLineEnd(std::string_view text, size_t at) {
+  const size_t end = text.find_first_of("\r\n", at);
+  if (end == std::string_view::npos) return {text.size(), text.size()};
+  if (text[end] == '\n') return {end, end + 1};
+  const size_t behind = text.find_first_not_of('\r', end);
+  if (behind != std::string_view::npos && text[behind] == '\n') return {end, behind + 1};
+  return {end, end + 1};
+}
+
 // visit(line number from 1, line without its end) for every line; a last line without an end counts, an empty one
 // behind the last end does not.
 template <typename Visit>
 void ForEachLine(std::string_view text, const Visit& visit) {
   int64_t number = 1;
   for (size_t at = 0; at < text.size(); ++number) {
-    const size_t end = text.find('\n', at);
-    std::string_view line = text.substr(at, end == std::string_view::npos ? end : end - at);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    visit(number, line);
-    at = end == std::string_view::npos ? text.size() : end + 1;
+    const LineEnd line = FindLineEnd(text, at);
+    visit(number, text.substr(at, line.end - at));
+    at = line.next;
   }
 }
 

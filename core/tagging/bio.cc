@@ -17,77 +17,57 @@ TagProblem Problem(size_t word, std::string_view tag, std::string_view why) {
   return {word, absl::StrCat("tag \"", AbslView(CutUtf8(tag, kMaxTypeBytes)), "\" ", AbslView(why))};
 }
 
-// Whether the word before `i` belongs to an entity of `type`.
-bool Continues(std::span<const std::string> tags, size_t i, std::string_view type) {
-  if (i == 0) return false;
-  const auto previous = ParseTag(tags[i - 1]);
-  return previous.has_value() && previous->prefix != 'O' && previous->type == type;
+// A tag as data sets write it: BMES's M is an I, and a type "O" is a slip for the tag O.
+SplitTag Read(std::string_view tag) {
+  SplitTag result;
+  if (tag.starts_with("M-")) {
+    result = {'I', tag.substr(2)};
+  } else if (const auto known = ParseTag(tag)) {
+    result = *known;
+  }
+  return result.type == "O" ? SplitTag{} : result;
 }
 
-NormalisedTags NormaliseBio2(std::span<const std::string> tags) {
-  for (size_t i = 0; i < tags.size(); ++i) {
-    const auto tag = ParseTag(tags[i]);
-    if (tag->prefix == 'I' && !Continues(tags, i, tag->type)) {
-      return {{},
-              Problem(i, tags[i],
-                      absl::StrCat("does not continue an entity: B-", AbslView(tag->type), " or I-",
-                                   AbslView(tag->type), " must stand before it"))};
-    }
-  }
-  return {{tags.begin(), tags.end()}, std::nullopt};
+// Whether an entity begins at a word with this tag: seqeval's start_of_chunk.
+bool Begins(const SplitTag& previous, const SplitTag& tag) {
+  if (tag.prefix == 'O') return false;
+  if (tag.prefix == 'B' || tag.prefix == 'S') return true;
+  return previous.prefix == 'O' || previous.prefix == 'E' || previous.prefix == 'S' || previous.type != tag.type;
 }
 
-NormalisedTags NormaliseIob1(std::span<const std::string> tags) {
-  std::vector<std::string> result;
-  result.reserve(tags.size());
-  for (size_t i = 0; i < tags.size(); ++i) {
-    const auto tag = ParseTag(tags[i]);
-    const bool continues = tag->prefix != 'O' && Continues(tags, i, tag->type);
-    if (tag->prefix == 'B' && !continues) {
-      return {{},
-              Problem(i, tags[i],
-                      absl::StrCat("does not follow an entity of its type, and IOB1 writes I-", AbslView(tag->type),
-                                   " there"))};
-    }
-    result.push_back(tag->prefix == 'I' && !continues ? absl::StrCat("B-", AbslView(tag->type)) : tags[i]);
+bool EndsOrIsSingle(const SplitTag& tag) { return tag.prefix == 'E' || tag.prefix == 'S'; }
+
+// Why `scheme` does not have `tag` between its neighbours; empty if it has.
+std::string Deviation(const SplitTag& previous, const SplitTag& tag, const SplitTag& next, TagScheme scheme) {
+  const absl::string_view type = AbslView(tag.type);
+  if (tag.prefix == 'O') return "";
+  if (scheme == TagScheme::kBioes) {
+    if (!EndsOrIsSingle(tag) && (next.prefix == 'O' || Begins(tag, next)))
+      return absl::StrCat("has no E-", type, " behind it, where BIOES ends an entity of several words");
+    if (tag.prefix != 'B' && tag.prefix != 'S' && Begins(previous, tag))
+      return absl::StrCat("begins an entity, where BIOES writes B-", type, " or S-", type);
+    return "";
   }
-  return {std::move(result), std::nullopt};
+  if (EndsOrIsSingle(tag))
+    return absl::StrCat("is of the scheme BIOES, where the file has ", AbslView(TagSchemeName(scheme)));
+  if (scheme == TagScheme::kBio2)
+    return tag.prefix == 'I' && Begins(previous, tag) ? absl::StrCat("begins an entity, where BIO2 writes B-", type)
+                                                      : "";
+  return tag.prefix == 'B' && (previous.prefix == 'O' || previous.type != tag.type)
+             ? absl::StrCat("follows no entity of its type, where IOB1 writes I-", type)
+             : "";
 }
 
-NormalisedTags NormaliseBioes(std::span<const std::string> tags) {
-  std::vector<std::string> result;
-  result.reserve(tags.size());
-  bool open = false;  // inside an entity that still needs its end
-  std::string_view type;
+// visit(index, tag as written, its reading, the readings before and behind it) for each word.
+template <typename Visit>
+void ForEachTag(std::span<const std::string> tags, const Visit& visit) {
+  SplitTag previous, current = tags.empty() ? SplitTag{} : Read(tags[0]);
   for (size_t i = 0; i < tags.size(); ++i) {
-    const auto tag = ParseTag(tags[i]);
-    const bool continuing = tag->prefix == 'I' || tag->prefix == 'E';
-    if (open && (!continuing || tag->type != type)) {
-      return {{},
-              Problem(i, tags[i],
-                      absl::StrCat("comes before the entity of type ", AbslView(type), " has ended (E-", AbslView(type),
-                                   " is missing)"))};
-    }
-    if (!open && continuing) {
-      return {{},
-              Problem(i, tags[i],
-                      absl::StrCat("does not continue an entity: B-", AbslView(tag->type), " must stand before it"))};
-    }
-    open = tag->prefix == 'B' || tag->prefix == 'I';
-    type = tag->type;
-    if (tag->prefix == 'O') {
-      result.emplace_back("O");
-    } else {
-      result.push_back(absl::StrCat(continuing ? "I-" : "B-", AbslView(tag->type)));
-    }
+    const SplitTag next = i + 1 < tags.size() ? Read(tags[i + 1]) : SplitTag{};
+    visit(i, tags[i], current, previous, next);
+    previous = current;
+    current = next;
   }
-  if (open) {
-    return {
-        {},
-        Problem(tags.size() - 1, tags.back(),
-                absl::StrCat("leaves its entity open: E-", AbslView(type), " or S-", AbslView(type), " is missing"))};
-  }
-  return {std::move(result), std::nullopt};
 }
 
 }  // namespace
@@ -182,44 +162,61 @@ bool TagSet::Allowed(int32_t previous, int32_t next) const {
   return previous != kNone && type_[previous] == type_[next];
 }
 
-TagScheme DetectScheme(std::span<const std::vector<std::string>> sentences) {
-  bool begins_with_inside = false, begin_elsewhere = false;
-  for (const auto& tags : sentences) {
-    for (size_t i = 0; i < tags.size(); ++i) {
-      const auto tag = ParseTag(tags[i]);
-      if (!tag.has_value() || tag->prefix == 'O') continue;
-      if (tag->prefix == 'E' || tag->prefix == 'S') return TagScheme::kBioes;
-      const bool continues = Continues(tags, i, tag->type);
-      if (tag->prefix == 'I' && !continues) begins_with_inside = true;
-      if (tag->prefix == 'B' && !continues) begin_elsewhere = true;
-    }
-  }
-  return begins_with_inside && !begin_elsewhere ? TagScheme::kIob1 : TagScheme::kBio2;
+std::string_view TagSchemeName(TagScheme scheme) {
+  return scheme == TagScheme::kBio2 ? "BIO2" : scheme == TagScheme::kIob1 ? "IOB1" : "BIOES";
 }
 
-NormalisedTags NormaliseTags(std::span<const std::string> tags, TagScheme scheme) {
+std::vector<TagProblem> UnknownTags(std::span<const std::string> tags) {
+  std::vector<TagProblem> problems;
   for (size_t i = 0; i < tags.size(); ++i) {
-    const auto tag = ParseTag(tags[i]);
-    const bool known = tag.has_value() && (scheme == TagScheme::kBioes || (tag->prefix != 'E' && tag->prefix != 'S'));
-    if (!known)
-      return {
-          {},
-          Problem(i, tags[i], "is not known; tags are O, B-<type> and I-<type> (BIOES: also E-<type> and S-<type>)")};
-    if (tag->prefix != 'O' && !ValidateTypeName(tag->type).ok()) {
-      return {
-          {},
-          Problem(i, "", "has an entity type with white space, control characters, bad UTF-8 or more than 128 bytes")};
+    const std::string& tag = tags[i];
+    const bool middle = tag.starts_with("M-") && tag.size() > 2;
+    const auto split = middle ? SplitTag{'I', std::string_view(tag).substr(2)} : ParseTag(tag);
+    if (!split) {
+      problems.push_back(
+          Problem(i, tag, "is not known; tags are O, B-<type> and I-<type> (BIOES: also E-<type> and S-<type>)"));
+    } else if (split->prefix != 'O' && !ValidateTypeName(split->type).ok()) {
+      problems.push_back(
+          Problem(i, "", "has an entity type with white space, control characters, bad UTF-8 or more than 128 bytes"));
     }
   }
-  switch (scheme) {
-    case TagScheme::kBio2:
-      return NormaliseBio2(tags);
-    case TagScheme::kIob1:
-      return NormaliseIob1(tags);
-    case TagScheme::kBioes:
-      return NormaliseBioes(tags);
-  }
-  return {};
+  return problems;
+}
+
+std::vector<TagProblem> Deviations(std::span<const std::string> tags, TagScheme scheme) {
+  std::vector<TagProblem> problems;
+  ForEachTag(tags, [&](size_t i, const std::string& written, const SplitTag& tag, const SplitTag& previous,
+                       const SplitTag& next) {
+    const std::string why = tag.prefix == 'O' && written != "O" ? "has the type \"O\"; it is read as the tag O"
+                                                                : Deviation(previous, tag, next, scheme);
+    if (!why.empty()) problems.push_back(Problem(i, written, why));
+  });
+  return problems;
+}
+
+void SchemeDetector::Add(std::span<const std::string> tags) {
+  ForEachTag(tags,
+             [&](size_t, const std::string&, const SplitTag& tag, const SplitTag& previous, const SplitTag& next) {
+               if (first_ == 'O') first_ = tag.prefix;
+               for (const TagScheme scheme : {TagScheme::kBio2, TagScheme::kIob1, TagScheme::kBioes}) {
+                 if (!Deviation(previous, tag, next, scheme).empty()) ++deviations_[static_cast<size_t>(scheme)];
+               }
+             });
+}
+
+TagScheme SchemeDetector::scheme() const {
+  const auto [bio2, iob1, bioes] = deviations_;
+  if (bioes < std::min(bio2, iob1)) return TagScheme::kBioes;
+  return iob1 < bio2 || (iob1 == bio2 && first_ == 'I') ? TagScheme::kIob1 : TagScheme::kBio2;
+}
+
+std::vector<std::string> ToBio2(std::span<const std::string> tags) {
+  std::vector<std::string> result;
+  result.reserve(tags.size());
+  ForEachTag(tags, [&](size_t, const std::string&, const SplitTag& tag, const SplitTag& previous, const SplitTag&) {
+    result.push_back(tag.prefix == 'O' ? "O" : absl::StrCat(Begins(previous, tag) ? "B-" : "I-", AbslView(tag.type)));
+  });
+  return result;
 }
 
 }  // namespace engram::tagging

@@ -3,6 +3,7 @@
 // Tags of named entities: BIO2 ("B-person" begins an entity, "I-person" continues it, "O" is outside) as the one form
 // inside Engram, and the reading of the other forms that data sets come in.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -58,27 +59,44 @@ class TagSet {
 absl::Status ValidateTypeName(std::string_view type);
 
 // How a data set writes its tags. kBio2: every entity begins with B. kIob1: B only where an entity follows one of its
-// own type. kBioes: E ends and S is an entity of one word (also read in the spelling BILOU, with L for E and U for S).
+// own type. kBioes: E ends and S is an entity of one word (also in the spellings BILOU, with L for E and U for S, and
+// BMES, with M for I).
 enum class TagScheme { kBio2, kIob1, kBioes };
+// "BIO2", "IOB1", "BIOES".
+std::string_view TagSchemeName(TagScheme scheme);
 
-// The scheme of a whole data set: kBioes if an E-, S-, L- or U- tag occurs; else kIob1 if some entity begins with I-
-// and no B- stands where IOB1 would not write it; else kBio2. A data set of B- tags alone is kBio2.
-TagScheme DetectScheme(std::span<const std::vector<std::string>> sentences);
-
-// A tag that its sentence does not allow.
+// A tag of a sentence that is wrong, or not where its scheme has it.
 struct TagProblem {
-  size_t word = 0;  // index in the sentence
-  std::string message;
+  size_t word = 0;      // index in the sentence
+  std::string message;  // begins with the tag
 };
 
-// One sentence's tags rewritten in BIO2, or the first tag that is ill-formed under `scheme`: not a tag at all; kBio2:
-// I-x not after B-x or I-x; kBioes: an I or E without its B, or a B or I without its E; kIob1: a B-x that does not
-// follow an entity of type x.
-struct NormalisedTags {
-  std::vector<std::string> tags;  // [words], BIO2; empty if there is a problem
-  std::optional<TagProblem> problem;
+// The tags that are none under any scheme: not O or B-, I-, E-, S-, L-, U-, M- and a type that ValidateTypeName takes.
+std::vector<TagProblem> UnknownTags(std::span<const std::string> tags);
+
+// The tags of a sentence that `scheme` does not have where they stand. kBio2: an I that begins an entity, an E, an S.
+// kIob1: a B that follows no entity of its type, an E, an S. kBioes: a B or I without its E, an I or E without its B.
+// Under every scheme a tag whose type is "O" ("I-O"). `tags` must have no unknown tag.
+std::vector<TagProblem> Deviations(std::span<const std::string> tags, TagScheme scheme);
+
+// Which scheme a data set has, from all its sentences.
+class SchemeDetector {
+ public:
+  // One sentence, without unknown tags.
+  void Add(std::span<const std::string> tags);
+  // The scheme with the fewest deviations. Between BIO2 and IOB1 with equally many the first entity decides: BIO2 if a
+  // B begins it. BIOES only if it has fewer than both.
+  TagScheme scheme() const;
+
+ private:
+  std::array<int64_t, 3> deviations_ = {};  // by scheme
+  char first_ = 'O';                        // prefix of the first entity
 };
-NormalisedTags NormaliseTags(std::span<const std::string> tags, TagScheme scheme);
+
+// One sentence's tags in BIO2, read as conlleval and seqeval's default mode read any mix of schemes: B and S begin an
+// entity; so do I and E after O, E, S or another type; all other I and E continue one. "I-O" and its like are O. Equal
+// to the scheme's own reading where there is no deviation. `tags` must have no unknown tag.
+std::vector<std::string> ToBio2(std::span<const std::string> tags);
 
 // "B-person" -> ('B', "person"); "O" -> ('O', ""). nullopt if it is no tag. The type is all that follows the first
 // dash.

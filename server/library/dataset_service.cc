@@ -1,11 +1,14 @@
 #include "server/library/dataset_service.h"
 
+#include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/utf8.h"
 #include "core/checkpoint/version_directory.h"
-#include "core/corpus/dataset.h"
+#include "core/corpus/reading.h"
 #include "server/library/catalog.h"
 #include "server/library/discard.h"
 #include "server/rpc/names.h"
@@ -31,7 +34,8 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
  private:
   absl::Status Take(const UploadDatasetRequest& message) override;
   absl::Status Done(engram::v1::Dataset& response) override;
-  absl::StatusOr<jobs::DatasetRecord> Check(std::string& training_bytes, std::string& test_bytes);
+  absl::StatusOr<jobs::DatasetRecord> Check(std::string& training_bytes, std::string& test_bytes,
+                                            engram::v1::UploadReport& report);
   absl::Status Publish(const jobs::DatasetRecord& record, const std::string& training, const std::string& test);
 
   jobs::Store& store_;
@@ -39,14 +43,87 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
   absl::Mutex& publishing_;
   const int64_t max_bytes_;
   std::string name_, training_file_, test_file_;
+  corpus::ReadOptions options_;
   std::string training_, test_;
 };
+
+absl::StatusOr<corpus::ReadOptions> ToOptions(const engram::v1::UploadHeader& header) {
+  corpus::ReadOptions options;
+  switch (header.kind()) {
+    case engram::v1::DATASET_KIND_UNSPECIFIED:
+      break;
+    case engram::v1::DATASET_KIND_CLASSIFICATION:
+      options.kind = corpus::DatasetKind::kClassification;
+      break;
+    case engram::v1::DATASET_KIND_TAGGING:
+      options.kind = corpus::DatasetKind::kTagging;
+      break;
+    case engram::v1::DATASET_KIND_TEXT:
+      options.kind = corpus::DatasetKind::kText;
+      break;
+    default:
+      return InvalidField("kind", absl::StrCat(static_cast<int>(header.kind()), " is no kind of data set"));
+  }
+  options.format = header.format();
+  options.text_column = header.text_column();
+  options.label_column = header.label_column();
+  options.word_column = header.word_column();
+  options.tag_column = header.tag_column();
+  options.strict = header.strict();
+  return options;
+}
+
+void AddWarnings(const std::vector<corpus::Note>& notes,
+                 google::protobuf::RepeatedPtrField<engram::v1::UploadWarning>& out) {
+  for (const corpus::Note& note : notes) {
+    engram::v1::UploadWarning& warning = *out.Add();
+    warning.set_reason(note.reason);
+    warning.set_message(note.message);
+    warning.set_count(note.count);
+  }
+}
+
+engram::v1::SampleRow FirstRow(const corpus::Dataset& dataset) {
+  constexpr size_t kMaxBytes = 400, kMaxWords = 50;
+  engram::v1::SampleRow row;
+  const auto cut = [](const std::string& text) { return std::string(CutUtf8(text, kMaxBytes)); };
+  if (dataset.kind == corpus::DatasetKind::kTagging) {
+    const corpus::TaggedSentence& sentence = dataset.sentences.front();
+    row.set_text(cut(sentence.text));
+    for (size_t i = 0; i < std::min(kMaxWords, sentence.words.size()); ++i) {
+      row.add_words(cut(sentence.words[i]));
+      row.add_tags(sentence.tags[i]);
+    }
+    return row;
+  }
+  row.set_text(cut(dataset.texts.front()));
+  if (dataset.kind == corpus::DatasetKind::kClassification) row.set_label(cut(dataset.labels.front()));
+  return row;
+}
+
+void Describe(const corpus::Reading& reading, engram::v1::PartReport& report) {
+  report.set_format(reading.format);
+  for (const auto& [column, role] : reading.columns) {
+    engram::v1::ColumnReading& out = *report.add_columns();
+    out.set_column(std::string(CutUtf8(column, 128)));
+    out.set_role(role);
+  }
+  *report.mutable_sample() = FirstRow(reading.dataset);
+  for (const auto& [label, count] : corpus::CountLabels(reading.dataset)) {
+    engram::v1::LabelCount& out = *report.add_labels();
+    out.set_label(label);
+    out.set_count(count);
+  }
+  AddWarnings(reading.notes, *report.mutable_warnings());
+  AddWarnings(corpus::OddRows(reading.dataset), *report.mutable_warnings());
+}
 
 absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
   if (message.has_header()) {
     ENGRAM_ASSIGN_OR_RETURN(name_, ParseName("dataset", "datasets", message.header().dataset()));
     training_file_ = message.header().training_file();
     test_file_ = message.header().test_file();
+    ENGRAM_ASSIGN_OR_RETURN(options_, ToOptions(message.header()));
     return absl::OkStatus();
   }
   std::string& part = message.has_test() ? test_ : training_;
@@ -62,13 +139,15 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
   return absl::OkStatus();
 }
 
-// Fills the record and replaces both parts by their canonical form.
-absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(std::string& training_bytes, std::string& test_bytes) {
+// Fills the record and the report, and replaces both parts by their canonical form.
+absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(std::string& training_bytes, std::string& test_bytes,
+                                                         engram::v1::UploadReport& report) {
   corpus::ReadLimits limits;
   limits.max_bytes = static_cast<size_t>(max_bytes_);
   if (training_bytes.empty()) return InvalidField("training", "is empty; send a file with at least one row");
-  ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training,
-                          corpus::ParseDataset(std::move(training_bytes), training_file_, "training", limits));
+  ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading training_reading,
+                          corpus::ReadDataset(std::move(training_bytes), training_file_, "training", options_, limits));
+  const corpus::Dataset& training = training_reading.dataset;
   ENGRAM_RETURN_IF_ERROR(corpus::CheckTrainingPart(training));
   jobs::DatasetRecord record;
   record.name = name_;
@@ -76,13 +155,17 @@ absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(std::string& training_b
   record.training_rows = training.size();
   record.labels = corpus::DistinctLabels(training);
   training_bytes = corpus::RenderCanonical(training);
+  Describe(training_reading, *report.mutable_training());
   if (!test_file_.empty()) {
     if (test_bytes.empty()) return InvalidField("test", "is empty; send a file with at least one row, or leave it out");
-    ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test,
-                            corpus::ParseDataset(std::move(test_bytes), test_file_, "test", limits));
+    ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading test_reading,
+                            corpus::ReadDataset(std::move(test_bytes), test_file_, "test", options_, limits));
+    const corpus::Dataset& test = test_reading.dataset;
     ENGRAM_RETURN_IF_ERROR(corpus::CheckTestPart(training, test));
     record.test_rows = test.size();
     test_bytes = corpus::RenderCanonical(test);
+    Describe(test_reading, *report.mutable_test());
+    AddWarnings(corpus::SharedRows(training, test), *report.mutable_warnings());
   }
   record.digest = Sha256Hex(Sha256Hex(training_bytes) + Sha256Hex(test_bytes));
   record.size_bytes = static_cast<int64_t>(training_bytes.size() + test_bytes.size());
@@ -107,7 +190,8 @@ absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record, const std
 }
 
 absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
-  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(training_, test_));
+  engram::v1::UploadReport report;
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(training_, test_, report));
   absl::MutexLock lock(&publishing_);
   const absl::StatusOr<jobs::DatasetRecord> known = store_.GetDataset(name_);
   if (known.ok() && known->digest != record.digest) {
@@ -120,6 +204,7 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
   if (!known.ok()) ENGRAM_RETURN_IF_ERROR(Publish(record, training_, test_));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord stored, store_.GetDataset(name_));
   response = Catalog::Describe(stored);
+  *response.mutable_report() = std::move(report);
   return absl::OkStatus();
 }
 

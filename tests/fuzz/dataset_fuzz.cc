@@ -1,21 +1,45 @@
-// Any bytes under any name: an error or a data set whose canonical form reads back the same.
+// Any bytes under any name and with any options: an error or a data set whose canonical form reads back the same. The
+// first byte chooses the name, the second the options.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
-#include "core/corpus/dataset.h"
+#include "core/corpus/reading.h"
+
+namespace {
+
+using engram::corpus::DatasetKind;
+using engram::corpus::ReadOptions;
+
+ReadOptions Options(uint8_t chosen) {
+  static const ReadOptions kOptions[] = {{},
+                                         {.format = "txt"},
+                                         {.format = "fasttext"},
+                                         {.kind = DatasetKind::kText},
+                                         {.kind = DatasetKind::kTagging},
+                                         {.kind = DatasetKind::kClassification},
+                                         {.text_column = "2", .label_column = "1"},
+                                         {.label_column = "label"},
+                                         {.word_column = "2", .tag_column = "3"},
+                                         {.strict = true}};
+  return kOptions[chosen % std::size(kOptions)];
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const char* const kNames[] = {"a.jsonl", "a.csv", "a.tsv", "a.conll", "a.txt", "a.jsonl.gz"};
-  if (size == 0) return 0;
+  static const char* const kNames[] = {"a.jsonl", "a.csv", "a.tsv", "a.conll", "a.txt", "a.jsonl.gz", "a.train"};
+  if (size < 2) return 0;
   engram::corpus::ReadLimits limits;
   limits.max_bytes = 1 << 20;
-  const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  const auto dataset = engram::corpus::ParseDataset(bytes, kNames[data[0] % std::size(kNames)], "training", limits);
-  if (!dataset.ok()) return 0;
-  const std::string canonical = engram::corpus::RenderCanonical(*dataset);
+  const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const auto reading = engram::corpus::ReadDataset(bytes, kNames[data[0] % std::size(kNames)], "training",
+                                                   Options(data[1]), limits);
+  if (!reading.ok()) return 0;
+  (void)engram::corpus::OddRows(reading->dataset);
+  const std::string canonical = engram::corpus::RenderCanonical(reading->dataset);
   const auto back = engram::corpus::ParseCanonical(canonical);
   if (!back.ok() || engram::corpus::RenderCanonical(*back) != canonical) std::abort();
   return 0;

@@ -64,12 +64,14 @@ void Tags(const uint8_t* data, size_t size) {
       tags.back().push_back(static_cast<char>(data[i]));
     }
   }
-  for (const TagScheme scheme : {TagScheme::kBio2, TagScheme::kIob1, TagScheme::kBioes}) {
-    const NormalisedTags made = NormaliseTags(tags, scheme);
-    if (made.problem) continue;
-    Require(made.tags.size() == tags.size() && !NormaliseTags(made.tags, TagScheme::kBio2).problem);
+  if (UnknownTags(tags).empty()) {
+    const std::vector<std::string> read = ToBio2(tags);
+    Require(read.size() == tags.size() && UnknownTags(read).empty() && Deviations(read, TagScheme::kBio2).empty());
+    Require(ToBio2(read) == read);
+    SchemeDetector detector;
+    detector.Add(tags);
+    if (detector.scheme() == TagScheme::kBio2) Require(read != tags || Deviations(tags, TagScheme::kBio2).empty());
   }
-  (void)DetectScheme(std::vector<std::vector<std::string>>{tags});
   const auto set = TagSet::FromTags(tags);
   if (set.ok()) Require(set->size() == static_cast<int32_t>(tags.size()));
 }

@@ -1,24 +1,13 @@
 #include "core/corpus/dataset.h"
 
 #include "core/base/files.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
+#include "tests/unit/corpus/reading_helpers.h"
 
 namespace engram::corpus {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-Dataset Parse(const std::string& text, const std::string& name) {
-  auto dataset = ParseDataset(text, name, "training");
-  EXPECT_TRUE(dataset.ok()) << dataset.status();
-  return dataset.ok() ? *std::move(dataset) : Dataset();
-}
-
-absl::Status Refusal(const std::string& text, const std::string& name) {
-  return ParseDataset(text, name, "training").status();
-}
 
 TEST(Dataset, ShippedSamplesParse) {
   const std::string folder = ENGRAM_TEST_DATA;
@@ -34,7 +23,7 @@ TEST(Dataset, ShippedSamplesParse) {
 TEST(Dataset, TheSameRowsInEveryFormatAreTheSameDataSet) {
   const Dataset jsonl =
       Parse("{\"text\": \"a, b\", \"label\": \"x\"}\n\n{\"label\": 2, \"text\": \"say \\\"c\\\"\\nd\"}\n", "t.jsonl");
-  const Dataset csv = Parse("\xEF\xBB\xBFlabel,text,extra\r\nx,\"a, b\",1\r\n2,\"say \"\"c\"\"\nd\",2\r\n", "T.CSV");
+  const Dataset csv = Parse("\xEF\xBB\xBFlabel,text,id\r\nx,\"a, b\",1\r\n2,\"say \"\"c\"\"\nd\",2\r\n", "T.CSV");
   const Dataset tsv = Parse("text\tlabel\na, b\tx\n\"say \"\"c\"\"\nd\"\t2", "t.tsv");
   EXPECT_EQ(RenderCanonical(jsonl), RenderCanonical(csv));
   EXPECT_EQ(RenderCanonical(jsonl), RenderCanonical(tsv));
@@ -108,10 +97,13 @@ TEST(Dataset, NothingFollowsARow) {
 }
 
 TEST(Dataset, LinesOfConllAreThoseOfTheFile) {
-  const std::string message(Refusal("\n\na B-x\nword\nb Q-x\n\nc O\nd I-y\n", "t.conll").message());
+  ReadOptions strict;
+  strict.strict = true;
+  const std::string message = RefusalText("\n\na B-x\nword\nb Q-x\n\nc O\nd Iy\n", "t.conll");
   EXPECT_THAT(message, HasSubstr("line 4 has one column only"));
   EXPECT_THAT(message, HasSubstr("line 5 tag \"Q-x\""));
-  EXPECT_THAT(message, HasSubstr("line 8 tag \"I-y\""));
+  EXPECT_THAT(message, HasSubstr("line 8 tag \"Iy\""));
+  EXPECT_THAT(RefusalText("\n\na B-x\n\nc O\nd I-y\n", "t.conll", strict), HasSubstr("line 6 tag \"I-y\""));
 }
 
 TEST(Dataset, ManyBadRowsAreCountedAndTwentyShown) {
@@ -133,11 +125,28 @@ TEST(Dataset, PartsThatTeachNothingOrDoNotFit) {
   EXPECT_FALSE(CheckTestPart(two, Parse("plain\n", "t.txt")).ok());
 }
 
+TEST(Dataset, WhatIsStoredIsReadBackOrIsDamaged) {
+  for (const Dataset& dataset : {Parse("a\nb\n", "t.txt"), Parse("text,label\n\"a\nb\",x\nc,y\n", "t.csv"),
+                                 Parse("a B-x\nb I-x\n\n\u00a0 O\nd O\n", "t.conll")}) {
+    const auto back = ParseCanonical(RenderCanonical(dataset));
+    ASSERT_TRUE(back.ok());
+    EXPECT_EQ(back->kind, dataset.kind);
+    EXPECT_EQ(RenderCanonical(*back), RenderCanonical(dataset));
+  }
+  for (const char* damaged :
+       {"{\"text\": \"a\"}\n{\"text\"", "{\"text\": \"a\"}\n{\"text\": \"a\", \"label\": \"x\"}\n",
+        "{\"label\": \"x\"}\n", R"({"text": "a", "words": ["a"], "tags": ["I-x"]})",
+        R"({"text": "a", "words": ["a", "b"], "tags": ["O"]})", R"({"text": "a", "words": ["a"], "tags": ["x"]})",
+        "\n"}) {
+    EXPECT_EQ(ParseCanonical(damaged).status().code(), absl::StatusCode::kDataLoss) << damaged;
+  }
+}
+
 TEST(Dataset, ABombIsNotInflated) {
   ReadLimits limits;
   limits.max_bytes = 1000;
-  EXPECT_FALSE(ParseDataset(*ReadFile(std::string(ENGRAM_TEST_DATA) + "/banking77.train.jsonl.gz"), "t.jsonl.gz",
-                            "training", limits)
+  EXPECT_FALSE(ReadDataset(*ReadFile(std::string(ENGRAM_TEST_DATA) + "/banking77.train.jsonl.gz"), "t.jsonl.gz",
+                           "training", {}, limits)
                    .ok());
 }
 

@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <optional>
+#include <sstream>
 
 #include "core/base/random.h"
 #include "core/base/utf8.h"
@@ -87,16 +90,88 @@ TEST(Viterbi, RefusesNotANumber) {
   EXPECT_TRUE(Viterbi(tags, {}).value().tags.empty());
 }
 
+using Tags = std::vector<std::string>;
+
+TagScheme SchemeOf(const std::vector<Tags>& sentences) {
+  SchemeDetector detector;
+  for (const Tags& tags : sentences) detector.Add(tags);
+  return detector.scheme();
+}
+
+std::vector<size_t> WordsThatDeviate(const Tags& tags, TagScheme scheme) {
+  std::vector<size_t> words;
+  for (const TagProblem& problem : Deviations(tags, scheme)) words.push_back(problem.word);
+  return words;
+}
+
 TEST(Bio, SchemesBecomeBio2) {
-  const std::vector<std::string> iob1 = {"I-per", "I-per", "B-per", "O", "I-loc"};
-  EXPECT_EQ(DetectScheme(std::vector<std::vector<std::string>>{iob1}), TagScheme::kIob1);
-  EXPECT_THAT(NormaliseTags(iob1, TagScheme::kIob1).tags, ElementsAre("B-per", "I-per", "B-per", "O", "B-loc"));
-  const std::vector<std::string> bioes = {"B-per", "I-per", "E-per", "O", "S-loc"};
-  EXPECT_EQ(DetectScheme(std::vector<std::vector<std::string>>{bioes}), TagScheme::kBioes);
-  EXPECT_THAT(NormaliseTags(bioes, TagScheme::kBioes).tags, ElementsAre("B-per", "I-per", "I-per", "O", "B-loc"));
-  const std::vector<std::string> bad = {"O", "I-per"};
-  EXPECT_EQ(NormaliseTags(bad, TagScheme::kBio2).problem->word, 1);
-  EXPECT_TRUE(NormaliseTags(std::vector<std::string>{"Q-per"}, TagScheme::kBio2).problem.has_value());
+  const Tags iob1 = {"I-per", "I-per", "B-per", "O", "I-loc"};
+  EXPECT_EQ(SchemeOf({iob1}), TagScheme::kIob1);
+  EXPECT_THAT(ToBio2(iob1), ElementsAre("B-per", "I-per", "B-per", "O", "B-loc"));
+  EXPECT_TRUE(Deviations(iob1, TagScheme::kIob1).empty());
+  const Tags bioes = {"B-per", "I-per", "E-per", "O", "S-loc"};
+  EXPECT_EQ(SchemeOf({bioes}), TagScheme::kBioes);
+  EXPECT_THAT(ToBio2(bioes), ElementsAre("B-per", "I-per", "I-per", "O", "B-loc"));
+  EXPECT_TRUE(Deviations(bioes, TagScheme::kBioes).empty());
+  EXPECT_EQ(ToBio2(Tags{"B-per", "I-per", "L-per", "O", "U-loc"}), ToBio2(bioes));
+  EXPECT_EQ(ToBio2(Tags{"B-per", "M-per", "E-per", "O", "S-loc"}), ToBio2(bioes));
+  EXPECT_EQ(SchemeOf({{"B-per", "I-per", "B-per"}, {"O"}}), TagScheme::kBio2);
+}
+
+TEST(Bio, TheLenientReadingIsSeqevals) {
+  std::ifstream file(std::string(ENGRAM_TEST_DATA) + "/seqeval_readings.tsv");
+  int64_t sentences = 0;
+  for (std::string line; std::getline(file, line); ++sentences) {
+    const size_t tab = line.find('\t');
+    std::istringstream words(line.substr(0, tab)), entities(line.substr(tab + 1));
+    const Tags tags(std::istream_iterator<std::string>(words), {});
+    ASSERT_TRUE(UnknownTags(tags).empty()) << line;
+    const Tags read = ToBio2(tags);
+    std::vector<std::string> found;
+    for (size_t i = 0; i < read.size();) {
+      ASSERT_NE(read[i][0], 'I') << line;
+      const size_t first = i++;
+      if (read[first] == "O") continue;
+      const std::string type = read[first].substr(2);
+      while (i < read.size() && read[i] == "I-" + type) ++i;
+      found.push_back(type + ":" + std::to_string(first) + ":" + std::to_string(i - 1));
+    }
+    EXPECT_EQ(found, Tags(std::istream_iterator<std::string>(entities), {})) << line;
+    EXPECT_TRUE(Deviations(read, TagScheme::kBio2).empty()) << line;
+  }
+  EXPECT_EQ(sentences, 400);
+}
+
+TEST(Bio, DeviationsAreTheTagsThatTheSchemeDoesNotHave) {
+  EXPECT_THAT(WordsThatDeviate({"O", "I-a", "I-a", "I-b", "B-b", "I-b"}, TagScheme::kBio2), ElementsAre(1, 3));
+  EXPECT_THAT(WordsThatDeviate({"B-a", "I-a", "B-a", "O", "B-a", "I-b", "B-a"}, TagScheme::kIob1),
+              ElementsAre(0, 4, 6));
+  EXPECT_THAT(WordsThatDeviate({"B-a", "O", "B-a", "I-a", "O", "E-a", "S-a", "I-a", "B-b", "E-b"}, TagScheme::kBioes),
+              ElementsAre(0, 3, 5, 7));
+  EXPECT_THAT(WordsThatDeviate({"I-O", "S-a", "E-a"}, TagScheme::kBio2), ElementsAre(0, 1, 2));
+}
+
+// One tag of another scheme is named itself, and none of its neighbours.
+TEST(Bio, AStrayTagDoesNotTurnTheScheme) {
+  const Tags stray = {"O", "B-loc", "O", "S-occasion"};
+  EXPECT_EQ(SchemeOf({stray}), TagScheme::kBio2);
+  EXPECT_THAT(WordsThatDeviate(stray, TagScheme::kBio2), ElementsAre(3));
+  EXPECT_EQ(SchemeOf({{"I-org", "O", "B-misc"}}), TagScheme::kIob1);
+  EXPECT_EQ(SchemeOf({{"O", "B-org", "O"}, {"I-org", "O"}}), TagScheme::kBio2);
+  EXPECT_EQ(SchemeOf({{"B-a", "O"}, {"I-a"}, {"I-a"}}), TagScheme::kIob1);
+  EXPECT_EQ(SchemeOf({{"S-a", "B-a", "E-a", "B-b"}, {"S-b"}}), TagScheme::kBioes);
+}
+
+TEST(Bio, ATypeCalledOIsOutside) {
+  EXPECT_THAT(ToBio2(Tags{"I-O", "B-org", "I-O", "I-org"}), ElementsAre("O", "B-org", "O", "B-org"));
+  EXPECT_THAT(Deviations(Tags{"I-O"}, TagScheme::kIob1)[0].message, ::testing::HasSubstr("\"I-O\""));
+}
+
+TEST(Bio, UnknownTagsAreAllNamed) {
+  const auto problems = UnknownTags(Tags{"Q-per", "O", "B-", "per", "M-", "B-a b"});
+  std::vector<size_t> words;
+  for (const TagProblem& problem : problems) words.push_back(problem.word);
+  EXPECT_THAT(words, ElementsAre(0, 2, 3, 4, 5));
 }
 
 TEST(Bio, TagSetsOfModels) {

@@ -1,0 +1,210 @@
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
+#include "core/corpus/columns.h"
+#include "core/corpus/conll_lines.h"
+#include "core/corpus/readers.h"
+#include "core/tagging/bio.h"
+
+namespace engram::corpus {
+namespace {
+
+using Columns = std::vector<std::string_view>;
+
+std::string_view WithoutSpaces(std::string_view cell) {
+  const size_t begin = cell.find_first_not_of(' ');
+  return begin == std::string_view::npos ? std::string_view()
+                                         : cell.substr(begin, cell.find_last_not_of(' ') + 1 - begin);
+}
+
+bool IsTag(std::string_view cell) { return tagging::ParseTag(WithoutSpaces(cell)).has_value(); }
+
+// The number of columns that most lines have; comments count only where there is nothing else.
+size_t CommonColumns(std::string_view text) {
+  std::map<size_t, int64_t> counts, comments;
+  Columns columns;
+  ForEachLine(text, [&](int64_t, std::string_view line) {
+    if (IsConllBreak(line)) return;
+    SplitConllColumns(line, columns);
+    ++(line.starts_with('#') ? comments : counts)[columns.size()];
+  });
+  const auto& all = counts.empty() ? comments : counts;
+  const auto most =
+      std::max_element(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == all.end() ? 0 : most->first;
+}
+
+// What the lines with the common number of columns say about one column.
+struct ColumnFacts {
+  int64_t tags = 0, entities = 0;
+  bool numbers_words = true;  // 1, 2, 3, ... (or from 0) in every sentence
+};
+
+struct FileFacts {
+  std::vector<ColumnFacts> columns;
+  std::vector<std::string> first;  // cells of the first line
+  int64_t lines = 0;
+  // A column of tags, in which some may be misspelt; the first line may be a header.
+  bool TagLike(size_t column) const {
+    return columns[column].entities > 0 && columns[column].tags * 10 >= (lines - 1) * 9;
+  }
+};
+
+FileFacts GatherFacts(std::string_view text, size_t common) {
+  FileFacts facts;
+  facts.columns.resize(common);
+  int64_t place = 0, base = 0;  // of the word in its sentence; what its number begins with
+  Columns columns;
+  ForEachLine(text, [&](int64_t, std::string_view line) {
+    if (IsConllBreak(line)) {
+      place = 0;
+      return;
+    }
+    SplitConllColumns(line, columns);
+    if (columns.size() != common) return;
+    if (facts.lines == 0) facts.first.assign(columns.begin(), columns.end());
+    // "#" may be a word, and a comment may have as many columns: such a line tells nothing.
+    if (line.starts_with('#')) {
+      ++place;
+      return;
+    }
+    ++facts.lines;
+    if (place == 0) base = columns[0] == "0" ? 0 : 1;
+    for (size_t i = 0; i < common; ++i) {
+      ColumnFacts& column = facts.columns[i];
+      const auto tag = tagging::ParseTag(WithoutSpaces(columns[i]));
+      column.tags += tag ? 1 : 0;
+      column.entities += tag && tag->prefix != 'O' ? 1 : 0;
+      column.numbers_words = column.numbers_words && columns[i] == absl::StrCat(place + base);
+    }
+    ++place;
+  });
+  return facts;
+}
+
+struct Layout {
+  size_t columns = 0, word = 0, tag = 0;
+  bool header = false;
+};
+
+std::string ColumnText(size_t column) { return absl::StrCat("column ", column + 1); }
+
+// A column that the user named: by its number, or by its name in the first line.
+absl::StatusOr<size_t> NamedColumn(const FileFacts& facts, const std::string& name, std::string_view option,
+                                   bool& header) {
+  const std::optional<size_t> number = ColumnNumber(name);
+  if (number && *number < facts.columns.size()) return *number;
+  if (number)
+    return InvalidField(option, absl::StrCat("there is no column ", name, "; lines have ", facts.columns.size()));
+  absl::StatusOr<size_t> found = FindColumn(facts.first, name, option);
+  header = header || found.ok();
+  return found;
+}
+
+absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& input, std::vector<Note>& notes) {
+  Layout layout{facts.columns.size(), 0, facts.columns.size() - 1, false};
+  std::vector<std::string> tag_like;
+  for (size_t i = 1; i < layout.columns; ++i) {
+    if (!facts.TagLike(i)) continue;
+    tag_like.push_back(ColumnText(i));
+    layout.tag = i;
+  }
+  if (!input.options.tag_column.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(layout.tag, NamedColumn(facts, input.options.tag_column, "tag_column", layout.header));
+  } else if (tag_like.size() > 1) {
+    notes.push_back({"SEVERAL_TAG_COLUMNS",
+                     absl::StrCat("several columns look like tags (", QuotedList(tag_like), "); ",
+                                  ColumnText(layout.tag), " was read: choose another one with --tag-column"),
+                     static_cast<int64_t>(tag_like.size())});
+  }
+  if (!input.options.word_column.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(layout.word, NamedColumn(facts, input.options.word_column, "word_column", layout.header));
+  } else if (layout.columns > 2 && facts.lines > 1 && facts.columns[0].numbers_words && layout.tag != 1) {
+    layout.word = 1;
+    notes.push_back({"INDEX_COLUMN",
+                     "column 1 numbers the words, so column 2 was read as the words: choose another one with "
+                     "--word-column"});
+  }
+  if (layout.word == layout.tag) return InvalidField("tag_column", "is the column of the words too");
+  const bool named =
+      layout.tag < facts.first.size() && !IsTag(facts.first[layout.tag]) &&
+      (IsTagsName(ComparableName(facts.first[layout.tag])) || IsLabelName(ComparableName(facts.first[layout.tag])));
+  layout.header = layout.header || named;
+  return layout;
+}
+
+class ConllReader {
+ public:
+  ConllReader(const ReaderInput& input, const Layout& layout) : input_(input), layout_(layout) {}
+
+  absl::Status Read(Reading& reading) {
+    ForEachLine(input_.text, [&](int64_t number, std::string_view line) { Line(number, line); });
+    comments_.AddTo(reading.notes, "COMMENTS", "comment line(s) were left out");
+    FinishTagging(std::move(raw_), input_.options, errors_, reading);
+    return errors_.ToStatus(input_.field);
+  }
+
+ private:
+  void Line(int64_t number, std::string_view line) {
+    if (IsConllBreak(line)) {
+      open_ = false;
+      return;
+    }
+    SplitConllColumns(line, columns_);
+    // A space at the beginning of a line that lacks a column is the word.
+    if (columns_.size() + 1 == layout_.columns && line.starts_with(' ')) columns_.insert(columns_.begin(), " ");
+    const bool fits = columns_.size() == layout_.columns;
+    if (line.starts_with('#') && (!fits || !IsTag(columns_[layout_.tag]))) {
+      comments_.Add(number);
+      return;
+    }
+    if (layout_.header && !std::exchange(header_seen_, true)) return;
+    if (!fits || layout_.columns < 2) {
+      errors_.Add(number, columns_.size() < 2 ? std::string("has one column only; a word and its tag are needed")
+                                              : absl::StrCat("has ", columns_.size(), " columns where most lines have ",
+                                                             layout_.columns));
+      return;
+    }
+    if (!std::exchange(open_, true)) {
+      raw_.sentences.emplace_back();
+      raw_.lines.emplace_back();
+    }
+    const std::string_view cell = columns_[layout_.word], word = WithoutSpaces(cell);
+    // A token of white space stays one, so that the tags keep their places.
+    raw_.sentences.back().words.emplace_back(!word.empty() ? word : cell.empty() ? " " : cell);
+    raw_.sentences.back().tags.emplace_back(WithoutSpaces(columns_[layout_.tag]));
+    raw_.lines.back().push_back(number);
+  }
+
+  const ReaderInput& input_;
+  const Layout layout_;
+  Columns columns_;
+  RawSentences raw_;
+  RowErrors errors_;
+  LineList comments_;
+  bool open_ = false, header_seen_ = false;
+};
+
+}  // namespace
+
+absl::Status ReadConll(const ReaderInput& input, Reading& reading) {
+  reading.format = "conll";
+  const size_t common = CommonColumns(input.text);
+  Layout layout{common, 0, 0, false};
+  if (common >= 2) {
+    const FileFacts facts = GatherFacts(input.text, common);
+    ENGRAM_ASSIGN_OR_RETURN(layout, PlanLayout(facts, input, reading.notes));
+    for (size_t i = 0; i < common; ++i) {
+      reading.columns.emplace_back(ColumnText(i), i == layout.word ? "words" : i == layout.tag ? "tags" : "not read");
+    }
+  }
+  ENGRAM_RETURN_IF_ERROR(ConllReader(input, layout).Read(reading));
+  for (TaggedSentence& sentence : reading.dataset.sentences) sentence.text = JoinWords(sentence.words);
+  return absl::OkStatus();
+}
+
+}  // namespace engram::corpus

@@ -1,0 +1,214 @@
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
+#include "core/corpus/columns.h"
+#include "core/corpus/entity_rows.h"
+#include "core/corpus/json_roles.h"
+#include "core/corpus/json_values.h"
+#include "core/corpus/readers.h"
+#include "core/tagging/words.h"
+
+namespace engram::corpus {
+namespace {
+
+using Json = nlohmann::json;
+
+// A label may be written as a number or a boolean; its text is then the label. A list of one label is that label.
+std::optional<std::string> LabelText(const Json& value) {
+  const Json& one = value.is_array() && value.size() == 1 ? value[0] : value;
+  if (one.is_string()) return one.get<std::string>();
+  if (one.is_number_integer() || one.is_boolean()) return one.dump();
+  return std::nullopt;
+}
+
+const char* KindName(DatasetKind kind) {
+  return kind == DatasetKind::kClassification ? "a label" : kind == DatasetKind::kTagging ? "entities" : "text alone";
+}
+
+// The object of a row, or why there is none.
+std::string ParseRow(std::string_view text, Json& json) {
+  if (text.empty()) return "has an empty place in its list, or its list is never closed";
+  // The parser keeps the last of two equal keys; here neither is better than the other.
+  std::set<std::string> seen;
+  std::string repeated;
+  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get_ref<const std::string&>()).second)
+      repeated = value.get_ref<const std::string&>();
+    return true;
+  };
+  json = Json::parse(text, check, /*allow_exceptions=*/false);
+  if (json.is_discarded() || FindZeroByte(text)) return "is not JSON";
+  if (!repeated.empty()) return absl::StrCat("has ", Quoted(repeated), " twice");
+  return json.is_object() ? "" : "is not a JSON object";
+}
+
+class JsonReader {
+ public:
+  JsonReader(const ReaderInput& input, Reading& reading) : input_(input), reading_(reading) {}
+
+  absl::Status Read() {
+    ForEachJsonValue(input_.text, [&](int64_t line, std::string_view text) {
+      if (const std::string problem = Row(line, text); !problem.empty()) errors_.Add(line, problem);
+    });
+    if (first_) Describe();
+    without_word_.AddTo(reading_.notes, "ENTITY_WITHOUT_WORD", "row(s) have entities that cover no word",
+                        "; no tagger can find them");
+    reading_.dataset.kind = first_ ? first_->kind : DatasetKind::kText;
+    if (reading_.dataset.kind == DatasetKind::kTagging)
+      FinishTagging(std::move(raw_), input_.options, errors_, reading_);
+    return errors_.ToStatus(input_.field);
+  }
+
+ private:
+  // The row's problem; empty if it was read.
+  std::string Row(int64_t line, std::string_view text) {
+    Json json;
+    if (std::string problem = ParseRow(text, json); !problem.empty()) return problem;
+    if (std::string signature = RoleSignature(json); signature != signature_) {
+      signature_ = std::move(signature);
+      roles_ = FindRoles(json, input_.options);
+      problem_line_ = 0;
+    }
+    if (!roles_.problem.empty()) {
+      if (problem_line_ > 0) return absl::StrCat("has the same keys as line ", problem_line_);
+      problem_line_ = line;
+      return roles_.problem;
+    }
+    if (first_ && !roles_.SameAnnotation(*first_)) return OtherRoles();
+    std::string problem = roles_.kind == DatasetKind::kTagging ? TaggedRow(line, json) : TextRow(json);
+    if (problem.empty() && !first_) first_ = roles_;
+    return problem;
+  }
+
+  std::string OtherRoles() const {
+    if (roles_.kind != first_->kind)
+      return absl::StrCat("has ", KindName(roles_.kind), " where the first row has ", KindName(first_->kind));
+    std::vector<std::string> here, there;
+    const auto compare = [&](const std::string& mine, const std::string& firsts) {
+      if (mine == firsts) return;
+      if (!mine.empty()) here.push_back(mine);
+      if (!firsts.empty()) there.push_back(firsts);
+    };
+    compare(roles_.text, first_->text);
+    compare(roles_.label, first_->label);
+    compare(roles_.words, first_->words);
+    compare(roles_.tags, first_->tags);
+    compare(roles_.entities, first_->entities);
+    return absl::StrCat("has ", QuotedList(here), " where the first row has ", QuotedList(there));
+  }
+
+  std::string Text(const Json& json, std::string& text) const {
+    const Json& value = json[roles_.text];
+    if (!value.is_string()) return absl::StrCat("has a ", Quoted(roles_.text), " that is no string");
+    text = value.get<std::string>();
+    return "";
+  }
+
+  std::string TextRow(const Json& json) {
+    std::string text, label;
+    if (roles_.text.empty()) {
+      std::vector<std::string> words;
+      if (std::string problem = Words(json[roles_.words], words); !problem.empty()) return problem;
+      text = JoinWords(words);
+    } else if (std::string problem = Text(json, text); !problem.empty()) {
+      return problem;
+    }
+    if (tagging::TrimWhiteSpace(text).empty()) return "has an empty \"text\"";
+    if (roles_.kind == DatasetKind::kClassification) {
+      const Json& value = json[roles_.label];
+      if (value.is_array() && value.size() != 1)
+        return absl::StrCat("has ", value.size(), " labels (", Quoted(roles_.label),
+                            "); a classifier learns one label per text");
+      const std::optional<std::string> name = LabelText(value);
+      if (!name) return absl::StrCat("has a ", Quoted(roles_.label), " that is no string");
+      if (tagging::TrimWhiteSpace(*name).empty()) return absl::StrCat("has an empty ", Quoted(roles_.label));
+      reading_.dataset.labels.push_back(*name);
+    }
+    reading_.dataset.texts.push_back(std::move(text));
+    return "";
+  }
+
+  // A word of white space stays one, so that the tags keep their places.
+  std::string Words(const Json& list, std::vector<std::string>& words) const {
+    if (!list.is_array() || list.empty()) return "needs \"words\" and \"tags\", two lists of the same length";
+    for (const Json& word : list) {
+      if (!word.is_string()) return "has a word that is no string";
+      words.push_back(word.get_ref<const std::string&>().empty() ? " " : word.get<std::string>());
+    }
+    return "";
+  }
+
+  std::string TaggedRow(int64_t line, const Json& json) {
+    TaggedSentence sentence;
+    if (!roles_.entities.empty()) {
+      std::string text;
+      if (std::string problem = Text(json, text); !problem.empty()) return problem;
+      if (tagging::TrimWhiteSpace(text).empty()) return "has an empty \"text\"";
+      EntityRow row = TagEntities(text, json[roles_.entities], input_.options.kind == DatasetKind::kTagging);
+      if (!row.problem.empty()) return row.problem;
+      if (!row.without_word.empty()) {
+        without_word_.Add(line, row.without_word);
+        if (input_.options.strict) return absl::StrCat("has an entity that covers no word: ", row.without_word);
+      }
+      sentence = std::move(row.sentence);
+    } else {
+      const Json& tags = json[roles_.tags];
+      if (std::string problem = Words(json[roles_.words], sentence.words); !problem.empty()) return problem;
+      if (!tags.is_array() || tags.size() != sentence.words.size())
+        return "needs \"words\" and \"tags\", two lists of the same length";
+      for (const Json& tag : tags) {
+        if (tag.is_number())
+          return absl::StrCat("has tags that are numbers (", Quoted(roles_.tags),
+                              "), and their names are not in the file; write the names (\"B-PER\")");
+        if (!tag.is_string()) return "has a tag that is no string";
+        sentence.tags.push_back(tag.get<std::string>());
+      }
+      sentence.text = JoinWords(sentence.words);
+      if (!roles_.text.empty()) {
+        if (std::string problem = Text(json, sentence.text); !problem.empty()) return problem;
+      }
+    }
+    raw_.sentences.push_back(std::move(sentence));
+    raw_.lines.push_back({line});
+    return "";
+  }
+
+  void Describe() {
+    const auto add = [&](const std::string& key, const char* role) {
+      if (!key.empty()) reading_.columns.emplace_back(key, role);
+    };
+    add(first_->text, "text");
+    add(first_->label, "label");
+    add(first_->words, first_->kind == DatasetKind::kTagging ? "words" : "text");
+    add(first_->tags, "tags");
+    add(first_->entities, "entities");
+    for (const std::string& key : first_->unread) add(key, "not read");
+    if (!first_->unread.empty()) {
+      reading_.notes.push_back({"COLUMNS_NOT_READ",
+                                absl::StrCat("not read, as asked for: ", QuotedList(first_->unread)),
+                                static_cast<int64_t>(first_->unread.size())});
+    }
+  }
+
+  const ReaderInput& input_;
+  Reading& reading_;
+  RawSentences raw_;
+  RowErrors errors_;
+  LineList without_word_;
+  std::optional<std::string> signature_;
+  JsonRoles roles_;           // of rows with that signature
+  int64_t problem_line_ = 0;  // the first line that had their problem
+  std::optional<JsonRoles> first_;
+};
+
+}  // namespace
+
+absl::Status ReadJson(const ReaderInput& input, Reading& reading) {
+  reading.format = "jsonl";
+  return JsonReader(input, reading).Read();
+}
+
+}  // namespace engram::corpus

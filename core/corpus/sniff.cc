@@ -1,0 +1,99 @@
+#include "core/corpus/sniff.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "core/corpus/conll_lines.h"
+#include "core/corpus/lines.h"
+#include "core/tagging/bio.h"
+#include "core/tagging/words.h"
+#include "nlohmann/json.hpp"
+
+namespace engram::corpus {
+namespace {
+
+constexpr size_t kMaxLineBytes = size_t{1} << 20;
+
+std::string_view FirstLine(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const LineEnd line = FindLineEnd(text, at);
+    const std::string_view trimmed = tagging::TrimWhiteSpace(text.substr(at, line.end - at));
+    if (!trimmed.empty()) return trimmed;
+    at = line.next;
+  }
+  return {};
+}
+
+}  // namespace
+
+bool LooksLikeJson(std::string_view text) {
+  const std::string_view line = FirstLine(text);
+  if (line.starts_with('{')) return line.size() <= kMaxLineBytes && nlohmann::json::accept(line);
+  if (!line.starts_with('[')) return false;
+  const auto at = static_cast<size_t>(line.data() - text.data());
+  const size_t behind = text.find_first_not_of(" \t\r\n", at + 1);
+  return behind != std::string_view::npos && text[behind] == '{';
+}
+
+bool LooksLikeTags(std::string_view text) {
+  constexpr size_t kColumns = 16;  // of which one may be the tags: from the front and from the back
+  constexpr int64_t kLooked = 2000;
+  std::array<int64_t, 2 * kColumns> tags{}, entities{};
+  int64_t lines = 0;
+  bool first = true;
+  std::vector<std::string_view> columns;
+  for (size_t at = 0; at < text.size() && lines < kLooked;) {
+    const LineEnd end = FindLineEnd(text, at);
+    const std::string_view line = text.substr(at, end.end - at);
+    at = end.next;
+    if (IsConllBreak(line) || line.starts_with('#')) continue;
+    SplitConllColumns(line, columns);
+    bool any = false;
+    for (size_t i = 1; i < columns.size(); ++i) {
+      const auto tag = tagging::ParseTag(columns[i]);
+      if (!tag) continue;
+      any = true;
+      const auto count = [&](size_t place) {
+        ++tags[place];
+        entities[place] += tag->prefix != 'O' ? 1 : 0;
+      };
+      const size_t back = columns.size() - 1 - i;
+      if (i < kColumns) count(i);
+      if (back < kColumns) count(kColumns + back);
+    }
+    const bool header = first && !any;
+    first = false;
+    lines += header ? 0 : 1;
+  }
+  for (size_t i = 0; i < tags.size(); ++i) {
+    if (entities[i] > 0 && tags[i] * 10 >= lines * 9) return true;
+  }
+  return false;
+}
+
+FastTextLines CountFastText(std::string_view text) {
+  FastTextLines count;
+  ForEachLine(text, [&](int64_t, std::string_view line) {
+    const std::string_view trimmed = tagging::TrimWhiteSpace(line);
+    if (trimmed.empty()) return;
+    ++count.lines;
+    count.labelled += trimmed.starts_with("__label__") ? 1 : 0;
+  });
+  return count;
+}
+
+int64_t TabColumns(std::string_view text) {
+  int64_t lines = 0, columns = 0;
+  bool same = true;
+  ForEachLine(text, [&](int64_t, std::string_view line) {
+    if (!same || tagging::TrimWhiteSpace(line).empty()) return;
+    int64_t here = 1;
+    for (const char c : line) here += c == '\t' ? 1 : 0;
+    if (lines++ == 0) columns = here;
+    same = here == columns;
+  });
+  return same && lines > 1 ? columns : 1;
+}
+
+}  // namespace engram::corpus

@@ -1,0 +1,254 @@
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
+#include "core/corpus/columns.h"
+#include "core/corpus/delimited.h"
+#include "core/corpus/lines.h"
+#include "core/corpus/readers.h"
+#include "core/tagging/words.h"
+
+namespace engram::corpus {
+namespace {
+
+constexpr const char* kHelp =
+    "name the columns with --text-column and --label-column (by their numbers, from 1, if the file has no header)";
+
+// Which columns of a table are what.
+struct TableLayout {
+  size_t text = 0;
+  std::optional<size_t> label;
+  bool header = true;                    // the first row is one
+  std::vector<std::string> unread;       // columns that an option leaves out
+  std::vector<std::string> row_numbers;  // id, index
+};
+
+// The columns of the header of which `is` holds.
+std::vector<size_t> ColumnsThat(const std::vector<std::string>& header, bool (*is)(std::string_view)) {
+  std::vector<size_t> columns;
+  for (size_t i = 0; i < header.size(); ++i) {
+    if (is(ComparableName(header[i]))) columns.push_back(i);
+  }
+  return columns;
+}
+
+std::vector<std::string> NamesOf(const std::vector<std::string>& header, const std::vector<size_t>& columns) {
+  std::vector<std::string> names;
+  for (const size_t column : columns) names.push_back(header[column]);
+  return names;
+}
+
+class LayoutPlanner {
+ public:
+  LayoutPlanner(const DelimitedRow& first, const ReaderInput& input) : first_(first.cells), input_(input) {
+    where_ = absl::StrCat(AbslView(input.field), " line ", first.line);
+  }
+
+  absl::StatusOr<TableLayout> Plan() {
+    const ReadOptions& options = input_.options;
+    ENGRAM_RETURN_IF_ERROR(FindText());
+    const bool text_alone = options.kind == DatasetKind::kText && options.label_column.empty();
+    if (!text_alone) ENGRAM_RETURN_IF_ERROR(FindLabel());
+    layout_.header = !by_number_ || (by_name_ || HeaderByName());
+    const bool rest_is_named = text_alone || !options.label_column.empty();
+    std::vector<std::string> rest;
+    for (size_t i = 0; i < first_.size(); ++i) {
+      if (i == layout_.text || layout_.label == i) continue;
+      const std::string name = layout_.header ? first_[i] : absl::StrCat("column ", i + 1);
+      (layout_.header && IsNumberName(ComparableName(name)) ? layout_.row_numbers : rest).push_back(name);
+    }
+    if (!rest.empty() && !rest_is_named) {
+      return InvalidField(
+          where_, absl::StrCat("has columns that would not be read: ", QuotedList(rest), " beside ",
+                               QuotedList({first_[layout_.text]}),
+                               layout_.label ? absl::StrCat(" and ", QuotedList({first_[*layout_.label]})) : "",
+                               "; name the label's column with --label-column and the others are left out, or leave "
+                               "all of them out with --kind text"));
+    }
+    layout_.unread = std::move(rest);
+    return std::move(layout_);
+  }
+
+ private:
+  absl::Status FindText() {
+    if (!input_.options.text_column.empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(layout_.text, Named(input_.options.text_column, "text_column"));
+      return absl::OkStatus();
+    }
+    const std::vector<size_t> texts = ColumnsThat(first_, IsTextName);
+    if (texts.empty()) {
+      return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
+                                               "sentence, ...); its columns are ",
+                                               QuotedList(first_), "; ", kHelp));
+    }
+    ENGRAM_RETURN_IF_ERROR(NotTwice(texts));
+    if (texts.size() > 1) {
+      return InvalidField(where_, absl::StrCat("has several columns of texts: ", QuotedList(NamesOf(first_, texts)),
+                                               "; no task reads pairs of texts: name one with --text-column"));
+    }
+    layout_.text = texts[0];
+    by_name_ = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status FindLabel() {
+    if (!input_.options.label_column.empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(const size_t label, Named(input_.options.label_column, "label_column"));
+      if (label == layout_.text) return InvalidField("label_column", "is the column of the texts too");
+      layout_.label = label;
+      return absl::OkStatus();
+    }
+    std::vector<size_t> labels = ColumnsThat(first_, IsLabelName);
+    std::erase(labels, layout_.text);
+    ENGRAM_RETURN_IF_ERROR(NotTwice(labels));
+    if (labels.size() > 1) {
+      return InvalidField(where_, absl::StrCat("has several columns of labels: ", QuotedList(NamesOf(first_, labels)),
+                                               "; name one with --label-column"));
+    }
+    if (!labels.empty()) layout_.label = labels[0];
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<size_t> Named(const std::string& name, std::string_view option) {
+    const std::optional<size_t> number = ColumnNumber(name);
+    absl::StatusOr<size_t> found = FindColumn(first_, name, option);
+    if (found.ok() || !number) {
+      by_name_ = by_name_ || found.ok();
+      return found;
+    }
+    by_number_ = true;
+    if (*number < first_.size()) return *number;
+    return InvalidField(option, absl::StrCat("there is no column ", name, "; rows have ", first_.size()));
+  }
+
+  // Columns were given by number, but the first row names them.
+  bool HeaderByName() const {
+    return IsTextName(ComparableName(first_[layout_.text])) ||
+           (layout_.label && IsLabelName(ComparableName(first_[*layout_.label])));
+  }
+
+  absl::Status NotTwice(const std::vector<size_t>& columns) const {
+    for (size_t i = 1; i < columns.size(); ++i) {
+      if (ComparableName(first_[columns[i]]) == ComparableName(first_[columns[i - 1]])) {
+        return InvalidField(where_,
+                            absl::StrCat("names the column ", QuotedList({first_[columns[i]]}), " twice; rename one"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const std::vector<std::string>& first_;
+  const ReaderInput& input_;
+  std::string where_;
+  TableLayout layout_;
+  bool by_name_ = false, by_number_ = false;
+};
+
+// The separator under which the first row has a column of texts: what the file's name promises, or another one.
+std::optional<char> ChooseSeparator(const ReaderInput& input, char promised) {
+  const auto known = [&](char separator) {
+    DelimitedReader reader(input.text, separator, input.field);
+    DelimitedRow first;
+    const absl::StatusOr<bool> read = reader.Next(first);
+    if (!read.ok() || !*read) return false;
+    const std::string& asked = input.options.text_column;
+    if (!asked.empty() && !ColumnNumber(asked)) return FindColumn(first.cells, asked, "text_column").ok();
+    return !ColumnsThat(first.cells, IsTextName).empty() || (!asked.empty() && first.cells.size() > 1);
+  };
+  for (const char separator : {promised, ',', ';', '\t', '|'}) {
+    if (known(separator)) return separator;
+  }
+  return std::nullopt;
+}
+
+void DescribeColumns(const DelimitedRow& first, const TableLayout& layout, Reading& reading) {
+  for (size_t i = 0; i < first.cells.size(); ++i) {
+    reading.columns.emplace_back(layout.header ? first.cells[i] : absl::StrCat("column ", i + 1),
+                                 i == layout.text    ? "text"
+                                 : layout.label == i ? "label"
+                                                     : "not read");
+  }
+  if (!layout.unread.empty()) {
+    reading.notes.push_back({"COLUMNS_NOT_READ", absl::StrCat("not read, as asked for: ", QuotedList(layout.unread)),
+                             static_cast<int64_t>(layout.unread.size())});
+  }
+}
+
+// Excel's first line "sep=;" says the separator and is no row.
+bool TakeSeparatorLine(std::string_view& text, char& separator) {
+  constexpr std::string_view kLead = "sep=";
+  const LineEnd end = FindLineEnd(text, 0);
+  if (!text.starts_with(kLead) || end.end != kLead.size() + 1) return false;
+  separator = text[kLead.size()];
+  text.remove_prefix(end.next);
+  return true;
+}
+
+// The rows behind `row`, which is the first that is no header.
+absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const DelimitedRow& first,
+                      DelimitedReader& rows, Reading& reading) {
+  Dataset& dataset = reading.dataset;
+  dataset.kind = layout.label ? DatasetKind::kClassification : DatasetKind::kText;
+  RowErrors errors;
+  LineList headers;
+  DelimitedRow row = first;
+  bool more = true, is_header = layout.header;
+  while (more) {
+    if (is_header) {
+      is_header = false;
+    } else if (layout.header && row.cells == first.cells) {
+      headers.Add(row.line);
+      if (input.options.strict) errors.Add(row.line, "repeats the header");
+    } else if (row.cells.size() != first.cells.size()) {
+      errors.Add(row.line, absl::StrCat("has ", row.cells.size(), " cells where the header has ", first.cells.size()));
+    } else if (tagging::TrimWhiteSpace(row.cells[layout.text]).empty()) {
+      errors.Add(row.line, "has no text");
+    } else if (layout.label && tagging::TrimWhiteSpace(row.cells[*layout.label]).empty()) {
+      errors.Add(row.line, "has no label");
+    } else {
+      dataset.texts.push_back(std::move(row.cells[layout.text]));
+      if (layout.label) dataset.labels.push_back(std::move(row.cells[*layout.label]));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(more, rows.Next(row));
+  }
+  headers.AddTo(reading.notes, "HEADER_REPEATED", "row(s) repeat the header and are no rows", ": were files joined?");
+  return errors.ToStatus(input.field);
+}
+
+}  // namespace
+
+bool HasKnownHeader(const ReaderInput& input, char promised) { return ChooseSeparator(input, promised).has_value(); }
+
+bool HasLabelledHeader(const ReaderInput& input, char separator) {
+  DelimitedReader reader(input.text, separator, input.field);
+  DelimitedRow first;
+  const absl::StatusOr<bool> read = reader.Next(first);
+  return read.ok() && *read && !ColumnsThat(first.cells, IsTextName).empty() &&
+         !ColumnsThat(first.cells, IsLabelName).empty();
+}
+
+absl::Status ReadTable(const ReaderInput& whole, char promised, Reading& reading) {
+  std::string_view text = whole.text;
+  const int64_t first_line = TakeSeparatorLine(text, promised) ? 2 : 1;
+  const ReaderInput input{text, whole.field, whole.options};
+  const char separator = ChooseSeparator(input, promised).value_or(promised);
+  reading.format = separator == '\t' ? "tsv" : "csv";
+  if (separator != promised) {
+    reading.notes.push_back(
+        {"SEPARATOR", absl::StrCat("columns are separated by \"", separator == '\t' ? "tab" : std::string(1, separator),
+                                   "\" and were read so")});
+  }
+  DelimitedReader rows(input.text, separator, input.field, first_line);
+  DelimitedRow first;
+  ENGRAM_ASSIGN_OR_RETURN(const bool any, rows.Next(first));
+  if (!any) return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(const TableLayout layout, LayoutPlanner(first, input).Plan());
+  DescribeColumns(first, layout, reading);
+  ENGRAM_RETURN_IF_ERROR(ReadRows(input, layout, first, rows, reading));
+  rows.AddNotes(reading.notes);
+  return absl::OkStatus();
+}
+
+}  // namespace engram::corpus
