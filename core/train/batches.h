@@ -5,10 +5,7 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
-
-#include "core/base/status.h"
 
 namespace engram::train {
 
@@ -17,10 +14,6 @@ namespace engram::train {
 // kRandom         a random order of the examples
 // kArrival        their own order
 enum class BatchOrder { kLengthGrouped, kRandom, kArrival };
-
-// "length_grouped", "random", "arrival"; INVALID_ARGUMENT naming these for anything else.
-absl::StatusOr<BatchOrder> ParseBatchOrder(std::string_view name);
-std::string_view BatchOrderName(BatchOrder order);
 
 struct BatchOptions {
   int64_t batch_size = 32;   // most examples in a batch; 0: no bound
