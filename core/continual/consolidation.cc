@@ -51,7 +51,7 @@ absl::StatusOr<size_t> CheckTensors(const nn::Model& model, const char* what, co
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
     const std::string name = TensorName(what, task, slice.name);
     const TensorEntry* entry = file.Find(name);
-    if (entry == nullptr && MayBeYounger(slice.name)) continue;
+    if (entry == nullptr && MayBeYounger(model, slice.name)) continue;
     if (entry == nullptr) return InvalidField(name, "is missing from continual.safetensors");
     ++found;
     if (entry->dtype != Dtype::kF32 && !(importance && entry->dtype == Dtype::kBF16)) {

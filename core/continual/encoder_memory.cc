@@ -4,7 +4,10 @@
 
 namespace engram::continual {
 
-bool MayBeYounger(const std::string& parameter) { return parameter.starts_with("pooler."); }
+bool MayBeYounger(const nn::Model& model, const std::string& parameter) {
+  const char* const pooler = model.config().family->names.pooler;
+  return pooler != nullptr && parameter.starts_with(absl::StrCat(pooler, "."));
+}
 
 void RememberEncoder(const nn::Model& model, const std::string& what, const at::Tensor& flat,
                      train::VersionMemory& memory) {
@@ -27,7 +30,7 @@ absl::StatusOr<at::Tensor> RecallEncoder(const nn::Model& model, const std::stri
     };
     const auto found = memory.tensors.find(name);
     if (found == memory.tensors.end()) {
-      if (MayBeYounger(slice.name)) continue;
+      if (MayBeYounger(model, slice.name)) continue;
       return damaged("is missing");
     }
     if (found->second.scalar_type() != at::kFloat) return damaged("is no fp32");

@@ -12,9 +12,9 @@
 
 namespace engram::continual {
 
-// Whether a parameter may be younger than what is remembered of an encoder: a BERT that came without a pooler gets one
-// for the first standard classification task.
-bool MayBeYounger(const std::string& parameter);
+// Whether a parameter may be younger than what is remembered of an encoder: one that came without a pooler gets one for
+// the first task whose head stands on it.
+bool MayBeYounger(const nn::Model& model, const std::string& parameter);
 
 // Puts `flat`, fp32 [encoder elements], into `memory` as one tensor for each parameter, "<what>.<parameter>".
 void RememberEncoder(const nn::Model& model, const std::string& what, const at::Tensor& flat,

@@ -64,8 +64,7 @@ absl::StatusOr<VersionCosts> VersionCosts::Open(const PlanContext& context, cons
   ENGRAM_ASSIGN_OR_RETURN(costs.manifest, context.catalog.Manifest(model, number));
   ENGRAM_ASSIGN_OR_RETURN(costs.tokenizer, tokenize::LoadTokenizer(directory));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord record, context.store.GetVersion(model, number));
-  ENGRAM_ASSIGN_OR_RETURN(const engram::v1::Version described, context.catalog.Describe(record));
-  costs.max_tokens = described.max_tokens();
+  costs.max_tokens = costs.config.max_length();
   costs.size_bytes = record.size_bytes;
   costs.model_bytes = ModelFileBytes(context.paths, model, number);
   costs.weight_bytes = costs.model_bytes + FileBytes(absl::StrCat(directory, "/", checkpoint::kHeadsFile)).value_or(0);
@@ -93,17 +92,6 @@ absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_
   counted.texts = examples.texts();
   counted.cut = examples.cut;
   return counted;
-}
-
-double VersionCosts::ProductsPerToken() const {
-  const auto width = static_cast<double>(config.hidden_size), inner = static_cast<double>(config.intermediate_size);
-  return static_cast<double>(config.layers) * (4 * width * width + 2 * width * inner);
-}
-
-int64_t VersionCosts::ActivationBytes(int64_t tokens, int64_t layers, bool bf16) const {
-  const int64_t width = config.hidden_size, inner = config.intermediate_size;
-  const int64_t numbers = layers * (8 * width + 2 * inner) + 3 * width + 11 * width + 2 * inner;
-  return tokens * (bf16 ? kBFloat16Bytes * numbers + kFloatBytes * inner : kFloatBytes * numbers);
 }
 
 int64_t ModelFileBytes(const DataPaths& paths, const std::string& model, int64_t number) {

@@ -54,12 +54,6 @@ struct VersionCosts {
   // `path`: canonical JSON Lines with `rows` lines. Tokenizes up to kMaxCountedTexts of them.
   absl::StatusOr<CountedTexts> Count(const std::string& path, int64_t rows, checkpoint::TaskKind kind,
                                      const std::vector<std::string>& labels, int64_t max_length) const;
-  // Multiply-adds of one token's forward pass in the encoder's weight matrices.
-  double ProductsPerToken() const;
-  // What a training step on a batch of `tokens` keeps for its backward pass, what that holds of one layer beside it,
-  // and where oneDNN sums products of bf16 rows: bench/worker_memory.py derives the terms and holds them against real
-  // runs. Passes that keep nothing have one layer of it.
-  int64_t ActivationBytes(int64_t tokens, int64_t layers, bool bf16) const;
 };
 
 // A step takes the forward products once, and twice as many backwards.

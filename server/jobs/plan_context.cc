@@ -20,9 +20,8 @@ absl::StatusOr<BaseVersion> OpenBase(const PlanContext& context, const std::stri
 }
 
 absl::StatusOr<int64_t> LongestText(const PlanContext& context, const BaseVersion& base) {
-  ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord record, context.store.GetVersion(base.model, base.number));
-  ENGRAM_ASSIGN_OR_RETURN(const engram::v1::Version version, context.catalog.Describe(record));
-  return version.max_tokens();
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, context.catalog.Config(base.model, base.number));
+  return config.max_length();
 }
 
 absl::StatusOr<const checkpoint::ManifestTask*> LearnedTask(const checkpoint::VersionManifest& manifest,

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/continual/importance.h"
+#include "core/nn/encoder_cost.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
 #include "server/jobs/job_kind.h"
@@ -54,11 +55,11 @@ class ConsolidateKind final : public JobKindFor<ConsolidateTaskRequest> {
     // windows.
     const int64_t gradients = all.examples() > all.texts ? base.weight_bytes : 0;
     out.set_memory_bytes(base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
-                         base.ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers,
-                                              /*bf16=*/false));
+                         nn::ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers,
+                                             base.config, nn::Precision::kFloat32));
     out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
     out.set_disk_bytes(out.version_bytes());
-    estimate.products_per_token = kForwardAndBackwardPass * base.ProductsPerToken();
+    estimate.products_per_token = kForwardAndBackwardPass * nn::ProductsPerToken(base.config);
     estimate.bf16 = false;  // importance is summed in fp32 (run_consolidation.cc)
     return estimate;
   }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/corpus/dataset.h"
+#include "core/nn/encoder_cost.h"
 #include "core/train/train_options.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
@@ -83,8 +84,9 @@ class EvaluateKind final : public JobKindFor<EvaluateTaskRequest> {
     }
     out.set_total_tokens(out.tokens());
     out.set_memory_bytes(base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
-                         base.ActivationBytes(train::EvaluateOptions().batch_tokens, /*layers=*/1, /*bf16=*/false));
-    estimate.products_per_token = kForwardPass * base.ProductsPerToken();
+                         nn::ActivationBytes(train::EvaluateOptions().batch_tokens, /*kept_layers=*/1, base.config,
+                                             nn::Precision::kFloat32));
+    estimate.products_per_token = kForwardPass * nn::ProductsPerToken(base.config);
     // As the worker chooses it (run_evaluation.cc).
     estimate.bf16 = train::ResolvePrecision(train::PrecisionChoice::kAuto, at::kCPU) == nn::Precision::kBFloat16;
     return estimate;

@@ -16,6 +16,7 @@
 #include "core/checkpoint/task_kind.h"
 #include "core/continual/strategy_info.h"
 #include "core/corpus/dataset.h"
+#include "core/nn/encoder_cost.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
 #include "core/train/quadratic_penalty.h"
@@ -65,7 +66,10 @@ absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind
 // knows.
 absl::StatusOr<Pooling> DefaultPooling(const PlanContext& context, const BaseVersion& base) {
   const std::string path = context.paths.version(base.model, base.number) + "/1_Pooling/config.json";
-  if (!PathExists(path)) return Pooling::kStandard;
+  if (!PathExists(path)) {
+    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, context.catalog.Config(base.model, base.number));
+    return config.family->default_pooling;
+  }
   ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::PoolingMode mode, checkpoint::ParsePoolingConfig(text));
   return mode == checkpoint::PoolingMode::kMean ? Pooling::kMean : Pooling::kStandard;
@@ -198,14 +202,6 @@ absl::StatusOr<train::TrainOptions> OptionsOf(const TrainWork& work) {
   return options;
 }
 
-int64_t HeadParameters(TaskKind kind, Pooling pooling, int64_t labels, const checkpoint::ModelConfig& config) {
-  const int64_t width = config.hidden_size;
-  const int64_t dense = width * width + width;
-  if (kind == TaskKind::kMaskedLanguageModel) return dense + 2 * width + config.vocab_size;
-  const bool has_dense = kind == TaskKind::kSequenceClassification && pooling == Pooling::kStandard;
-  return labels * (width + 1) + (has_dense ? dense : 0);
-}
-
 // Texts, tokens and steps; the answer is the number of tokens of the largest batch.
 absl::StatusOr<int64_t> CountSteps(const PlanContext& context, const TrainWork& work, TaskKind kind,
                                    const train::TrainOptions& options, const VersionCosts& base,
@@ -259,21 +255,24 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     ENGRAM_ASSIGN_OR_RETURN(const int64_t largest, CountSteps(context, work, kind, options, base, out));
 
     const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
-    const int64_t head = known_head ? 0 : HeadParameters(kind, pooling, work.labels_size(), base.config) * kFloatBytes;
+    const int64_t head =
+        known_head ? 0 : nn::HeadParameters(base.config, kind, pooling, work.labels_size()) * kFloatBytes;
     const int64_t weights = base.weight_bytes + head;
-    const bool bf16 = train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
+    const nn::Precision precision = train::ResolvePrecision(options.precision, at::kCPU);
+    const bool bf16 = precision == nn::Precision::kBFloat16;
     const bool best_kept = options.early_stopping_patience > 0;
     const auto quadratics =
         work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
     // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
-                         2 * quadratics * base.model_bytes + base.ActivationBytes(largest, base.config.layers, bf16));
+                         2 * quadratics * base.model_bytes +
+                         nn::ActivationBytes(largest, base.config.layers, base.config, precision));
     out.set_version_bytes(base.size_bytes + head);
     // A new run checkpoint is whole before it replaces the old one.
     const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
     const bool periodic = options.checkpoint_every_steps > 0 && out.steps() > options.checkpoint_every_steps;
     out.set_disk_bytes(out.version_bytes() + (periodic ? 2 : 1) * checkpoint);
-    estimate.products_per_token = kForwardAndBackwardPass * base.ProductsPerToken();
+    estimate.products_per_token = kForwardAndBackwardPass * nn::ProductsPerToken(base.config);
     estimate.bf16 = bf16;
     return estimate;
   }
