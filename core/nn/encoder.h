@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "core/nn/model.h"
+#include "core/nn/ops/attention/attention.h"
+#include "core/nn/ops/dropout/dropout.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
 
 namespace engram::nn {
 

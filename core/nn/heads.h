@@ -17,6 +17,8 @@
 
 #include "core/nn/encoder.h"
 #include "core/nn/model.h"
+#include "core/nn/ops/activation/activation.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
 
 namespace engram::nn {
 

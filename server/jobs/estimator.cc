@@ -13,7 +13,7 @@
 #include "core/base/files.h"
 #include "core/continual/importance.h"
 #include "core/nn/device.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/linear/linear.h"
 #include "core/nn/version.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/batches.h"
