@@ -84,7 +84,8 @@ inline std::vector<Target> Targets() {
 class TargetScope {
  public:
   explicit TargetScope(const Target& target) : type_(target.device.type()), before_(ops::OpsFor(target.device)) {
-    if (target.reference) EXPECT_TRUE(ops::RegisterOps(type_, ops::ReferenceOps()).ok());
+    if (!target.reference) return;
+    EXPECT_TRUE(ops::RegisterOps(type_, ops::ReferenceOps()).ok());
   }
   ~TargetScope() { EXPECT_TRUE(ops::RegisterOps(type_, before_).ok()); }
   TargetScope(const TargetScope&) = delete;

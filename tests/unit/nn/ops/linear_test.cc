@@ -39,7 +39,7 @@ TEST_P(LinearTest, IsXTimesWTransposedPlusB) {
   }
   EXPECT_LE(Distance(ops::Linear(x, w, b), y), tolerance());
   const at::Tensor packed = ops::PackWeight(w);
-  if (packed.defined()) EXPECT_LE(Distance(ops::Linear(x, packed, b), y), tolerance());
+  EXPECT_LE(Distance(ops::Linear(x, packed.defined() ? packed : w, b), y), tolerance());
   EXPECT_EQ(ops::Linear(x.narrow(0, 0, 0), w, b).sizes(), at::IntArrayRef({0, kOut}));
 }
 
