@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -100,7 +101,10 @@ class TargetScope {
 struct OpCase {
   Target target;
   at::ScalarType dtype;
+
+  std::string name() const { return target.name + (dtype == at::kFloat ? "_fp32" : "_bf16"); }
 };
+inline void PrintTo(const OpCase& op_case, std::ostream* out) { *out << op_case.name(); }
 
 class OpTest : public ::testing::TestWithParam<OpCase> {
  protected:
@@ -138,9 +142,7 @@ inline std::vector<OpCase> OpCases() {
   for (const Target& target : Targets()) cases.push_back({target, at::kBFloat16});
   return cases;
 }
-inline std::string OpCaseName(const ::testing::TestParamInfo<OpCase>& info) {
-  return info.param.target.name + (info.param.dtype == at::kFloat ? "_fp32" : "_bf16");
-}
+inline std::string OpCaseName(const ::testing::TestParamInfo<OpCase>& info) { return info.param.name(); }
 
 // Unequal lengths, a single token, lengths above and below the blocks of 16 and 64 that kernels work in.
 inline PackedBatch MakeBatch(at::Device device, const std::vector<int>& lengths = {5, 1, 19, 150, 33, 2, 64}) {
