@@ -15,7 +15,7 @@
 #include "core/base/random.h"
 #include "core/continual/consolidation.h"
 #include "core/continual/importance_sink.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 
 namespace engram::continual {
 namespace {

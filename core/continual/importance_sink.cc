@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "ATen/ops/zeros_like.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/embedding/embedding.h"
+#include "core/nn/ops/linear/linear.h"
+#include "core/nn/ops/squared_gradient/squared_gradient.h"
 
 namespace engram::continual {
 

@@ -9,14 +9,20 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
+#include "core/nn/ops/op_library.h"
 
 namespace engram::nn {
 namespace {
 
-// What is CUDA's lives in a library that is loaded only when somebody asks for a CUDA device, so that a machine without
-// one needs none of its wheels.
+// What is CUDA's lives in libraries that are loaded only when somebody asks for a CUDA device, so that a machine without
+// one needs none of its wheels. Without kernels of our own the device runs the reference ops.
 bool LoadCuda() {
-  static const bool loaded = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr && at::hasCUDA();
+  static const bool loaded = [] {
+    if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr || !at::hasCUDA()) return false;
+    const absl::Status own = ops::LoadOpLibrary("libengram_cuda.so", at::kCUDA);
+    if (!own.ok()) LogWarning("CUDA devices compute with libtorch's ops alone", {{"why", own.ToString()}});
+    return true;
+  }();
   return loaded;
 }
 

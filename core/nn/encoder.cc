@@ -8,7 +8,9 @@
 #include "ATen/ops/empty.h"
 #include "c10/core/GradMode.h"
 #include "c10/core/InferenceMode.h"
-#include "core/nn/kernels/linear.h"
+#include "core/nn/ops/activation/activation.h"
+#include "core/nn/ops/embedding/embedding.h"
+#include "core/nn/ops/linear/linear.h"
 
 namespace engram::nn {
 namespace {
@@ -158,13 +160,12 @@ void Encoder::ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end
 }
 
 void Encoder::PackForInference() {
-  if (parameters_->compute().device().type() != at::kCPU) return;
   const ParameterBuffer& p = *parameters_;
   for (Layer& layer : layers_) {
-    layer.packed = {kernels::PackWeight(p.ComputeStacked(layer.qkv_weight, 3)),
-                    kernels::PackWeight(p.Compute(layer.attention_output.weight)),
-                    kernels::PackWeight(p.Compute(layer.intermediate.weight)),
-                    kernels::PackWeight(p.Compute(layer.output.weight))};
+    layer.packed = {ops::PackWeight(p.ComputeStacked(layer.qkv_weight, 3)),
+                    ops::PackWeight(p.Compute(layer.attention_output.weight)),
+                    ops::PackWeight(p.Compute(layer.intermediate.weight)),
+                    ops::PackWeight(p.Compute(layer.output.weight))};
   }
 }
 

@@ -9,6 +9,9 @@
 #include "core/checkpoint/tensor_names.h"
 #include "core/nn/encoder_config.h"
 #include "core/nn/gradient_sink.h"
+#include "core/nn/ops/attention/attention.h"
+#include "core/nn/ops/dropout/dropout.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
 

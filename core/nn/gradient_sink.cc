@@ -1,6 +1,8 @@
 #include "core/nn/gradient_sink.h"
 
-#include "core/nn/ops.h"
+#include "core/nn/ops/embedding/embedding.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
+#include "core/nn/ops/linear/linear.h"
 
 namespace engram::nn {
 

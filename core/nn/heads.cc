@@ -13,6 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 #include "core/nn/initialize.h"
+#include "core/nn/ops/dropout/dropout.h"
+#include "core/nn/ops/linear/linear.h"
+#include "core/nn/ops/pooling/pooling.h"
 
 namespace engram::nn {
 

@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "core/nn/encoder.h"
+#include "core/nn/ops/activation/activation.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
 
 namespace engram::nn {
 

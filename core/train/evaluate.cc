@@ -5,7 +5,7 @@
 #include "ATen/ops/empty.h"
 #include "absl/time/time.h"
 #include "c10/core/GradMode.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/train/batches.h"
 
 namespace engram::train {

@@ -8,7 +8,7 @@
 #include "ATen/ops/full.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 
 namespace engram::train {
 namespace {

@@ -10,7 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/nn/device.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/linear/linear.h"
 #include "server/worker/examples.h"
 
 namespace engram::server {

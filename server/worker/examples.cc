@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/tagging/entity_scores.h"
 #include "core/tagging/viterbi.h"
 #include "core/tagging/windows.h"

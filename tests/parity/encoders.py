@@ -24,10 +24,11 @@ CLASSES = {"sequence": "ForSequenceClassification", "token": "ForTokenClassifica
 LABELS = 5
 
 
-def make_model(family: str, kind: str, folder: pathlib.Path):
+def make_model(family: str, kind: str, folder: pathlib.Path, **changes):
+    """A random model, also written into `folder`; `changes`: config.json's keys that differ from the family's defaults."""
     config_class, numbers, prefix = FAMILIES[family]
     torch.manual_seed(3)
-    config = config_class(**numbers, num_labels=LABELS, initializer_range=0.2)
+    config = config_class(**numbers, num_labels=LABELS, initializer_range=0.2, **changes)
     config._attn_implementation = "eager"
     model = getattr(transformers, prefix + CLASSES[kind])(config).eval()
     with torch.no_grad():  # biases and gains away from 0 and 1, where mistakes hide

@@ -22,7 +22,7 @@
 #include "core/continual/importance.h"
 #include "core/continual/importance_sink.h"
 #include "core/nn/model_io.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/train/adamw.h"
 #include "core/train/schedule.h"
 #include "nlohmann/json.hpp"

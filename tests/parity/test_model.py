@@ -19,12 +19,12 @@ MODELS = [(family, kind) for family in FAMILIES for kind in CLASSES] + [("minilm
 LONG = [7, 1, 130, 12, 257]  # MiniLM: several blocks of any blocked kernel
 
 
-def make_case(family: str, kind: str, folder):
+def make_case(family: str, kind: str, folder, **changes):
     """(model, sequences, (targets, rows, targets of each text), the probe's head)"""
     if family == "minilm":
         model, sequences, pooling = make_minilm(folder), make_batch(30000, with_types=False, seed=5, lengths=LONG), "mean"
     else:
-        model, sequences, pooling = make_model(family, kind, folder), make_batch(97, with_types=family == "bert"), "standard"
+        model, sequences, pooling = make_model(family, kind, folder, **changes), make_batch(97, with_types=family == "bert"), "standard"
     return model, sequences, make_targets(kind, sequences), {"kind": kind, "labels": LABELS, "pooling": pooling}
 
 
@@ -45,10 +45,9 @@ def check_gradients(got: dict, model) -> None:
     assert checked > 40
 
 
-@pytest.mark.parametrize("family,kind", MODELS)
-def test_forward_loss_and_gradients(family, kind, tmp_path):
-    model, sequences, (targets, rows, by_text), head = make_case(family, kind, tmp_path)
-    got = run_probe(tmp_path, head=head, sequences=sequences, targets=targets, **({"rows": rows} if rows is not None else {}))
+def check_forward_loss_and_gradients(family, kind, folder, **changes):
+    model, sequences, (targets, rows, by_text), head = make_case(family, kind, folder, **changes)
+    got = run_probe(folder, head=head, sequences=sequences, targets=targets, **({"rows": rows} if rows is not None else {}))
     with torch.no_grad():
         hidden = torch.cat([forward_one(model.base_model, s).last_hidden_state[0] for s in sequences])
     assert (got["hidden"] - hidden).abs().max() <= 2e-5
@@ -59,6 +58,18 @@ def test_forward_loss_and_gradients(family, kind, tmp_path):
     assert abs(got["loss"].item() - loss.item()) <= 1e-5
     loss.backward()
     check_gradients(got, model)
+
+
+@pytest.mark.parametrize("family,kind", MODELS)
+def test_forward_loss_and_gradients(family, kind, tmp_path):
+    check_forward_loss_and_gradients(family, kind, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["relu", "silu", "gelu_new", "gelu_pytorch_tanh"])  # "gelu" is every other test's
+@pytest.mark.parametrize("family,kind", [("bert", "sequence"), ("roberta", "mlm"), ("distilbert", "token")])
+def test_every_activation_that_a_config_may_name(family, kind, name, tmp_path):
+    """The hidden layers' activation, and that of a masked language model's head."""
+    check_forward_loss_and_gradients(family, kind, tmp_path, **{"activation" if family == "distilbert" else "hidden_act": name})
 
 
 @pytest.mark.parametrize("family,kind", MODELS)

@@ -1,7 +1,7 @@
 #pragma once
 
 // The loops of the CPU kernels as plain functions over raw memory, one table for each instruction set. isa_kernels.cc
-// is compiled once a set with ENGRAM_ISA naming the table; it uses no standard library, so that no inline function
+// is compiled once per set with ENGRAM_ISA naming the table; it uses no standard library, so that no inline function
 // compiled for a newer processor can be picked by the linker for an older one.
 
 #include <cstdint>
@@ -52,7 +52,7 @@ struct EmbeddingArguments {
   void* out;
 };
 
-// Which bits dropout draws: core/nn/dropout_bits.h.
+// Which bits dropout draws: core/nn/ops/dropout/dropout_bits.h.
 struct DropoutArguments {
   uint64_t seed;
   uint32_t step, site, purpose, threshold;
@@ -113,8 +113,8 @@ struct KernelTable {
   // keep[0, 128 groups): 1 where the element is kept. Group g holds elements 128 g ... 128 g + 127.
   void (*dropout_keep)(const DropoutArguments&, uint64_t first_group, int64_t groups, uint8_t* keep);
   void (*apply_dropout)(int64_t count, const void* x, const uint8_t* keep, float scale, void* out, bool bf16);
-  // out = g * d/dx gelu(x), gelu with erf.
-  void (*gelu_gradient)(int64_t count, const void* g, const void* x, void* out, bool bf16);
+  // out = g * d/dx gelu(x), gelu with erf; bf16.
+  void (*gelu_gradient)(int64_t count, const void* g, const void* x, void* out);
 
   // total[i] += weight * x[i]^2, or weight * |x[i]|
   void (*add_powers)(int64_t count, const float* x, float weight, bool absolute, float* total);

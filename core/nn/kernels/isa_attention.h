@@ -1,6 +1,6 @@
 #pragma once
 
-// What attention computes between its products (core/nn/kernels/attention.cc), part of isa_kernels.cc. T: an element in
+// What attention computes between its products (core/nn/ops/attention/attention_cpu.cc), part of isa_kernels.cc. T: an element in
 // memory; P: an element of a panel.
 
 #include "core/nn/kernels/isa.h"

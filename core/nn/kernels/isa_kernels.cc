@@ -16,9 +16,6 @@ void EmbeddingRowOf(const EmbeddingArguments& a, bool bf16) { bf16 ? EmbeddingRo
 void ApplyDropoutOf(int64_t count, const void* x, const uint8_t* keep, float scale, void* out, bool bf16) {
   bf16 ? ApplyDropout<Half>(count, x, keep, scale, out) : ApplyDropout<float>(count, x, keep, scale, out);
 }
-void GeluGradientOf(int64_t count, const void* g, const void* x, void* out, bool bf16) {
-  bf16 ? GeluGradient<Half>(count, g, x, out) : GeluGradient<float>(count, g, x, out);
-}
 
 bool InMemoryAsHalf(Element element) { return element != Element::kFloat32; }
 
@@ -51,7 +48,7 @@ void StoreRowsOf(Element element, const float* rows, int64_t count, int64_t widt
 
 extern const KernelTable ENGRAM_ISA;
 const KernelTable ENGRAM_ISA = {LayerNormRowOf,  LayerNormGradientRowOf, ColumnSumsOf, EmbeddingRowOf, DropoutKeep,
-                                ApplyDropoutOf,  GeluGradientOf,         AddPowers,    FillPanelOf,    SoftmaxOf,
+                                ApplyDropoutOf,  GeluGradient,           AddPowers,    FillPanelOf,    SoftmaxOf,
                                 ScoreGradientOf, StoreTransposedOf,      StoreRowsOf};
 
 }  // namespace engram::nn::kernels

@@ -145,10 +145,9 @@ void ApplyDropout(int64_t count, const void* x, const uint8_t* keep, float scale
 
 // gelu'(x) = Phi(x) + x phi(x). erf by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7), whose exp(-x^2 / 2)
 // phi shares.
-template <typename T>
-void GeluGradient(int64_t count, const void* g, const void* x, void* out) {
+inline void GeluGradient(int64_t count, const void* g, const void* x, void* out) {
   ForLanes(count, [&](int64_t i, int64_t n) {
-    const Floats value = Load(static_cast<const T*>(x) + i, n);
+    const Floats value = Load(static_cast<const Half*>(x) + i, n);
     const Floats magnitude = (value < 0.0F ? -value : value) * 0.70710678118654752F;
     const Floats bell = Exp(-0.5F * value * value);
     const Floats t = 1.0F / (1.0F + 0.3275911F * magnitude);
@@ -160,7 +159,7 @@ void GeluGradient(int64_t count, const void* g, const void* x, void* out) {
     const Floats half_tail = 0.5F * p * t * bell;  // 1 - Phi(|x|)
     const Floats phi = value < 0.0F ? half_tail : 1.0F - half_tail;
     const Floats derivative = phi + value * bell * 0.39894228040143268F;
-    Store(static_cast<T*>(out) + i, Load(static_cast<const T*>(g) + i, n) * derivative, n);
+    Store(static_cast<Half*>(out) + i, Load(static_cast<const Half*>(g) + i, n) * derivative, n);
   });
 }
 

@@ -15,6 +15,7 @@
 #include "core/base/random.h"
 #include "core/nn/gradient_sink.h"
 #include "core/nn/model.h"
+#include "core/nn/ops/dropout/dropout.h"
 #include "gtest/gtest.h"
 
 namespace engram::nn {

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/nn/gradient_sink.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "tests/unit/tiny_model.h"
 
 namespace engram::train {

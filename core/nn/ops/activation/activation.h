@@ -1,0 +1,23 @@
+#pragma once
+
+// Activations, alone and behind a linear layer.
+
+#include "ATen/core/Tensor.h"
+
+namespace engram::nn {
+
+// kGelu: x Phi(x), exact (erf). kGeluTanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). kSilu: x sigmoid(x).
+enum class Activation { kGelu, kGeluTanh, kRelu, kSilu, kTanh };
+
+namespace ops {
+
+// y = act(x w^T + b).  x [T, i], w [o, i] (or what PackWeight returned), b [o] or undefined -> [T, o]. `pre` receives
+// x w^T + b, which the gradient needs; nullptr: not kept (inference).
+at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act,
+                            at::Tensor* pre);
+
+// d pre = g * act'(pre).  g and pre of one shape and dtype. ReLU's derivative at 0 is 0.
+at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activation act);
+
+}  // namespace ops
+}  // namespace engram::nn

@@ -1,0 +1,30 @@
+#include "core/nn/ops/attention/attention.h"
+
+#include "c10/util/Exception.h"
+#include "core/nn/ops/dropout/dropout_bits.h"
+#include "core/nn/ops/op_table.h"
+
+namespace engram::nn::ops {
+namespace {
+
+// Two heads that shared dropout's bits would go unnoticed for ever.
+void CheckDropout(const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
+  TORCH_CHECK_VALUE(!dropout.active() || AttentionDropoutFits(batch.sequences(), heads, batch.max_seqlen),
+                    "a batch of ", batch.sequences(), " sequences of up to ", batch.max_seqlen,
+                    " tokens has more attention probabilities than dropout can tell apart");
+}
+
+}  // namespace
+
+AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
+                          bool keep) {
+  CheckDropout(batch, heads, dropout);
+  return OpsFor(qkv.device()).attention(qkv, batch, heads, dropout, keep);
+}
+
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
+                             const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
+  return OpsFor(g.device()).attention_gradient(g, qkv, logsumexp, batch, heads, dropout);
+}
+
+}  // namespace engram::nn::ops

@@ -1,0 +1,148 @@
+#include "core/nn/ops/attention/attention.h"
+
+#include "ATen/Parallel.h"
+#include "ATen/ops/equal.h"
+#include "ATen/ops/zeros.h"
+#include "core/nn/ops/embedding/embedding.h"
+#include "core/nn/ops/layer_norm/layer_norm.h"
+#include "tests/unit/nn/ops/definitions.h"
+
+namespace engram::nn {
+namespace {
+
+using AttentionTest = OpTest;
+INSTANTIATE_TEST_SUITE_P(Ops, AttentionTest, ::testing::ValuesIn(OpCases()), OpCaseName);
+
+struct Expected {
+  Matrix out, logsumexp, gradient;  // of qkv
+};
+
+// Attention and its gradient as the textbook has them, one query at a time. The mask is data: the probability of query
+// t and key j of unit u (sequence * heads + head) is element u 2^31 + j ceil16(length) + t.
+Expected Define(const Matrix& qkv, const Matrix& g, const PackedBatch& batch, int64_t heads,
+                const ops::Dropout& dropout) {
+  const int64_t d = qkv.width / 3, width = d / heads;
+  Expected e = {Matrix(qkv.rows, d), Matrix(heads, qkv.rows), Matrix(qkv.rows, 3 * d)};
+  const double scale = 1 / std::sqrt(static_cast<double>(width));
+  for (int64_t i = 0; i < batch.sequences(); ++i) {
+    const int64_t first = batch.host_cu_seqlens[i], length = batch.length(i), stride = (length + 15) / 16 * 16;
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t q = h * width, k = d + q, v = 2 * d + q;
+      for (int64_t t = first; t < first + length; ++t) {
+        std::vector<double> p(static_cast<size_t>(length)), dp = p, mask = p;
+        double total = 0, delta = 0;
+        for (int64_t j = 0; j < length; ++j) {
+          double score = 0;
+          for (int64_t c = 0; c < width; ++c) score += qkv(t, q + c) * qkv(first + j, k + c);
+          p[j] = std::exp(score * scale);
+          total += p[j];
+          mask[j] = Keep(dropout, (static_cast<uint64_t>(i * heads + h) << 31) + j * stride + (t - first));
+        }
+        e.logsumexp(h, t) = std::log(total);
+        for (int64_t j = 0; j < length; ++j) {
+          p[j] /= total;
+          for (int64_t c = 0; c < width; ++c) {
+            e.out(t, q + c) += p[j] * mask[j] * qkv(first + j, v + c);
+            dp[j] += mask[j] * g(t, q + c) * qkv(first + j, v + c);
+          }
+          delta += p[j] * dp[j];
+        }
+        for (int64_t j = 0; j < length; ++j) {
+          const double ds = p[j] * (dp[j] - delta) * scale;
+          for (int64_t c = 0; c < width; ++c) {
+            e.gradient(t, q + c) += ds * qkv(first + j, k + c);
+            e.gradient(first + j, k + c) += ds * qkv(t, q + c);
+            e.gradient(first + j, v + c) += p[j] * mask[j] * g(t, q + c);
+          }
+        }
+      }
+    }
+  }
+  return e;
+}
+
+TEST_P(AttentionTest, ForwardAndBackwardAreTheDefinition) {
+  const PackedBatch batch = MakeBatch(device());
+  struct Shape {
+    int64_t heads, width;
+    ops::Dropout dropout;
+  };
+  // Widths that bf16 panels take (32, 64), that they do not (12, 80), and no dropout, little and much.
+  for (const Shape& shape : {Shape{3, 32, {}}, Shape{2, 64, {0.1, 17, 3, 5}}, Shape{3, 12, {0.5, 1ULL << 40, 9, 1}},
+                             Shape{1, 80, {}}, Shape{2, 20, {0.1, 3, 70000, 65535}}}) {
+    const int64_t d = shape.heads * shape.width;
+    const at::Tensor qkv = Normal({batch.tokens(), 3 * d}), g = Normal({batch.tokens(), d});
+    const Expected expected = Define(ToMatrix(qkv), ToMatrix(g), batch, shape.heads, shape.dropout);
+    const auto result = ops::Attention(qkv, batch, shape.heads, shape.dropout, true);
+    EXPECT_LE(Distance(result.out, expected.out), tolerance(1.5)) << shape.width;
+    EXPECT_LE(Distance(result.logsumexp, expected.logsumexp), 2e-6) << shape.width;
+    EXPECT_LE(Distance(ops::AttentionGradient(g, qkv, result.logsumexp, batch, shape.heads, shape.dropout),
+                       expected.gradient),
+              tolerance(1.5))
+        << shape.width;
+    const auto forgotten = ops::Attention(qkv, batch, shape.heads, shape.dropout, false);
+    EXPECT_TRUE(at::equal(forgotten.out, result.out)) << "keeping changes no bit";
+    EXPECT_FALSE(forgotten.logsumexp.defined());
+  }
+}
+
+// The definition's own gradient, by central differences of its output.
+TEST(AttentionDefinition, GradientIsTheDerivative) {
+  const PackedBatch batch = MakeBatch(at::kCPU, {4, 3});
+  const ops::Dropout dropout{0.25, 9, 1, 2};
+  std::mt19937_64 random(4);
+  std::normal_distribution<double> normal;
+  Matrix qkv(7, 30), g(7, 10);
+  for (double& value : qkv.values) value = normal(random);
+  for (double& value : g.values) value = normal(random);
+  const auto loss = [&] {
+    const Matrix out = Define(qkv, g, batch, 2, dropout).out;
+    double sum = 0;
+    for (size_t i = 0; i < out.values.size(); ++i) sum += out.values[i] * g.values[i];
+    return sum;
+  };
+  const Matrix gradient = Define(qkv, g, batch, 2, dropout).gradient;
+  for (size_t i = 0; i < qkv.values.size(); ++i) {
+    const double before = qkv.values[i], h = 1e-5;
+    qkv.values[i] = before + h;
+    const double up = loss();
+    qkv.values[i] = before - h;
+    EXPECT_NEAR((up - loss()) / (2 * h), gradient.values[i], 1e-8) << i;
+    qkv.values[i] = before;
+  }
+}
+
+// What the CPU's own kernels promise.
+TEST(CpuOps, ResultsDoNotDependOnThreads) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const PackedBatch batch = MakeBatch(at::kCPU);
+    const int64_t heads = 2, d = 64;
+    std::mt19937_64 random(4);
+    std::normal_distribution<float> normal;
+    const auto draw = [&](at::IntArrayRef shape) {
+      at::Tensor tensor = at::empty(shape, at::kFloat);
+      for (float& value : std::span(tensor.mutable_data_ptr<float>(), tensor.numel())) value = normal(random);
+      return tensor.to(dtype);
+    };
+    const at::Tensor qkv = draw({batch.tokens(), 3 * d}), g = draw({batch.tokens(), d}), gamma = draw({d});
+    const ops::Dropout dropout{0.1, 17, 3, 5};
+    const auto run = [&] {
+      const auto forward = ops::Attention(qkv, batch, heads, dropout, true);
+      const auto norm = ops::AddLayerNorm(forward.out, at::Tensor(), dropout, gamma, gamma, 1e-5, true);
+      const at::Tensor table = at::zeros({11, d});
+      ops::EmbeddingWeightGradient(g, batch.ids, table);
+      return std::vector<at::Tensor>{norm.y, ops::AttentionGradient(g, qkv, forward.logsumexp, batch, heads, dropout),
+                                     table};
+    };
+    const int before = at::get_num_threads();
+    at::set_num_threads(1);
+    const auto one = run();
+    at::set_num_threads(2);
+    const auto two = run();
+    at::set_num_threads(before);
+    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], two[i])) << i;
+  }
+}
+
+}  // namespace
+}  // namespace engram::nn
