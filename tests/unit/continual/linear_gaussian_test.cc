@@ -86,10 +86,10 @@ Weights Learn(const Data& data, const std::string& strategy, double gamma, std::
                 [&](const auto& option) { return (*FindStrategy(strategy))->options.Find(option.first) == nullptr; });
   const auto made = MakeStrategy(strategy, options, {FromMemory(std::move(consolidations))});
   EXPECT_TRUE(made.ok()) << made.status();
-  train::TaskContext context;
-  context.training_units = data.rows;
   const auto model = Carrier();
-  EXPECT_TRUE((*made)->BeginTask(*model, context).ok());
+  train::TaskSetup setup(*model);
+  setup.training_units = data.rows;
+  EXPECT_TRUE((*made)->BeginTask(setup).ok());
   const std::vector<train::QuadraticPenalty> penalties = (*made)->Penalties();
 
   nn::ParameterBuffer& buffer = model->parameters();
