@@ -9,7 +9,7 @@
 #include "core/base/status.h"
 #include "core/checkpoint/families/family.h"
 #include "core/checkpoint/task_kind.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/activation/activation.h"
 
 namespace engram::nn {
 

@@ -9,7 +9,7 @@
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/train/micro_batch.h"
 
 namespace engram::train {

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
-#include "core/continual/registry.h"
+#include "core/continual/penalty_strategy.h"
 #include "core/train/adamw.h"
 #include "tests/unit/tiny_model.h"
 

@@ -96,8 +96,8 @@ TEST(Registry, EveryStrategySaysWhatItNeedsAndIsMadeUnderItsName) {
       EXPECT_EQ(train::TrainOptionTable().Find(option.name), nullptr) << option.name << " would be two options";
     }
     const auto bare = MakeStrategy(name, {}, {});
-    EXPECT_EQ(bare.ok(), !info.needs.consolidations) << name;
-    if (!bare.ok()) EXPECT_EQ(StatusReason(bare.status()), "NOT_CONSOLIDATED");
+    EXPECT_EQ(bare.ok() ? "OK" : StatusReason(bare.status()), info.needs.consolidations ? "NOT_CONSOLIDATED" : "OK")
+        << name;
     const auto made = MakeStrategy(name, info.options.Defaults().Render(), {FromMemory({consolidation})});
     ASSERT_TRUE(made.ok()) << made.status();
     EXPECT_EQ((*made)->name(), name);

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "ATen/TensorOperators.h"
-#include "core/nn/ops.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "tests/unit/tiny_model.h"
 
 namespace engram::train {
