@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/strict_json.h"
 #include "core/checkpoint/model_config_keys.h"
 
@@ -15,19 +16,6 @@ namespace engram::checkpoint {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr std::string_view kModelTypes = "Engram reads bert, roberta, xlm-roberta and distilbert";
-
-// One family's spelling of the numbers that matter.
-struct Spelling {
-  const char *hidden_size, *layers, *heads, *intermediate_size, *act, *hidden_dropout, *attention_dropout,
-      *classifier_dropout;
-};
-constexpr Spelling kBertSpelling = {
-    "hidden_size", "num_hidden_layers",   "num_attention_heads",          "intermediate_size",
-    "hidden_act",  "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"};
-constexpr Spelling kDistilSpelling = {"dim",        "n_layers", "n_heads",           "hidden_dim",
-                                      "activation", "dropout",  "attention_dropout", "seq_classif_dropout"};
 
 // Reads the members of config.json, where null means absent, and remembers which it was asked for.
 class ConfigReader {
@@ -112,77 +100,67 @@ class ConfigReader {
 
 absl::Status ReadFamily(ConfigReader& reader, ModelConfig& config) {
   const Json* type = reader.Find("model_type");
-  if (type == nullptr)
-    return InvalidField("model_type", absl::StrCat("is missing from config.json; ", AbslView(kModelTypes)));
-  if (*type == "bert") {
-    config.family = ModelFamily::kBert;
-  } else if (*type == "roberta" || *type == "xlm-roberta") {
-    config.family = ModelFamily::kRoberta;
-  } else if (*type == "distilbert") {
-    config.family = ModelFamily::kDistilBert;
-  } else {
-    return InvalidField("model_type", absl::StrCat("is ", ConfigReader::Shown(*type), "; ", AbslView(kModelTypes)));
-  }
-  config.model_type = type->get<std::string>();
-  return absl::OkStatus();
+  if (type != nullptr && type->is_string()) config.family = FindFamily(type->get<std::string>());
+  if (config.family != nullptr) return absl::OkStatus();
+  return InvalidField("model_type", absl::StrCat(type == nullptr ? "is missing from config.json"
+                                                                 : absl::StrCat("is ", ConfigReader::Shown(*type)),
+                                                 "; Engram reads ", absl::StrJoin(KnownModelTypes(), ", ")));
 }
 
-absl::Status ReadSizes(ConfigReader& reader, const Spelling& spelling, ModelConfig& config) {
-  const bool distil = config.family == ModelFamily::kDistilBert;
+absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
+  const ConfigKeys& keys = config.family->keys;
   ENGRAM_RETURN_IF_ERROR(reader.Integer("vocab_size", 1, kMaxVocabulary, std::nullopt, config.vocab_size));
-  ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.hidden_size, 1, kMaxWidth, std::nullopt, config.hidden_size));
-  ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.layers, 1, kMaxLayers, std::nullopt, config.layers));
-  ENGRAM_RETURN_IF_ERROR(reader.Integer(spelling.heads, 1, kMaxWidth, std::nullopt, config.heads));
+  ENGRAM_RETURN_IF_ERROR(reader.Integer(keys.hidden_size, 1, kMaxWidth, std::nullopt, config.hidden_size));
+  ENGRAM_RETURN_IF_ERROR(reader.Integer(keys.layers, 1, kMaxLayers, std::nullopt, config.layers));
+  ENGRAM_RETURN_IF_ERROR(reader.Integer(keys.heads, 1, kMaxWidth, std::nullopt, config.heads));
+  ENGRAM_RETURN_IF_ERROR(reader.Integer(keys.intermediate_size, 1, kMaxWidth, std::nullopt, config.intermediate_size));
   ENGRAM_RETURN_IF_ERROR(
-      reader.Integer(spelling.intermediate_size, 1, kMaxWidth, std::nullopt, config.intermediate_size));
+      reader.Integer("max_position_embeddings", 1, kMaxPositions, std::nullopt, config.max_positions));
+  if (config.family->names.type_embeddings != nullptr)
+    ENGRAM_RETURN_IF_ERROR(reader.Integer("type_vocab_size", 1, 1024, 2, config.type_vocab_size));
   ENGRAM_RETURN_IF_ERROR(
-      reader.Integer("max_position_embeddings", 1, kMaxPositions, std::nullopt, config.max_position_embeddings));
-  if (!distil) ENGRAM_RETURN_IF_ERROR(reader.Integer("type_vocab_size", 1, 1024, 2, config.type_vocab_size));
-  const int64_t default_pad = config.family == ModelFamily::kRoberta ? 1 : 0;
-  ENGRAM_RETURN_IF_ERROR(reader.Integer("pad_token_id", 0, kMaxVocabulary, default_pad, config.pad_token_id));
-  if (distil) {
-    ENGRAM_RETURN_IF_ERROR(reader.SameAs("hidden_size", spelling.hidden_size, config.hidden_size));
-    ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_hidden_layers", spelling.layers, config.layers));
-    ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_attention_heads", spelling.heads, config.heads));
-  }
+      reader.Integer("pad_token_id", 0, kMaxVocabulary, config.family->default_pad_token_id, config.pad_token_id));
+  ENGRAM_RETURN_IF_ERROR(reader.SameAs("hidden_size", keys.hidden_size, config.hidden_size));
+  ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_hidden_layers", keys.layers, config.layers));
+  ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_attention_heads", keys.heads, config.heads));
   if (config.hidden_size % config.heads != 0) {
-    return InvalidField(spelling.heads,
-                        absl::StrCat(config.heads, " does not divide ", spelling.hidden_size, " ", config.hidden_size));
+    return InvalidField(keys.heads,
+                        absl::StrCat(config.heads, " does not divide ", keys.hidden_size, " ", config.hidden_size));
   }
   if (config.pad_token_id >= config.vocab_size) {
     return InvalidField("pad_token_id",
                         absl::StrCat("is ", config.pad_token_id, ", outside of a vocabulary of ", config.vocab_size));
   }
-  if (config.family == ModelFamily::kRoberta && config.max_position_embeddings <= config.pad_token_id + 1) {
+  if (config.max_length() < 1) {
     return InvalidField("max_position_embeddings", "leaves no position after pad_token_id");
   }
   return absl::OkStatus();
 }
 
 absl::Status ReadNumbers(ConfigReader& reader, ModelConfig& config) {
-  const bool distil = config.family == ModelFamily::kDistilBert;
-  const Spelling& spelling = distil ? kDistilSpelling : kBertSpelling;
-  ENGRAM_RETURN_IF_ERROR(ReadSizes(reader, spelling, config));
+  const ConfigKeys& keys = config.family->keys;
+  ENGRAM_RETURN_IF_ERROR(ReadSizes(reader, config));
   ENGRAM_RETURN_IF_ERROR(reader.Real("layer_norm_eps", 1e-30, 1.0, 1e-12, config.layer_norm_eps));
   ENGRAM_RETURN_IF_ERROR(reader.Real("initializer_range", 0, 10, 0.02, config.initializer_range));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.hidden_dropout, 0, 0.99, 0.1, config.hidden_dropout));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.attention_dropout, 0, 0.99, 0.1, config.attention_dropout));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(spelling.classifier_dropout, 0, 0.99, distil ? 0.2 : config.hidden_dropout,
+  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.hidden_dropout, 0, 0.99, 0.1, config.hidden_dropout));
+  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.attention_dropout, 0, 0.99, 0.1, config.attention_dropout));
+  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.classifier_dropout, 0, 0.99,
+                                     config.family->default_classifier_dropout.value_or(config.hidden_dropout),
                                      config.classifier_dropout));
-  const Json* act = reader.Find(spelling.act);
+  const Json* act = reader.Find(keys.activation);
   if (act == nullptr) return absl::OkStatus();
   static const std::set<std::string> known = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"};
   if (!act->is_string() || !known.contains(act->get<std::string>())) {
-    return InvalidField(spelling.act, absl::StrCat("is ", ConfigReader::Shown(*act),
-                                                   "; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu"));
+    return InvalidField(keys.activation, absl::StrCat("is ", ConfigReader::Shown(*act),
+                                                      "; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu"));
   }
   config.hidden_act = act->get<std::string>();
   return absl::OkStatus();
 }
 
-bool NamesClass(const ModelConfig& config, std::string_view end) {
+bool NamesClassOf(const ModelConfig& config, TaskKind kind) {
   return std::any_of(config.architectures.begin(), config.architectures.end(),
-                     [end](const std::string& name) { return name.ends_with(end); });
+                     [kind](const std::string& name) { return KindOfClass(name) == kind; });
 }
 
 // Features that would change what the encoder computes and are not implemented.
@@ -204,7 +182,7 @@ absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config
     return InvalidField("sinusoidal_pos_embds", "must be true or false in config.json");
   }
   // Embedding and decoder are one parameter here; a masked LM that keeps two would lose one.
-  const bool masked_lm = NamesClass(config, "ForMaskedLM");
+  const bool masked_lm = NamesClassOf(config, TaskKind::kMaskedLanguageModel);
   const Json* tied = reader.Find("tie_word_embeddings");
   if (masked_lm && tied != nullptr && *tied != Json(true)) {
     return InvalidField("tie_word_embeddings",
@@ -218,14 +196,12 @@ absl::Status ReadArchitectures(ConfigReader& reader, ModelConfig& config) {
   if (names == nullptr) return absl::OkStatus();
   if (!names->is_array() || names->size() > 16)
     return InvalidField("architectures", "must be a short list of class names in config.json");
-  constexpr std::string_view kPrefixes[] = {"Bert", "Roberta", "DistilBert"};
   for (const Json& name : *names) {
     if (!name.is_string()) return InvalidField("architectures", "must be a short list of class names in config.json");
     const std::string text = name.get<std::string>();
-    const bool xlm = config.family == ModelFamily::kRoberta && text.starts_with("XLMRoberta");
-    if (!xlm && !text.starts_with(kPrefixes[static_cast<int>(config.family)])) {
-      return InvalidField("architectures",
-                          absl::StrCat("names ", Quoted(text), ", which contradicts model_type ", config.model_type));
+    if (!config.family->OwnsClass(text)) {
+      return InvalidField("architectures", absl::StrCat("names ", Quoted(text), ", which contradicts model_type ",
+                                                        config.family->model_type));
     }
     config.architectures.push_back(text);
   }
@@ -280,7 +256,7 @@ absl::Status ReadLabels(ConfigReader& reader, ModelConfig& config) {
 // Probabilities are a softmax over exclusive classes; for the other heads of the same class they would be wrong.
 absl::Status CheckClassifier(ConfigReader& reader, const ModelConfig& config) {
   const Json* problem = reader.Find("problem_type");
-  if (!NamesClass(config, "ForSequenceClassification")) return absl::OkStatus();
+  if (!NamesClassOf(config, TaskKind::kSequenceClassification)) return absl::OkStatus();
   if (problem != nullptr && *problem != "single_label_classification") {
     return InvalidField("problem_type", absl::StrCat("is ", ConfigReader::Shown(*problem),
                                                      " in config.json; only single_label_classification is read"));
@@ -317,7 +293,7 @@ absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const
     json.erase(key);
   json["dtype"] = "float32";
   // The heads that Engram makes are tied, whatever an encoder without one said.
-  if (architecture.ends_with("ForMaskedLM")) json["tie_word_embeddings"] = true;
+  if (KindOfClass(architecture) == TaskKind::kMaskedLanguageModel) json["tie_word_embeddings"] = true;
   if (labels.empty()) return RenderJson(json, "config.json");
   std::set<std::string> seen;
   Ordered id2label = Ordered::object(), label2id = Ordered::object();
@@ -331,7 +307,8 @@ absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const
   }
   json["id2label"] = std::move(id2label);
   json["label2id"] = std::move(label2id);
-  if (architecture.ends_with("ForSequenceClassification")) json["problem_type"] = "single_label_classification";
+  if (KindOfClass(architecture) == TaskKind::kSequenceClassification)
+    json["problem_type"] = "single_label_classification";
   return RenderJson(json, "labels");
 }
 

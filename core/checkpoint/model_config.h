@@ -1,28 +1,21 @@
 #pragma once
 
-// config.json of a BERT-family model, read strictly: a key that nothing here knows, a value that contradicts another,
+// config.json of a model of a known family (families/), read strictly: a key that nothing here knows, a value that contradicts another,
 // or a number no model has is an error that names the key. What a key would change and Engram does not implement
 // (decoders, relative positions) is refused rather than ignored.
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/families/family.h"
 
 namespace engram::checkpoint {
 
-enum class ModelFamily { kBert, kRoberta, kDistilBert };
-
-struct ModelConfig {
-  ModelFamily family = ModelFamily::kBert;
-  std::string model_type;                  // "bert", "roberta", "xlm-roberta", "distilbert"
+struct ModelConfig : EncoderSizes {
   std::vector<std::string> architectures;  // may be empty
-  int64_t vocab_size = 0, hidden_size = 0, layers = 0, heads = 0, intermediate_size = 0, max_position_embeddings = 0;
-  int64_t type_vocab_size = 0;  // 0 for DistilBERT
-  int64_t pad_token_id = 0;
-  std::string hidden_act = "gelu";  // gelu, gelu_new, gelu_pytorch_tanh, relu, silu
+  std::string hidden_act = "gelu";         // gelu, gelu_new, gelu_pytorch_tanh, relu, silu
   double layer_norm_eps = 1e-12, initializer_range = 0.02;
   double hidden_dropout = 0.1, attention_dropout = 0.1, classifier_dropout = 0.1;
   std::vector<std::string> labels;  // id2label in order; empty if the file has none

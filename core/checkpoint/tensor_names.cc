@@ -1,8 +1,6 @@
 #include "core/checkpoint/tensor_names.h"
 
 #include <algorithm>
-#include <iterator>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,62 +14,41 @@ constexpr size_t kNamesShown = 20;  // of each sort of mistake
 
 class TensorList {
  public:
-  // `name`.weight [out, in] and `name`.bias [out].
-  void Linear(const std::string& name, int64_t out, int64_t in) {
-    Add(name + ".weight", {out, in});
-    Add(name + ".bias", {out});
+  void Weight(const std::string& layer_name, std::vector<int64_t> shape, TensorRole role, int64_t layer = -1) {
+    list_.push_back({layer_name + ".weight", std::move(shape), role, /*bias=*/false, layer});
   }
-  void LayerNorm(const std::string& name, int64_t width) {
-    Add(name + ".weight", {width});
-    Add(name + ".bias", {width});
+  void Bias(const std::string& layer_name, int64_t width, TensorRole role, int64_t layer = -1) {
+    list_.push_back({layer_name + ".bias", {width}, role, /*bias=*/true, layer});
   }
-  void Add(std::string name, std::vector<int64_t> shape, bool required = true) {
-    list_.push_back({std::move(name), std::move(shape), required});
+  // Weight [out, in], bias [out].
+  void Linear(const std::string& name, int64_t out, int64_t in, TensorRole role, int64_t layer = -1) {
+    Weight(name, {out, in}, role, layer);
+    Bias(name, out, role, layer);
   }
+  void Norm(const std::string& name, int64_t width, TensorRole role, int64_t layer = -1) {
+    Weight(name, {width}, role, layer);
+    Bias(name, width, role, layer);
+  }
+  void Add(ExpectedTensor tensor) { list_.push_back(std::move(tensor)); }
   std::vector<ExpectedTensor> Take() { return std::move(list_); }
 
  private:
   std::vector<ExpectedTensor> list_;
 };
 
-void AddBertLayer(const ModelConfig& config, int64_t index, TensorList& list) {
-  const std::string layer = absl::StrCat("encoder.layer.", index, ".");
-  const int64_t width = config.hidden_size;
-  for (const char* part : {"query", "key", "value"}) list.Linear(layer + "attention.self." + part, width, width);
-  list.Linear(layer + "attention.output.dense", width, width);
-  list.LayerNorm(layer + "attention.output.LayerNorm", width);
-  list.Linear(layer + "intermediate.dense", config.intermediate_size, width);
-  list.Linear(layer + "output.dense", width, config.intermediate_size);
-  list.LayerNorm(layer + "output.LayerNorm", width);
-}
-
-void AddDistilLayer(const ModelConfig& config, int64_t index, TensorList& list) {
-  const std::string layer = absl::StrCat("transformer.layer.", index, ".");
-  const int64_t width = config.hidden_size;
-  for (const char* part : {"q_lin", "k_lin", "v_lin", "out_lin"})
-    list.Linear(layer + "attention." + part, width, width);
-  list.LayerNorm(layer + "sa_layer_norm", width);
-  list.Linear(layer + "ffn.lin1", config.intermediate_size, width);
-  list.Linear(layer + "ffn.lin2", width, config.intermediate_size);
-  list.LayerNorm(layer + "output_layer_norm", width);
-}
-
-void AddMaskedLmHead(const ModelConfig& config, TensorList& list) {
-  const int64_t width = config.hidden_size, vocabulary = config.vocab_size;
-  struct Names {
-    const char *dense, *norm, *bias, *tied_weight, *tied_bias;
-  };
-  constexpr Names kNames[] = {
-      {"cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias",
-       "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"},
-      {"lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder.weight", "lm_head.decoder.bias"},
-      {"vocab_transform", "vocab_layer_norm", "vocab_projector.bias", "vocab_projector.weight", nullptr}};
-  const Names& names = kNames[static_cast<int>(config.family)];
-  list.Linear(names.dense, width, width);
-  list.LayerNorm(names.norm, width);
-  list.Add(names.bias, {vocabulary});
-  list.Add(names.tied_weight, {vocabulary, width}, /*required=*/false);
-  if (names.tied_bias != nullptr) list.Add(names.tied_bias, {vocabulary}, /*required=*/false);
+void AddLayer(const EncoderSizes& sizes, int64_t index, TensorList& list) {
+  const EncoderNames& names = sizes.family->names;
+  const std::string layer = absl::StrCat(names.layer, index, ".");
+  const int64_t width = sizes.hidden_size, inner = sizes.intermediate_size;
+  const std::pair<const char*, TensorRole> attention[] = {
+      {names.query, TensorRole::kQuery}, {names.key, TensorRole::kKey}, {names.value, TensorRole::kValue}};
+  for (const auto& [name, role] : attention) list.Weight(layer + name, {width, width}, role, index);
+  for (const auto& [name, role] : attention) list.Bias(layer + name, width, role, index);
+  list.Linear(layer + names.attention_output, width, width, TensorRole::kAttentionOutput, index);
+  list.Norm(layer + names.attention_norm, width, TensorRole::kAttentionNorm, index);
+  list.Linear(layer + names.intermediate, inner, width, TensorRole::kIntermediate, index);
+  list.Linear(layer + names.output, width, inner, TensorRole::kOutput, index);
+  list.Norm(layer + names.output_norm, width, TensorRole::kOutputNorm, index);
 }
 
 std::string Shape(const auto& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
@@ -82,7 +59,7 @@ bool IsReadable(Dtype dtype) { return dtype == Dtype::kF32 || dtype == Dtype::kF
 struct Mismatch {
   std::vector<std::string> missing, misshapen, unreadable, repeated, unexpected;
 
-  absl::Status ToStatus() const {
+  absl::Status ToStatus(std::string_view file_name) const {
     std::string text;
     for (const auto& [what, names] : {std::pair{"missing", &missing},
                                       {"of another shape", &misshapen},
@@ -96,7 +73,7 @@ struct Mismatch {
                       shown < names->size() ? ", ..." : "");
     }
     return text.empty() ? absl::OkStatus()
-                        : InvalidField("model.safetensors", "the tensors do not fit config.json" + text);
+                        : InvalidField(file_name, "the tensors do not fit the model's configuration" + text);
   }
 };
 
@@ -112,20 +89,8 @@ void CheckEntry(const ExpectedTensor& expected, const TensorEntry& entry, Mismat
 
 }  // namespace
 
-std::string_view FamilyPrefix(ModelFamily family) {
-  constexpr std::string_view kPrefixes[] = {"bert.", "roberta.", "distilbert."};
-  return kPrefixes[static_cast<int>(family)];
-}
-
-std::string ArchitectureName(const ModelConfig& config, HeadClass head) {
-  constexpr const char* kFamilies[] = {"Bert", "Roberta", "DistilBert"};
-  constexpr const char* kHeads[] = {"Model", "ForSequenceClassification", "ForTokenClassification", "ForMaskedLM"};
-  const char* family = config.model_type == "xlm-roberta" ? "XLMRoberta" : kFamilies[static_cast<int>(config.family)];
-  return absl::StrCat(family, kHeads[static_cast<int>(head)]);
-}
-
-std::string CanonicalName(ModelFamily family, std::string_view saved_name) {
-  const std::string_view prefix = FamilyPrefix(family);
+std::string CanonicalName(const FamilySpec& family, std::string_view saved_name) {
+  const std::string_view prefix = family.prefix;
   if (saved_name.starts_with(prefix)) saved_name.remove_prefix(prefix.size());
   for (const auto& [old_end, new_end] :
        {std::pair<std::string_view, std::string_view>{"LayerNorm.gamma", "LayerNorm.weight"},
@@ -140,48 +105,45 @@ bool IsComputedBuffer(std::string_view canonical_name) {
   return canonical_name == "embeddings.position_ids" || canonical_name == "embeddings.token_type_ids";
 }
 
-bool IsHeadTensor(std::string_view canonical_name) {
-  constexpr std::string_view kPrefixes[] = {"classifier.",      "pre_classifier.",  "cls.",
-                                            "lm_head.",         "vocab_transform.", "vocab_layer_norm.",
-                                            "vocab_projector.", "qa_outputs."};
-  return std::any_of(std::begin(kPrefixes), std::end(kPrefixes),
-                     [&](std::string_view prefix) { return canonical_name.starts_with(prefix); });
-}
-
-std::vector<ExpectedTensor> EncoderTensors(const ModelConfig& config) {
+std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes) {
   TensorList list;
-  const int64_t width = config.hidden_size;
-  const bool distil = config.family == ModelFamily::kDistilBert;
-  list.Add("embeddings.word_embeddings.weight", {config.vocab_size, width});
-  list.Add("embeddings.position_embeddings.weight", {config.max_position_embeddings, width});
-  if (!distil) list.Add("embeddings.token_type_embeddings.weight", {config.type_vocab_size, width});
-  list.LayerNorm("embeddings.LayerNorm", width);
-  for (int64_t i = 0; i < config.layers; ++i) (distil ? AddDistilLayer : AddBertLayer)(config, i, list);
-  if (!distil) {
-    list.Add("pooler.dense.weight", {width, width}, /*required=*/false);
-    list.Add("pooler.dense.bias", {width}, /*required=*/false);
+  const EncoderNames& names = sizes.family->names;
+  const int64_t width = sizes.hidden_size;
+  list.Weight(names.word_embeddings, {sizes.vocab_size, width}, TensorRole::kWordEmbeddings);
+  list.Weight(names.position_embeddings, {sizes.max_positions, width}, TensorRole::kPositionEmbeddings);
+  if (names.type_embeddings != nullptr)
+    list.Weight(names.type_embeddings, {sizes.type_vocab_size, width}, TensorRole::kTypeEmbeddings);
+  list.Norm(names.embedding_norm, width, TensorRole::kEmbeddingNorm);
+  for (int64_t i = 0; i < sizes.layers; ++i) AddLayer(sizes, i, list);
+  if (names.pooler != nullptr) {
+    const std::string pooler = names.pooler;
+    list.Add({pooler + ".weight", {width, width}, TensorRole::kPooler, /*bias=*/false, -1, /*required=*/false});
+    list.Add({pooler + ".bias", {width}, TensorRole::kPooler, /*bias=*/true, -1, /*required=*/false});
   }
   return list.Take();
 }
 
-std::vector<ExpectedTensor> HeadTensors(const ModelConfig& config, HeadClass head, int64_t labels) {
+std::vector<ExpectedTensor> HeadTensors(const EncoderSizes& sizes, TaskKind kind, Pooling pooling, int64_t labels) {
   TensorList list;
-  const int64_t width = config.hidden_size;
-  if (head == HeadClass::kMaskedLanguageModel) {
-    AddMaskedLmHead(config, list);
-  } else if (head == HeadClass::kSequenceClassification && config.family == ModelFamily::kRoberta) {
-    list.Linear("classifier.dense", width, width);
-    list.Linear("classifier.out_proj", labels, width);
-  } else if (head != HeadClass::kNone) {
-    if (head == HeadClass::kSequenceClassification && config.family == ModelFamily::kDistilBert)
-      list.Linear("pre_classifier", width, width);
-    list.Linear("classifier", labels, width);
+  const HeadSpec& head = sizes.family->Head(kind, pooling);
+  const int64_t width = sizes.hidden_size;
+  if (head.dense != nullptr) list.Linear(head.dense, width, width, TensorRole::kHeadDense);
+  if (head.norm != nullptr) list.Norm(head.norm, width, TensorRole::kHeadNorm);
+  if (!head.tied) {
+    list.Linear(head.output, labels, width, TensorRole::kHeadOutput);
+    return list.Take();
   }
+  const int64_t vocabulary = sizes.vocab_size;
+  list.Add({head.output, {vocabulary}, TensorRole::kHeadOutput, /*bias=*/true});
+  if (head.tied_weight != nullptr)
+    list.Add({head.tied_weight, {vocabulary, width}, TensorRole::kTiedCopy, /*bias=*/false, -1, /*required=*/false});
+  if (head.tied_bias != nullptr)
+    list.Add({head.tied_bias, {vocabulary}, TensorRole::kTiedCopy, /*bias=*/true, -1, /*required=*/false});
   return list.Take();
 }
 
-absl::StatusOr<TensorMatch> MatchTensors(ModelFamily family, const std::vector<ExpectedTensor>& expected,
-                                         const SafetensorsFile& file) {
+absl::StatusOr<TensorMatch> MatchTensors(const FamilySpec& family, const std::vector<ExpectedTensor>& expected,
+                                         const SafetensorsFile& file, std::string_view file_name) {
   Mismatch mismatch;
   std::map<std::string, const TensorEntry*> found;
   for (const auto& [name, entry] : file.tensors()) {
@@ -208,7 +170,7 @@ absl::StatusOr<TensorMatch> MatchTensors(ModelFamily family, const std::vector<E
       mismatch.unexpected.push_back(Quoted(name));
     }
   }
-  ENGRAM_RETURN_IF_ERROR(mismatch.ToStatus());
+  ENGRAM_RETURN_IF_ERROR(mismatch.ToStatus(file_name));
   return match;
 }
 

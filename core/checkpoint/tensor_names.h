@@ -1,9 +1,8 @@
 #pragma once
 
-// Names of the tensors in checkpoints of the BERT family. Canonical names are those of the bare encoder
-// ("embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight", "pooler.dense.weight";
-// DistilBERT: "transformer.layer.0.attention.q_lin.weight") and, for heads, those of transformers ("classifier.weight",
-// "cls.predictions.bias").
+// Tensors of checkpoints: which ones a config promises, and which ones a file has. Canonical names are those of the bare
+// encoder ("embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight", "pooler.dense.weight")
+// and, for heads, those of transformers ("classifier.weight", "cls.predictions.bias").
 
 #include <cstdint>
 #include <map>
@@ -12,54 +11,66 @@
 #include <vector>
 
 #include "core/base/status.h"
-#include "core/checkpoint/model_config.h"
+#include "core/checkpoint/families/family.h"
 #include "core/checkpoint/safetensors.h"
 
 namespace engram::checkpoint {
 
-enum class HeadClass { kNone, kSequenceClassification, kTokenClassification, kMaskedLanguageModel };
-
-// "bert.", "roberta.", "distilbert.": what a class with a head puts before the encoder's names.
-std::string_view FamilyPrefix(ModelFamily family);
-
-// The class that transformers loads such a checkpoint with: "RobertaForTokenClassification", "XLMRobertaModel"
-// (HeadClass::kNone).
-std::string ArchitectureName(const ModelConfig& config, HeadClass head);
-
 // The saved name without the family's prefix and with "LayerNorm.gamma"/"LayerNorm.beta" (files from before 2019) as
 // weight and bias.
-std::string CanonicalName(ModelFamily family, std::string_view saved_name);
+std::string CanonicalName(const FamilySpec& family, std::string_view saved_name);
 
 // Buffers that old versions saved and that are computed: position_ids, token_type_ids.
 bool IsComputedBuffer(std::string_view canonical_name);
 
-// Whether it belongs to a head of transformers' classes of these families (classification, masked LM, next sentence,
-// question answering).
-bool IsHeadTensor(std::string_view canonical_name);
+// What a tensor is for, whatever its family calls it.
+enum class TensorRole {
+  kWordEmbeddings,
+  kPositionEmbeddings,
+  kTypeEmbeddings,
+  kEmbeddingNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kAttentionOutput,
+  kAttentionNorm,
+  kIntermediate,
+  kOutput,
+  kOutputNorm,
+  kPooler,
+  kHeadDense,
+  kHeadNorm,
+  kHeadOutput,
+  kTiedCopy  // what a file may repeat of the word embeddings and of the bias that is tied to them
+};
 
 struct ExpectedTensor {
   std::string name;  // canonical
   std::vector<int64_t> shape;
+  TensorRole role = TensorRole::kHeadOutput;
+  bool bias = false;   // the bias of a linear layer, the shift of a LayerNorm
+  int64_t layer = -1;  // of the encoder, from 0; -1: in none
   bool required = true;
 };
 
-// The encoder's tensors; the pooler's two are optional.
-std::vector<ExpectedTensor> EncoderTensors(const ModelConfig& config);
-// The tensors of transformers' standard head with `labels` classes (ignored for the masked LM, whose decoder is tied to
-// the embedding).
-std::vector<ExpectedTensor> HeadTensors(const ModelConfig& config, HeadClass head, int64_t labels);
+// The encoder's tensors, in the order in which the network keeps them: each layer's query, key and value weights follow
+// one another, then their biases. The pooler's two are optional.
+std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes);
+// The tensors of a head with `labels` classes (ignored for the masked LM, whose output is tied to the word embeddings;
+// the copies that files have of what is tied are optional). A head on the pooler has no dense tensors of its own.
+std::vector<ExpectedTensor> HeadTensors(const EncoderSizes& sizes, TaskKind kind, Pooling pooling, int64_t labels);
 
 struct TensorMatch {
-  std::map<std::string, const TensorEntry*>
-      tensors;                      // canonical name -> entry of the file; what was expected and found
+  // Canonical name -> entry of the file: what was expected and found.
+  std::map<std::string, const TensorEntry*> tensors;
   std::vector<std::string> unused;  // canonical names of head tensors that nobody expected
 };
 
 // Finds `expected` in a file. One INVALID_ARGUMENT lists everything that is wrong: missing tensors, those of another
 // shape or of a dtype that is not read (F16, BF16 and F32 are read), those saved under two names, and those that
 // belong to neither the encoder nor a known head (at most 20 names of each sort, and how many there are). The result
-// points into `file`.
-absl::StatusOr<TensorMatch> MatchTensors(ModelFamily family, const std::vector<ExpectedTensor>& expected,
-                                         const SafetensorsFile& file);
+// points into `file`; errors call it `file_name`.
+absl::StatusOr<TensorMatch> MatchTensors(const FamilySpec& family, const std::vector<ExpectedTensor>& expected,
+                                         const SafetensorsFile& file, std::string_view file_name = "model.safetensors");
 
 }  // namespace engram::checkpoint

@@ -1,13 +1,11 @@
 #include "core/nn/encoder.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
-#include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
 #include "c10/core/InferenceMode.h"
 #include "core/nn/kernels/linear.h"
@@ -15,37 +13,8 @@
 namespace engram::nn {
 namespace {
 
-// The Hugging Face names of one family's layer, relative to the layer's prefix.
-struct LayerNames {
-  const char *query, *key, *value, *attention_output, *attention_norm, *intermediate, *output, *output_norm;
-};
-constexpr LayerNames kBertNames = {
-    "attention.self.query",       "attention.self.key", "attention.self.value", "attention.output.dense",
-    "attention.output.LayerNorm", "intermediate.dense", "output.dense",         "output.LayerNorm"};
-constexpr LayerNames kDistilBertNames = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-                                         "sa_layer_norm",   "ffn.lin1",        "ffn.lin2",        "output_layer_norm"};
-
-// Collects specs and remembers where each will be: a new buffer gives slots 0, 1, 2, ... in this order.
-class SpecList {
- public:
-  SlotId Add(const std::string& name, std::vector<int64_t> shape, bool decay) {
-    specs.push_back({name, std::move(shape), decay});
-    return static_cast<SlotId>(specs.size()) - 1;
-  }
-  LinearSlots AddLinear(const std::string& prefix, int64_t out, int64_t in) {
-    LinearSlots slots;
-    slots.weight = Add(prefix + ".weight", {out, in}, true);
-    slots.bias = Add(prefix + ".bias", {out}, false);
-    return slots;
-  }
-  NormSlots AddNorm(const std::string& prefix, int64_t width) {
-    NormSlots slots;
-    slots.gamma = Add(prefix + ".weight", {width}, false);
-    slots.beta = Add(prefix + ".bias", {width}, false);
-    return slots;
-  }
-  std::vector<ParameterSpec> specs;
-};
+void PlaceLinear(bool bias, SlotId slot, LinearSlots& slots) { (bias ? slots.bias : slots.weight) = slot; }
+void PlaceNorm(bool shift, SlotId slot, NormSlots& slots) { (shift ? slots.beta : slots.gamma) = slot; }
 
 // The tensor, let go of where it was kept.
 at::Tensor Take(at::Tensor& tensor) { return std::exchange(tensor, at::Tensor()); }
@@ -61,40 +30,62 @@ ops::Dropout DropoutAt(const std::optional<TrainingMode>& mode, double probabili
 
 absl::StatusOr<Encoder> Encoder::Create(const EncoderConfig& config, ParameterBuffer* parameters) {
   Encoder encoder(config, parameters);
-  const bool distil = config.family == Family::kDistilBert;
-  const LayerNames& names = distil ? kDistilBertNames : kBertNames;
-  const int64_t d = config.hidden_size;
-  SpecList list;
-  encoder.word_ = list.Add("embeddings.word_embeddings.weight", {config.vocab_size, d}, true);
-  encoder.position_ = list.Add("embeddings.position_embeddings.weight", {config.max_positions, d}, true);
-  if (config.type_vocab_size > 0) {
-    encoder.type_ = list.Add("embeddings.token_type_embeddings.weight", {config.type_vocab_size, d}, true);
+  encoder.layers_.resize(static_cast<size_t>(config.layers));
+  std::vector<ParameterSpec> specs;
+  for (checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(config)) {
+    if (tensor.role == checkpoint::TensorRole::kPooler && !config.has_pooler) continue;
+    encoder.Place(tensor, static_cast<SlotId>(specs.size()));
+    specs.push_back({std::move(tensor.name), std::move(tensor.shape)});
+    specs.back().decay = specs.back().shape.size() > 1;
   }
-  encoder.embedding_norm_ = list.AddNorm("embeddings.LayerNorm", d);
-  for (int64_t l = 0; l < config.layers; ++l) {
-    const std::string prefix = absl::StrCat(distil ? "transformer.layer." : "encoder.layer.", l, ".");
-    Layer layer;
-    layer.qkv_weight = list.Add(absl::StrCat(prefix, names.query, ".weight"), {d, d}, true);
-    list.Add(absl::StrCat(prefix, names.key, ".weight"), {d, d}, true);
-    list.Add(absl::StrCat(prefix, names.value, ".weight"), {d, d}, true);
-    layer.qkv_bias = list.Add(absl::StrCat(prefix, names.query, ".bias"), {d}, false);
-    list.Add(absl::StrCat(prefix, names.key, ".bias"), {d}, false);
-    list.Add(absl::StrCat(prefix, names.value, ".bias"), {d}, false);
-    layer.attention_output = list.AddLinear(prefix + names.attention_output, d, d);
-    layer.attention_norm = list.AddNorm(prefix + names.attention_norm, d);
-    layer.intermediate = list.AddLinear(prefix + names.intermediate, config.intermediate_size, d);
-    layer.output = list.AddLinear(prefix + names.output, d, config.intermediate_size);
-    layer.output_norm = list.AddNorm(prefix + names.output_norm, d);
-    encoder.layers_.push_back(layer);
-  }
-  if (config.has_pooler) encoder.pooler_ = list.AddLinear("pooler.dense", d, d);
-  ENGRAM_ASSIGN_OR_RETURN(encoder.slots_, parameters->Append(list.specs));
+  ENGRAM_ASSIGN_OR_RETURN(encoder.slots_, parameters->Append(specs));
   return encoder;
 }
 
-// DistilBERT has no dropout between the attention's output projection and the residual sum.
+void Encoder::Place(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
+  using Role = checkpoint::TensorRole;
+  const bool bias = tensor.bias;
+  Layer* const layer = tensor.layer < 0 ? nullptr : &layers_[static_cast<size_t>(tensor.layer)];
+  switch (tensor.role) {
+    case Role::kWordEmbeddings:
+      word_ = slot;
+      break;
+    case Role::kPositionEmbeddings:
+      position_ = slot;
+      break;
+    case Role::kTypeEmbeddings:
+      type_ = slot;
+      break;
+    case Role::kEmbeddingNorm:
+      return PlaceNorm(bias, slot, embedding_norm_);
+    case Role::kQuery:
+      (bias ? layer->qkv_bias : layer->qkv_weight) = slot;
+      break;
+    case Role::kKey:
+    case Role::kValue:  // these lie behind the query's
+      break;
+    case Role::kAttentionOutput:
+      return PlaceLinear(bias, slot, layer->attention_output);
+    case Role::kAttentionNorm:
+      return PlaceNorm(bias, slot, layer->attention_norm);
+    case Role::kIntermediate:
+      return PlaceLinear(bias, slot, layer->intermediate);
+    case Role::kOutput:
+      return PlaceLinear(bias, slot, layer->output);
+    case Role::kOutputNorm:
+      return PlaceNorm(bias, slot, layer->output_norm);
+    case Role::kPooler:
+      return PlaceLinear(bias, slot, pooler_);
+    case Role::kHeadDense:
+    case Role::kHeadNorm:
+    case Role::kHeadOutput:
+    case Role::kTiedCopy:
+      break;
+  }
+}
+
 double Encoder::AttentionOutputDropout() const {
-  return config_.family == Family::kDistilBert ? 0.0 : config_.hidden_dropout;
+  return config_.family->dropout_after_attention ? config_.hidden_dropout : 0.0;
 }
 
 at::Tensor Encoder::LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
@@ -186,7 +177,7 @@ at::Tensor Encoder::ForwardWhole(const PackedBatch& batch, const std::optional<T
                                  TapeState* tape) const {
   const ParameterBuffer& p = *parameters_;
   const at::Tensor sum = ops::EmbeddingSum(batch, p.Compute(word_), type_ >= 0 ? p.Compute(type_) : at::Tensor(),
-                                           p.Compute(position_), config_.first_position);
+                                           p.Compute(position_), config_.first_position());
   const ops::LayerNormResult norm =
       ops::AddLayerNorm(sum, at::Tensor(), {}, p.Compute(embedding_norm_.gamma), p.Compute(embedding_norm_.beta),
                         config_.layer_norm_eps, tape != nullptr);
@@ -247,7 +238,7 @@ void Encoder::Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) 
                              .residual;
   sink.Embedding(word_, tape.batch.ids, sum, rows);
   const at::Tensor positions =
-      config_.first_position == 0 ? tape.batch.positions : tape.batch.positions + config_.first_position;
+      config_.first_position() == 0 ? tape.batch.positions : tape.batch.positions + config_.first_position();
   sink.Embedding(position_, positions, sum, rows);
   if (type_ >= 0) sink.Embedding(type_, tape.batch.type_ids, sum, rows);
 }

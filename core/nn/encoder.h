@@ -1,12 +1,16 @@
 #pragma once
 
-// The encoder of the BERT family on packed rows: embeddings, then post-LayerNorm transformer layers. Written once for
-// BERT, RoBERTa and DistilBERT, which differ in names, position offset, token types and one dropout.
+// The encoder on packed rows: embeddings, then post-LayerNorm transformer layers. Written once for all families, which
+// differ in the names of their tensors, where positions begin, token types and one dropout (checkpoint::FamilySpec).
 
 #include <optional>
 #include <vector>
 
-#include "core/nn/model.h"
+#include "core/checkpoint/tensor_names.h"
+#include "core/nn/encoder_config.h"
+#include "core/nn/gradient_sink.h"
+#include "core/nn/packed_batch.h"
+#include "core/nn/parameter_buffer.h"
 
 namespace engram::nn {
 
@@ -38,7 +42,8 @@ class Encoder {
     std::vector<LayerTape> layers;
   };
 
-  // Appends the encoder's parameters to `parameters`, which must outlive the encoder and be empty.
+  // Appends the encoder's parameters (checkpoint::EncoderTensors, in that order) to `parameters`, which must outlive the
+  // encoder and be empty.
   static absl::StatusOr<Encoder> Create(const EncoderConfig& config, ParameterBuffer* parameters);
 
   // Without a tape, a batch on the CPU is cut into one part for each thread: each thread takes its sequences through
@@ -64,7 +69,7 @@ class Encoder {
     at::Tensor qkv, attention_output, intermediate, output;
   };
   struct Layer {
-    SlotId qkv_weight, qkv_bias;  // first of three adjacent slots each
+    SlotId qkv_weight = -1, qkv_bias = -1;  // first of three adjacent slots each
     LinearSlots attention_output;
     NormSlots attention_norm;
     LinearSlots intermediate, output;
@@ -73,6 +78,8 @@ class Encoder {
   };
 
   Encoder(const EncoderConfig& config, ParameterBuffer* parameters) : config_(config), parameters_(parameters) {}
+  // Remembers what the tensor in `slot` is for.
+  void Place(const checkpoint::ExpectedTensor& tensor, SlotId slot);
   at::Tensor ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
   at::Tensor ForwardInParts(const PackedBatch& batch, const std::vector<int64_t>& cuts) const;
   // Sequences [begin, end), group by group, into their rows of `hidden`.

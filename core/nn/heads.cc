@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
@@ -14,94 +15,84 @@
 #include "core/nn/initialize.h"
 
 namespace engram::nn {
-namespace {
 
-struct MaskedLmNames {
-  const char *dense, *norm, *bias;
-};
-MaskedLmNames NamesOfMaskedLm(Family family) {
-  switch (family) {
-    case Family::kBert:
-      return {"cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"};
-    case Family::kRoberta:
-      return {"lm_head.dense", "lm_head.layer_norm", "lm_head.bias"};
-    case Family::kDistilBert:
+double HeadChain::DropoutOf(checkpoint::DropoutSource source) const {
+  switch (source) {
+    case checkpoint::DropoutSource::kHidden:
+      return config_.hidden_dropout;
+    case checkpoint::DropoutSource::kClassifier:
+      return config_.classifier_dropout;
+    case checkpoint::DropoutSource::kNone:
       break;
   }
-  return {"vocab_transform", "vocab_layer_norm", "vocab_projector.bias"};
+  return 0;
 }
 
-}  // namespace
+void HeadChain::Place(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
+  switch (tensor.role) {
+    case checkpoint::TensorRole::kHeadDense:
+      (tensor.bias ? dense_.bias : dense_.weight) = slot;
+      break;
+    case checkpoint::TensorRole::kHeadNorm:
+      (tensor.bias ? norm_.beta : norm_.gamma) = slot;
+      break;
+    case checkpoint::TensorRole::kHeadOutput:
+      (tensor.bias ? output_.bias : output_.weight) = slot;
+      break;
+    default:  // tensors of the encoder: no head has them
+      break;
+  }
+}
 
 absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadConfig& head,
                                             const EncoderConfig& config, const Encoder& encoder,
                                             ParameterBuffer* parameters, uint64_t seed) {
-  HeadChain chain(parameters, config);
-  const std::string prefix = absl::StrCat("heads.", task, ".");
-  const int64_t d = config.hidden_size;
-  std::vector<ParameterSpec> specs;
-  const SlotId first = static_cast<SlotId>(parameters->slices().size());
-  const auto add = [&](const std::string& name, std::vector<int64_t> shape, bool decay) {
-    specs.push_back({prefix + name, std::move(shape), decay});
-    return first + static_cast<SlotId>(specs.size()) - 1;
-  };
-  const auto add_linear = [&](const std::string& name, int64_t out) {
-    LinearSlots slots;
-    slots.weight = add(name + ".weight", {out, d}, true);
-    slots.bias = add(name + ".bias", {out}, false);
-    return slots;
-  };
   if (head.kind != HeadKind::kMaskedLanguageModel && head.labels < 1)
     return InvalidField("labels", "a head needs at least one label");
-  chain.dropout_before_output_ = config.classifier_dropout;
-  if (head.kind == HeadKind::kMaskedLanguageModel) {
-    const MaskedLmNames names = NamesOfMaskedLm(config.family);
-    chain.choice_ = RowChoice::kChosen;
-    chain.dropout_before_output_ = 0;
-    chain.dense_ = add_linear(names.dense, d);
-    chain.activation_ = config.activation;
-    chain.norm_.gamma = add(absl::StrCat(names.norm, ".weight"), {d}, false);
-    chain.norm_.beta = add(absl::StrCat(names.norm, ".bias"), {d}, false);
-    chain.tied_ = true;
-    chain.output_ = {encoder.word_embeddings(), add(names.bias, {config.vocab_size}, false)};
-  } else if (head.kind == HeadKind::kTokenClassification) {
-    chain.choice_ = RowChoice::kAll;
-    if (config.family == Family::kDistilBert) chain.dropout_before_output_ = config.hidden_dropout;
-    chain.output_ = add_linear("classifier", head.labels);
-  } else if (head.pooling == Pooling::kMean) {
-    chain.choice_ = RowChoice::kMean;
-    chain.output_ = add_linear("classifier", head.labels);
-  } else {
-    chain.choice_ = RowChoice::kFirst;
-    switch (config.family) {
-      case Family::kBert:
-        if (encoder.pooler().weight < 0) {
-          return absl::FailedPreconditionError(
-              "the standard BERT head needs the encoder's pooler, which this model does not have");
-        }
-        chain.dense_ = encoder.pooler();
-        chain.output_ = add_linear("classifier", head.labels);
-        break;
-      case Family::kRoberta:
-        chain.dropout_before_dense_ = config.classifier_dropout;
-        chain.dense_ = add_linear("classifier.dense", d);
-        chain.output_ = add_linear("classifier.out_proj", head.labels);
-        break;
-      case Family::kDistilBert:
-        chain.activation_ = Activation::kRelu;
-        chain.dense_ = add_linear("pre_classifier", d);
-        chain.output_ = add_linear("classifier", head.labels);
-        break;
-    }
+  const checkpoint::HeadSpec& spec = config.family->Head(head.kind, head.pooling);
+  HeadChain chain(parameters, config);
+  chain.choice_ = RowsOf(head);
+  chain.dropout_before_dense_ = chain.DropoutOf(spec.before_dense);
+  chain.dropout_before_output_ = chain.DropoutOf(spec.before_output);
+  chain.activation_ = config.activation;
+  if (const std::string_view own = spec.activation; !own.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(chain.activation_, ParseActivation(own));
+  }
+  if (spec.on_pooler) {
+    chain.dense_ = encoder.pooler();
+    if (chain.dense_.weight < 0)
+      return absl::FailedPreconditionError("this head needs the encoder's pooler, which this model does not have");
+  }
+  chain.tied_ = spec.tied;
+  if (spec.tied) chain.output_.weight = encoder.word_embeddings();
+  std::vector<ParameterSpec> specs;
+  const auto first = static_cast<SlotId>(parameters->slices().size());
+  for (checkpoint::ExpectedTensor& tensor : checkpoint::HeadTensors(config, head.kind, head.pooling, head.labels)) {
+    if (!tensor.required) continue;  // copies of what is tied
+    chain.Place(tensor, first + static_cast<SlotId>(specs.size()));
+    specs.push_back({absl::StrCat("heads.", task, ".", tensor.name), std::move(tensor.shape)});
+    specs.back().decay = specs.back().shape.size() > 1;
   }
   ENGRAM_ASSIGN_OR_RETURN(chain.slots_, parameters->Append(specs));
   // transformers has no mean-pooled class to follow. Such heads are drawn with the variance of torch.nn.Linear's
   // default, 1 / (3 width): at initializer_range (0.02), Banking77 on MiniLM stays 5 points lower after 3 epochs (77.8
   // against 82.9 in transformers itself).
-  const bool mean = head.kind == HeadKind::kSequenceClassification && head.pooling == Pooling::kMean;
-  const double range = mean ? 1 / std::sqrt(3.0 * static_cast<double>(config.hidden_size)) : config.initializer_range;
+  const double range = chain.choice_ == RowChoice::kMean ? 1 / std::sqrt(3.0 * static_cast<double>(config.hidden_size))
+                                                         : config.initializer_range;
   InitializeSlots(chain.slots_, range, seed, *parameters);
   return chain;
+}
+
+HeadChain::RowChoice HeadChain::RowsOf(const HeadConfig& head) {
+  switch (head.kind) {
+    case HeadKind::kSequenceClassification:
+      return head.pooling == Pooling::kMean ? RowChoice::kMean : RowChoice::kFirst;
+    case HeadKind::kTokenClassification:
+      return RowChoice::kAll;
+    case HeadKind::kMaskedLanguageModel:
+      break;
+  }
+  return RowChoice::kChosen;
 }
 
 at::Tensor HeadChain::SelectRows(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows) const {

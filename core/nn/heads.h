@@ -1,22 +1,25 @@
 #pragma once
 
-// Every head is one chain, of which each kind uses some links:
+// Every head is one chain, of which each lacks some links:
 //
 //   rows of hidden -> dropout -> dense + activation -> LayerNorm -> dropout -> output layer -> logits
-//   (first token, mean, all tokens, or chosen tokens)
 //
-//   BERT sequence:        first, -, pooler + tanh, -, dropout, classifier          (transformers'
-//   BertForSequenceClassification) RoBERTa sequence:     first, dropout, dense + tanh, -, dropout, out_proj DistilBERT
-//   sequence:  first, -, pre_classifier + ReLU, -, dropout, classifier mean-pooled:          mean, -, -, -, dropout,
-//   classifier token classification: all, -, -, -, dropout, classifier masked LM:            chosen, -, dense +
-//   activation, LayerNorm, -, tied to the word embeddings, with a bias of its own
+// The rows are those of the first token, the mean of the tokens, all tokens, or chosen ones; they follow from the task's
+// kind and pooling. The other links are the family's (checkpoint::HeadSpec):
+//
+//   head                  rows    dropout  dense + activation     LayerNorm  dropout  output layer
+//   BERT sequence         first   -        pooler, tanh           -          yes      classifier
+//   RoBERTa sequence      first   yes      dense, tanh            -          yes      out_proj
+//   DistilBERT sequence   first   -        pre_classifier, ReLU   -          yes      classifier
+//   mean-pooled           mean    -        -                      -          yes      classifier
+//   token classification  all     -        -                      -          yes      classifier
+//   masked LM             chosen  -        dense, the encoder's   yes        -        word embeddings, own bias
 
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/nn/encoder.h"
-#include "core/nn/model.h"
 
 namespace engram::nn {
 
@@ -35,6 +38,7 @@ class HeadChain {
 
   // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0,
   // initializer_range), biases 0, LayerNorm 1 and 0.
+  // FAILED_PRECONDITION for a head on a pooler that the encoder does not have.
   static absl::StatusOr<HeadChain> Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
                                           const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed);
 
@@ -52,6 +56,10 @@ class HeadChain {
   enum class RowChoice { kFirst, kMean, kAll, kChosen };
 
   HeadChain(ParameterBuffer* parameters, const EncoderConfig& config) : parameters_(parameters), config_(config) {}
+  static RowChoice RowsOf(const HeadConfig& head);
+  double DropoutOf(checkpoint::DropoutSource source) const;
+  // Remembers what the head's own tensor in `slot` is for.
+  void Place(const checkpoint::ExpectedTensor& tensor, SlotId slot);
   at::Tensor SelectRows(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows) const;
   at::Tensor SelectRowsGradient(const at::Tensor& g, const TapeState& tape) const;
   void SetRowOwners(const PackedBatch& batch, const at::Tensor& rows, TapeState& tape) const;

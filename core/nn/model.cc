@@ -21,23 +21,6 @@ struct Tape {
 
 namespace {
 
-absl::Status CheckConfig(const EncoderConfig& config) {
-  const auto positive = [](const char* name, int64_t value) {
-    return value > 0 ? absl::OkStatus() : InvalidField(name, absl::StrCat("must be positive, is ", value));
-  };
-  ENGRAM_RETURN_IF_ERROR(positive("vocab_size", config.vocab_size));
-  ENGRAM_RETURN_IF_ERROR(positive("hidden_size", config.hidden_size));
-  ENGRAM_RETURN_IF_ERROR(positive("num_hidden_layers", config.layers));
-  ENGRAM_RETURN_IF_ERROR(positive("num_attention_heads", config.heads));
-  ENGRAM_RETURN_IF_ERROR(positive("intermediate_size", config.intermediate_size));
-  ENGRAM_RETURN_IF_ERROR(positive("max_position_embeddings", config.max_length()));
-  if (config.hidden_size % config.heads != 0) {
-    return InvalidField("num_attention_heads",
-                        absl::StrCat(config.heads, " does not divide hidden_size ", config.hidden_size));
-  }
-  return absl::OkStatus();
-}
-
 class ModelImpl final : public Model {
  public:
   ModelImpl(const EncoderConfig& config, std::unique_ptr<ParameterBuffer> parameters, Encoder encoder)
@@ -125,7 +108,7 @@ class ModelImpl final : public Model {
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const EncoderConfig& config, at::Device device,
                                                      Precision precision) {
-  ENGRAM_RETURN_IF_ERROR(CheckConfig(config));
+  ENGRAM_RETURN_IF_ERROR(CheckEncoderConfig(config));
   auto parameters = std::make_unique<ParameterBuffer>(device, precision);
   ENGRAM_ASSIGN_OR_RETURN(Encoder encoder, Encoder::Create(config, parameters.get()));
   return std::make_unique<ModelImpl>(config, std::move(parameters), std::move(encoder));

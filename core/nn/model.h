@@ -1,6 +1,6 @@
 #pragma once
 
-// A model: one encoder of the BERT family and any number of heads, all on one ParameterBuffer.
+// A model: one encoder and any number of heads, all on one ParameterBuffer.
 //
 //   tokens -> embeddings -> layers -> hidden [T, d] -> heads of the tasks asked for -> logits of each
 //
@@ -21,48 +21,12 @@
 #include <vector>
 
 #include "core/base/status.h"
-#include "core/checkpoint/model_config.h"
-#include "core/checkpoint/task_kind.h"
+#include "core/nn/encoder_config.h"
 #include "core/nn/gradient_sink.h"
-#include "core/nn/ops.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
 
 namespace engram::nn {
-
-using Family = checkpoint::ModelFamily;
-using HeadKind = checkpoint::TaskKind;
-using Pooling = checkpoint::Pooling;
-
-// The checked numbers of a config.json (core/checkpoint/model_config.h reads them; nn does not depend on JSON).
-struct EncoderConfig {
-  Family family = Family::kBert;
-  int64_t vocab_size = 0, hidden_size = 0, layers = 0, heads = 0, intermediate_size = 0;
-  int64_t max_positions = 0;    // rows of the position table
-  int64_t first_position = 0;   // RoBERTa: pad_token_id + 1
-  int64_t type_vocab_size = 0;  // 0: no token types (DistilBERT)
-  Activation activation = Activation::kGelu;
-  double layer_norm_eps = 1e-12;
-  double hidden_dropout = 0.1, attention_dropout = 0.1, classifier_dropout = 0.1;
-  double initializer_range = 0.02;
-  int64_t pad_token_id = 0;
-  bool has_pooler = false;  // the checkpoint carries pooler.dense (BERT); kept in the buffer so that it is saved again
-
-  // The longest sequence, special tokens included, that the position table allows.
-  int64_t max_length() const { return max_positions - first_position; }
-};
-
-struct HeadConfig {
-  HeadKind kind = HeadKind::kSequenceClassification;
-  int64_t labels = 0;  // number of classes or tags; ignored for a masked LM (the vocabulary)
-  Pooling pooling = Pooling::kStandard;
-};
-
-// What dropout a forward pass uses: none (nullopt) in evaluation, importance and serving.
-struct TrainingMode {
-  uint64_t seed = 0;
-  uint64_t step = 0;  // micro-batch count; see ops::Dropout
-};
 
 // What is asked of a batch: the logits of one task.
 struct TaskQuery {

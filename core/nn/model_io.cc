@@ -1,15 +1,15 @@
 #include "core/nn/model_io.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
+#include <iterator>
 #include <utility>
 
 #include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/checkpoint/manifest.h"
 #include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/tensor_names.h"
 #include "core/nn/initialize.h"
 
 namespace engram::nn {
@@ -18,53 +18,6 @@ namespace {
 using checkpoint::Dtype;
 using checkpoint::SafetensorsFile;
 using checkpoint::TensorEntry;
-
-const char* FamilyPrefix(Family family) {
-  constexpr const char* kPrefixes[] = {"bert.", "roberta.", "distilbert."};
-  return kPrefixes[static_cast<int>(family)];
-}
-
-std::string Architecture(Family family, HeadKind kind) {
-  constexpr const char* kFamilies[] = {"Bert", "Roberta", "DistilBert"};
-  constexpr const char* kKinds[] = {"ForSequenceClassification", "ForTokenClassification", "ForMaskedLM"};
-  return absl::StrCat(kFamilies[static_cast<int>(family)], kKinds[static_cast<int>(kind)]);
-}
-
-std::string BareArchitecture(Family family) {
-  constexpr const char* kNames[] = {"BertModel", "RobertaModel", "DistilBertModel"};
-  return kNames[static_cast<int>(family)];
-}
-
-// Names as they were before 2019: "LayerNorm.gamma" and "LayerNorm.beta".
-std::string ModernName(std::string name) {
-  for (const auto& [old_end, new_end] : {std::pair{".gamma", ".weight"}, std::pair{".beta", ".bias"}}) {
-    if (name.ends_with(old_end)) return name.substr(0, name.size() - std::string(old_end).size()) + new_end;
-  }
-  return name;
-}
-
-bool IsHeadTensor(const std::string& name) {
-  for (const char* prefix : {"classifier.", "pre_classifier.", "cls.", "lm_head.", "vocab_", "qa_outputs."}) {
-    if (name.starts_with(prefix)) return true;
-  }
-  return false;
-}
-
-// Canonical name (bare encoder, or standard head name) -> entry.
-using CanonicalTensors = std::map<std::string, const TensorEntry*>;
-
-CanonicalTensors Canonical(const SafetensorsFile& file, Family family) {
-  CanonicalTensors tensors;
-  const std::string prefix = FamilyPrefix(family);
-  for (const auto& [name, entry] : file.tensors()) {
-    const std::string modern = ModernName(name);
-    const std::string bare = modern.starts_with(prefix) ? modern.substr(prefix.size()) : modern;
-    if (bare == "embeddings.position_ids" || bare == "embeddings.token_type_ids")
-      continue;  // buffers that are computed
-    tensors[bare] = &entry;
-  }
-  return tensors;
-}
 
 absl::Status CopyInto(const SafetensorsFile& file, const TensorEntry& entry, const std::string& name,
                       at::Tensor target) {
@@ -90,51 +43,45 @@ absl::Status CopyInto(const SafetensorsFile& file, const TensorEntry& entry, con
   return absl::OkStatus();
 }
 
-bool SameShape(const TensorEntry& entry, const std::vector<int64_t>& shape) {
-  return std::equal(entry.shape.begin(), entry.shape.end(), shape.begin(), shape.end(),
-                    [](uint64_t a, int64_t b) { return a == static_cast<uint64_t>(b); });
-}
-
-// What is wrong with a file, collected so that a user sees all of it at once.
-struct Mismatch {
-  std::vector<std::string> missing, misshapen, unexpected;
-
-  absl::Status ToStatus() const {
-    if (missing.empty() && misshapen.empty() && unexpected.empty()) return absl::OkStatus();
-    std::string text = "the tensors do not fit config.json;";
-    for (const auto& [what, names] :
-         {std::pair{"missing", &missing}, {"of another shape", &misshapen}, {"unexpected", &unexpected}}) {
-      if (names->empty()) continue;
-      const size_t shown = std::min<size_t>(names->size(), 20);
-      absl::StrAppend(&text, " ", what, " (", names->size(),
-                      "): ", absl::StrJoin(names->begin(), names->begin() + shown, ", "),
-                      shown < names->size() ? ", ...;" : ";");
-    }
-    return InvalidField("model.safetensors", text);
-  }
-};
-
-// Copies `slots` out of `tensors` under `name_of(slot name)`; names that were used are added to `used`.
-template <typename NameOf>
-absl::Status Fill(const std::vector<SlotId>& slots, const SafetensorsFile& file, const CanonicalTensors& tensors,
-                  const NameOf& name_of, ParameterBuffer& parameters, std::set<std::string>& used, Mismatch& mismatch) {
+// Copies the file's tensors into slots. What comes before a tensor's name in the slot's has `prefix_length` characters.
+absl::Status Fill(const std::vector<SlotId>& slots, const SafetensorsFile& file, const checkpoint::TensorMatch& match,
+                  size_t prefix_length, ParameterBuffer& parameters) {
   for (const SlotId slot : slots) {
-    const ParameterSlice& slice = parameters.slice(slot);
-    const std::string name = name_of(slice.name);
-    auto found = tensors.find(name);
-    if (found == tensors.end()) {
-      mismatch.missing.push_back(name);
-      continue;
-    }
-    used.insert(name);
-    if (!SameShape(*found->second, slice.shape)) {
-      mismatch.misshapen.push_back(absl::StrCat(name, " [", absl::StrJoin(found->second->shape, ", "), "] instead of [",
-                                                absl::StrJoin(slice.shape, ", "), "]"));
-      continue;
-    }
-    ENGRAM_RETURN_IF_ERROR(CopyInto(file, *found->second, name, parameters.Weight(slot)));
+    const std::string name = parameters.slice(slot).name.substr(prefix_length);
+    ENGRAM_RETURN_IF_ERROR(CopyInto(file, *match.tensors.at(name), name, parameters.Weight(slot)));
   }
   return absl::OkStatus();
+}
+
+bool NeedsPooler(const checkpoint::FamilySpec& family, const LoadOptions& options) {
+  const auto on_pooler = [&](const HeadConfig& head) { return family.Head(head.kind, head.pooling).on_pooler; };
+  return (options.head && on_pooler(options.head->head)) ||
+         std::any_of(options.other_heads.begin(), options.other_heads.end(), on_pooler);
+}
+
+// Whether the file has a pooler; half of one is an error.
+absl::StatusOr<bool> HasPooler(const EncoderConfig& config, const checkpoint::TensorMatch& match) {
+  int found = 0;
+  std::string missing;
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(config)) {
+    if (tensor.role != checkpoint::TensorRole::kPooler) continue;
+    if (match.tensors.contains(tensor.name)) {
+      ++found;
+    } else {
+      missing = tensor.name;
+    }
+  }
+  if (found == 1) return InvalidField(checkpoint::kModelFile, absl::StrCat("has half of a pooler: no ", missing));
+  return found == 2;
+}
+
+std::vector<checkpoint::ExpectedTensor> Expected(const EncoderConfig& config, const std::optional<FileHead>& head) {
+  std::vector<checkpoint::ExpectedTensor> expected = checkpoint::EncoderTensors(config);
+  if (!head) return expected;
+  std::vector<checkpoint::ExpectedTensor> own =
+      checkpoint::HeadTensors(config, head->head.kind, head->head.pooling, head->head.labels);
+  std::move(own.begin(), own.end(), std::back_inserter(expected));
+  return expected;
 }
 
 std::string HeadPrefix(const std::string& task) { return absl::StrCat("heads.", task, "."); }
@@ -150,27 +97,15 @@ checkpoint::TensorToWrite ToWrite(const std::string& name, const at::Tensor& fla
 
 }  // namespace
 
-EncoderConfig ToEncoderConfig(const checkpoint::ModelConfig& from) {
+absl::StatusOr<EncoderConfig> ToEncoderConfig(const checkpoint::ModelConfig& from) {
   EncoderConfig config;
-  config.family = from.family;
-  config.vocab_size = from.vocab_size;
-  config.hidden_size = from.hidden_size;
-  config.layers = from.layers;
-  config.heads = from.heads;
-  config.intermediate_size = from.intermediate_size;
-  config.max_positions = from.max_position_embeddings;
-  config.first_position = config.family == Family::kRoberta ? from.pad_token_id + 1 : 0;
-  config.type_vocab_size = from.type_vocab_size;
-  config.activation = from.hidden_act == "relu"   ? Activation::kRelu
-                      : from.hidden_act == "silu" ? Activation::kSilu
-                      : from.hidden_act == "gelu" ? Activation::kGelu
-                                                  : Activation::kGeluTanh;
+  static_cast<checkpoint::EncoderSizes&>(config) = from;
+  ENGRAM_ASSIGN_OR_RETURN(config.activation, ParseActivation(from.hidden_act));
   config.layer_norm_eps = from.layer_norm_eps;
   config.hidden_dropout = from.hidden_dropout;
   config.attention_dropout = from.attention_dropout;
   config.classifier_dropout = from.classifier_dropout;
   config.initializer_range = from.initializer_range;
-  config.pad_token_id = from.pad_token_id;
   return config;
 }
 
@@ -181,11 +116,15 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   const absl::StatusOr<SafetensorsFile> opened = SafetensorsFile::Open(directory + "/model.safetensors");
   if (!opened.ok()) return Annotate(opened.status(), "model.safetensors");
   const SafetensorsFile& file = *opened;
-  EncoderConfig config = ToEncoderConfig(loaded.config);
+  ENGRAM_ASSIGN_OR_RETURN(EncoderConfig config, ToEncoderConfig(loaded.config));
   if (options.dropout) config.hidden_dropout = config.attention_dropout = config.classifier_dropout = *options.dropout;
-  const CanonicalTensors tensors = Canonical(file, config.family);
-  const bool file_pooler = tensors.contains("pooler.dense.weight");
-  config.has_pooler = config.family == Family::kBert && (file_pooler || options.need_pooler);
+  // Before anything is allocated by the numbers of config.json.
+  ENGRAM_ASSIGN_OR_RETURN(checkpoint::TensorMatch match,
+                          checkpoint::MatchTensors(*config.family, Expected(config, options.head), file));
+  loaded.unused = std::move(match.unused);
+  ENGRAM_ASSIGN_OR_RETURN(const bool file_pooler, HasPooler(config, match));
+  // A pooler that none of the family's heads stands on is read past.
+  config.has_pooler = config.family->sequence.on_pooler && (file_pooler || NeedsPooler(*config.family, options));
   ENGRAM_ASSIGN_OR_RETURN(loaded.model, Model::Create(config, options.device, options.precision));
   if (options.head) ENGRAM_RETURN_IF_ERROR(loaded.model->AddHead(options.head->task, options.head->head, 0));
   ParameterBuffer& parameters = loaded.model->parameters();
@@ -193,33 +132,19 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   if (config.has_pooler && !file_pooler) {
     InitializeSlots({encoder_slots.end() - 2, encoder_slots.end()}, config.initializer_range, 0, parameters);
     encoder_slots.resize(encoder_slots.size() - 2);
-    loaded.initialized_pooler = true;
   }
-  std::set<std::string> used;
-  Mismatch mismatch;
-  ENGRAM_RETURN_IF_ERROR(Fill(
-      encoder_slots, file, tensors, [](const std::string& name) { return name; }, parameters, used, mismatch));
+  ENGRAM_RETURN_IF_ERROR(Fill(encoder_slots, file, match, /*prefix_length=*/0, parameters));
   if (options.head) {
-    const std::string prefix = HeadPrefix(options.head->task);
-    ENGRAM_RETURN_IF_ERROR(Fill(
-        loaded.model->HeadSlots(options.head->task), file, tensors,
-        [&](const std::string& name) { return name.substr(prefix.size()); }, parameters, used, mismatch));
+    const std::string& task = options.head->task;
+    ENGRAM_RETURN_IF_ERROR(Fill(loaded.model->HeadSlots(task), file, match, HeadPrefix(task).size(), parameters));
   }
-  for (const auto& [name, entry] : tensors) {
-    if (used.contains(name)) continue;
-    const bool tied_copy =
-        name.ends_with("decoder.weight") || name.ends_with("decoder.bias") || name == "vocab_projector.weight";
-    if (name.starts_with("pooler.") || tied_copy) continue;
-    (IsHeadTensor(name) ? loaded.unused : mismatch.unexpected).push_back(name);
-  }
-  ENGRAM_RETURN_IF_ERROR(mismatch.ToStatus());
   parameters.RefreshCompute();
   return loaded;
 }
 
 absl::Status SaveModel(const Model& model, const std::string& config_text, const std::string& default_task,
                        const std::vector<std::string>& labels, const std::string& directory) {
-  const Family family = model.config().family;
+  const checkpoint::FamilySpec& family = *model.config().family;
   const ParameterBuffer& parameters = model.parameters();
   const at::Tensor weights = parameters.weights().cpu();
   auto head = model.heads().find(default_task);
@@ -227,7 +152,7 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
   std::vector<checkpoint::TensorToWrite> tensors;
   for (const SlotId slot : model.EncoderSlots()) {
     const ParameterSlice& slice = parameters.slice(slot);
-    tensors.push_back(ToWrite((standard ? FamilyPrefix(family) : "") + slice.name, weights, slice));
+    tensors.push_back(ToWrite((standard ? family.prefix : "") + slice.name, weights, slice));
   }
   if (standard) {
     for (const SlotId slot : model.HeadSlots(default_task)) {
@@ -236,11 +161,10 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
     }
   }
   const bool has_classes = standard && head->second.kind != HeadKind::kMaskedLanguageModel;
-  ENGRAM_ASSIGN_OR_RETURN(
-      const std::string config,
-      checkpoint::RenderModelConfig(config_text,
-                                    standard ? Architecture(family, head->second.kind) : BareArchitecture(family),
-                                    has_classes ? labels : std::vector<std::string>()));
+  ENGRAM_ASSIGN_OR_RETURN(const std::string config,
+                          checkpoint::RenderModelConfig(
+                              config_text, family.ClassName(standard ? std::optional(head->second.kind) : std::nullopt),
+                              has_classes ? labels : std::vector<std::string>()));
   ENGRAM_RETURN_IF_ERROR(
       checkpoint::WriteSafetensors(directory + "/model.safetensors", std::move(tensors), {{"format", "pt"}}));
   return WriteFileAtomic(directory + "/config.json", config);
@@ -261,21 +185,24 @@ absl::Status SaveHeads(const Model& model, const std::string& except_task, const
 
 absl::Status LoadHeads(const std::string& path, const std::string& except_task, Model& model) {
   ENGRAM_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-  CanonicalTensors tensors;
-  for (const auto& [name, entry] : file.tensors()) tensors[name] = &entry;
-  std::set<std::string> used;
-  Mismatch mismatch;
+  ParameterBuffer& parameters = model.parameters();
+  std::vector<SlotId> slots;
+  std::vector<checkpoint::ExpectedTensor> expected;
   for (const auto& [task, head] : model.heads()) {
     if (task == except_task) continue;
-    ENGRAM_RETURN_IF_ERROR(Fill(
-        model.HeadSlots(task), file, tensors, [](const std::string& name) { return name; }, model.parameters(), used,
-        mismatch));
+    for (const SlotId slot : model.HeadSlots(task)) {
+      slots.push_back(slot);
+      expected.push_back({parameters.slice(slot).name, parameters.slice(slot).shape});
+    }
   }
-  for (const auto& [name, entry] : tensors) {
-    if (!used.contains(name)) mismatch.unexpected.push_back(name);
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::TensorMatch match,
+                          checkpoint::MatchTensors(*model.config().family, expected, file, checkpoint::kHeadsFile));
+  if (!match.unused.empty()) {
+    return InvalidField(checkpoint::kHeadsFile, absl::StrCat("has the tensor ", match.unused.front(), " of no task"));
   }
-  model.parameters().RefreshCompute();
-  return mismatch.ToStatus();
+  ENGRAM_RETURN_IF_ERROR(Fill(slots, file, match, /*prefix_length=*/0, parameters));
+  parameters.RefreshCompute();
+  return absl::OkStatus();
 }
 
 }  // namespace engram::nn

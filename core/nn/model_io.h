@@ -15,7 +15,7 @@
 namespace engram::nn {
 
 // nn knows no JSON: this is where the numbers of a config.json become an EncoderConfig.
-EncoderConfig ToEncoderConfig(const checkpoint::ModelConfig& config);
+absl::StatusOr<EncoderConfig> ToEncoderConfig(const checkpoint::ModelConfig& config);
 
 // The head that the tensors beside the encoder in model.safetensors belong to.
 struct FileHead {
@@ -27,23 +27,24 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
   checkpoint::ModelConfig config;
   std::string config_text;          // the file as it was read, for SaveModel
-  bool initialized_pooler = false;  // a pooler was asked for and the file has none: its weights were drawn
   std::vector<std::string> unused;  // tensors of a head that the caller did not ask for
 };
 
 struct LoadOptions {
   at::Device device = at::kCPU;
   Precision precision = Precision::kFloat32;
-  std::optional<FileHead> head;  // load this head from model.safetensors under transformers' standard names
-  bool need_pooler =
-      false;  // draw a pooler (seed 0) if the file has none: the standard BERT sequence head stands on it
-  std::optional<double>
-      dropout;  // replaces the hidden, attention and classifier dropout of config.json; the file stays as it is
+  // Load this head from model.safetensors, under transformers' standard names.
+  std::optional<FileHead> head;
+  // Heads that will be added: a pooler that one of all these heads stands on and that the file does not have is drawn
+  // (seed 0).
+  std::vector<HeadConfig> other_heads;
+  // Replaces the hidden, attention and classifier dropout of config.json; the file stays as it is.
+  std::optional<double> dropout;
 };
 
 // Reads a directory. Encoder tensors may carry the family's prefix ("bert.") and the old names gamma and beta; F32, F16
-// and BF16 are accepted. INVALID_ARGUMENT lists every missing and every wrongly shaped tensor; tensors that belong to
-// no encoder and no known head are an error too.
+// and BF16 are accepted. INVALID_ARGUMENT lists everything that is wrong with the tensors (checkpoint::MatchTensors)
+// before anything is allocated by the numbers of config.json.
 absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOptions& options);
 
 // Writes config.json and model.safetensors: the encoder, and the head of `default_task` under transformers' standard
@@ -55,7 +56,8 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
 // heads.safetensors: all heads but `default_task`'s, under their names in the buffer ("heads.<task>.<standard name>").
 // No such head: no file.
 absl::Status SaveHeads(const Model& model, const std::string& except_task, const std::string& path);
-// Fills heads that were added to the model. Missing, unexpected or wrongly shaped tensors are errors that name them.
+// Fills the heads that were added to the model, but `except_task`'s. Missing, unexpected or wrongly shaped tensors are
+// errors that name them.
 absl::Status LoadHeads(const std::string& path, const std::string& except_task, Model& model);
 
 }  // namespace engram::nn

@@ -28,11 +28,6 @@ HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task) {
   return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling};
 }
 
-bool NeedsPooler(Family family, const HeadConfig& head) {
-  return family == Family::kBert && head.kind == HeadKind::kSequenceClassification &&
-         head.pooling == Pooling::kStandard;
-}
-
 std::vector<std::string> CompanionFiles(const std::string& directory) {
   std::vector<std::string> files;
   for (const char* name :
@@ -51,13 +46,8 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
   load.device = options.device;
   load.precision = options.precision;
   load.dropout = options.dropout;
-  ENGRAM_ASSIGN_OR_RETURN(const std::string config_text,
-                          ReadFile(absl::StrCat(directory, "/", checkpoint::kConfigFile), size_t{1} << 24));
-  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, checkpoint::ParseModelConfig(config_text));
-  load.need_pooler = options.need_pooler;
-  for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
-    load.need_pooler = load.need_pooler || NeedsPooler(config.family, ToHeadConfig(task));
-  }
+  if (options.new_head) load.other_heads.push_back(*options.new_head);
+  for (const checkpoint::ManifestTask& task : version.manifest.tasks) load.other_heads.push_back(ToHeadConfig(task));
   const checkpoint::ManifestTask* standard =
       checkpoint::FindManifestTask(version.manifest, version.manifest.default_task);
   if (standard != nullptr) load.head = FileHead{standard->name, ToHeadConfig(*standard)};

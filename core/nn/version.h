@@ -24,9 +24,9 @@ struct Version {
 struct VersionOptions {
   at::Device device = at::kCPU;
   Precision precision = Precision::kFloat32;
-  bool need_pooler = false;       // a standard BERT sequence head will be added
-  std::optional<double> dropout;  // see LoadOptions
-  bool verify = true;             // compare every file with its digest first; DATA_LOSS if one differs
+  std::optional<HeadConfig> new_head;  // will be added: what it stands on is loaded, or drawn if the version has none
+  std::optional<double> dropout;       // see LoadOptions
+  bool verify = true;                  // compare every file with its digest first; DATA_LOSS if one differs
 };
 
 absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionOptions& options);
@@ -41,7 +41,5 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
 std::vector<std::string> CompanionFiles(const std::string& directory);
 
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task);
-// Whether the head stands on BERT's pooler.
-bool NeedsPooler(Family family, const HeadConfig& head);
 
 }  // namespace engram::nn

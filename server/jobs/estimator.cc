@@ -13,6 +13,7 @@
 #include "core/base/files.h"
 #include "core/continual/importance.h"
 #include "core/nn/device.h"
+#include "core/nn/encoder_cost.h"
 #include "core/nn/ops.h"
 #include "core/nn/version.h"
 #include "core/tokenize/tokenizer.h"
@@ -50,31 +51,6 @@ absl::StatusOr<std::string> SpreadLines(const std::string& path, int64_t rows, i
     begin = end;
   }
   return lines;
-}
-
-int64_t HeadParameters(checkpoint::TaskKind kind, checkpoint::Pooling pooling, int64_t labels,
-                       const checkpoint::ModelConfig& config) {
-  const int64_t width = config.hidden_size;
-  const int64_t dense = width * width + width;
-  if (kind == checkpoint::TaskKind::kMaskedLanguageModel) return dense + 2 * width + config.vocab_size;
-  const bool has_dense =
-      kind == checkpoint::TaskKind::kSequenceClassification && pooling == checkpoint::Pooling::kStandard;
-  return labels * (width + 1) + (has_dense ? dense : 0);
-}
-
-// Multiplications of one token's forward pass in the encoder's weight matrices.
-double ProductsPerToken(const checkpoint::ModelConfig& config) {
-  const auto width = static_cast<double>(config.hidden_size), inner = static_cast<double>(config.intermediate_size);
-  return static_cast<double>(config.layers) * (4 * width * width + 2 * width * inner);
-}
-
-// What a training step on a batch of `tokens` keeps for its backward pass, what that holds of one layer beside it, and
-// where oneDNN sums products of bf16 rows: bench/worker_memory.py derives the terms and holds them against real runs.
-// Passes that keep nothing have one layer of it.
-int64_t ActivationBytes(int64_t tokens, int64_t layers, const checkpoint::ModelConfig& config, bool bf16) {
-  const int64_t width = config.hidden_size, inner = config.intermediate_size;
-  const int64_t numbers = layers * (8 * width + 2 * inner) + 3 * width + 11 * width + 2 * inner;
-  return tokens * (bf16 ? kBFloat16Bytes * numbers + kFloatBytes * inner : kFloatBytes * numbers);
 }
 
 // Multiply-adds a second of the product that a job's layers call, the best of a tenth of a second. Not at::mm: which
@@ -177,8 +153,7 @@ absl::StatusOr<JobEstimator::Base> JobEstimator::Open(const PlannedJob& job) con
   ENGRAM_ASSIGN_OR_RETURN(base.manifest, catalog_.Manifest(model, number));
   ENGRAM_ASSIGN_OR_RETURN(base.tokenizer, tokenize::LoadTokenizer(base.directory));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord record, store_.GetVersion(model, number));
-  ENGRAM_ASSIGN_OR_RETURN(const engram::v1::Version described, catalog_.Describe(record));
-  base.max_tokens = described.max_tokens();
+  base.max_tokens = base.config.max_length();
   base.size_bytes = record.size_bytes;
   base.model_bytes = FileBytes(absl::StrCat(base.directory, "/", checkpoint::kModelFile));
   base.weight_bytes = base.model_bytes + FileBytes(absl::StrCat(base.directory, "/", checkpoint::kHeadsFile));
@@ -218,16 +193,18 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   all.Warn("training texts", options.max_length, base.max_tokens, out);
 
   const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
-  const int64_t head = known_head ? 0 : HeadParameters(kind, pooling, work.labels_size(), base.config) * kFloatBytes;
+  const int64_t head =
+      known_head ? 0 : nn::HeadParameters(base.config, kind, pooling, work.labels_size()) * kFloatBytes;
   const int64_t weights = base.weight_bytes + head;
-  const bool bf16 = train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
+  const nn::Precision precision = train::ResolvePrecision(options.precision, at::kCPU);
+  const bool bf16 = precision == nn::Precision::kBFloat16;
   const bool best_kept = options.early_stopping_patience > 0;
   const auto quadratics =
       work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
   // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
   out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
                        2 * quadratics * base.model_bytes +
-                       ActivationBytes(largest, base.config.layers, base.config, bf16));
+                       nn::ActivationBytes(largest, base.config.layers, base.config, precision));
   out.set_version_bytes(base.size_bytes + head);
   // A new run checkpoint is whole before it replaces the old one.
   const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
@@ -255,9 +232,9 @@ absl::Status JobEstimator::CountConsolidation(const PlannedJob& job, const Base&
   // Weights, the new Fisher and anchor, and those that the version has already; the gradients of a text of several
   // windows.
   const int64_t gradients = all.examples() > all.texts ? base.weight_bytes : 0;
-  out.set_memory_bytes(
-      base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
-      ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config, /*bf16=*/false));
+  out.set_memory_bytes(base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
+                       nn::ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers, base.config,
+                                           nn::Precision::kFloat32));
   out.set_version_bytes(base.size_bytes + (replaced ? 0 : 2 * base.model_bytes));
   out.set_disk_bytes(out.version_bytes());
   return absl::OkStatus();
@@ -279,9 +256,9 @@ absl::Status JobEstimator::CountEvaluation(const PlannedJob& job, const Base& ba
     all.Warn(absl::StrCat("texts measured for \"", task->name, "\""), base.max_tokens, base.max_tokens, out);
   }
   out.set_total_tokens(out.tokens());
-  out.set_memory_bytes(
-      base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
-      ActivationBytes(train::EvaluateOptions().batch_tokens, /*layers=*/1, base.config, /*bf16=*/false));
+  out.set_memory_bytes(base.weight_bytes + base.weight_bytes / kFloatBytes * kBFloat16Bytes +
+                       nn::ActivationBytes(train::EvaluateOptions().batch_tokens, /*kept_layers=*/1, base.config,
+                                           nn::Precision::kFloat32));
   return absl::OkStatus();
 }
 
@@ -327,7 +304,7 @@ absl::Status JobEstimator::AddTime(const PlannedJob& job, const Base& base, JobE
         !job.spec.has_consolidate() && train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
     const auto speed = nn::GuardTorch([&]() -> absl::StatusOr<double> { return ProductSpeed(bf16); });
     if (!speed.ok()) return speed.status();
-    out.set_tokens_per_second(*speed / (PassesPerToken(job) * ProductsPerToken(base.config)));
+    out.set_tokens_per_second(*speed / (PassesPerToken(job) * nn::ProductsPerToken(base.config)));
     out.set_speed_origin(engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS);
   }
   if (out.tokens_per_second() > 0) out.set_seconds(static_cast<double>(out.total_tokens()) / out.tokens_per_second());

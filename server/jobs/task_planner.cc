@@ -133,16 +133,18 @@ absl::StatusOr<TaskPlanner::Base> TaskPlanner::OpenBase(const std::string& model
 
 absl::StatusOr<Pooling> TaskPlanner::DefaultPooling(const Base& base) const {
   const std::string path = paths_.version(base.model, base.version) + "/1_Pooling/config.json";
-  if (!PathExists(path)) return Pooling::kStandard;
+  if (!PathExists(path)) {
+    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, catalog_.Config(base.model, base.version));
+    return config.family->default_pooling;
+  }
   ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::PoolingMode mode, checkpoint::ParsePoolingConfig(text));
   return mode == checkpoint::PoolingMode::kMean ? Pooling::kMean : Pooling::kStandard;
 }
 
 absl::StatusOr<int64_t> TaskPlanner::LongestText(const Base& base) const {
-  ENGRAM_ASSIGN_OR_RETURN(const jobs::VersionRecord record, store_.GetVersion(base.model, base.version));
-  ENGRAM_ASSIGN_OR_RETURN(const engram::v1::Version version, catalog_.Describe(record));
-  return version.max_tokens();
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, catalog_.Config(base.model, base.version));
+  return config.max_length();
 }
 
 PlannedJob TaskPlanner::MakeJob(engram::v1::JobKind kind, const Base& base, const std::string& task, int32_t priority,

@@ -78,8 +78,7 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
     if (number == record.number) version.add_labels(label);
   }
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, Config(record.model, record.number));
-  const bool roberta = config.family == checkpoint::ModelFamily::kRoberta;
-  version.set_max_tokens(config.max_position_embeddings - (roberta ? config.pad_token_id + 1 : 0));
+  version.set_max_tokens(config.max_length());
   return version;
 }
 

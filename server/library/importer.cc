@@ -11,8 +11,6 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
-#include "core/checkpoint/safetensors.h"
-#include "core/checkpoint/tensor_names.h"
 #include "core/nn/device.h"
 #include "core/nn/version.h"
 #include "core/tagging/bio.h"
@@ -25,16 +23,12 @@ namespace {
 absl::StatusOr<std::optional<checkpoint::ManifestTask>> HeadOf(const checkpoint::ModelConfig& config,
                                                                const std::string& name) {
   if (config.architectures.size() != 1) return std::nullopt;
-  const std::string& architecture = config.architectures[0];
+  const std::optional<checkpoint::TaskKind> kind = checkpoint::KindOfClass(config.architectures[0]);
+  // Pre-training heads and others are left out; LoadModel lists their tensors.
+  if (!kind || *kind == checkpoint::TaskKind::kMaskedLanguageModel) return std::nullopt;
   checkpoint::ManifestTask task;
   task.name = name;
-  if (architecture.ends_with("ForSequenceClassification")) {
-    task.kind = checkpoint::TaskKind::kSequenceClassification;
-  } else if (architecture.ends_with("ForTokenClassification")) {
-    task.kind = checkpoint::TaskKind::kTokenClassification;
-  } else {
-    return std::nullopt;  // pre-training heads and others are left out; LoadModel lists them
-  }
+  task.kind = *kind;
   task.labels = config.labels;
   if (task.labels.empty()) task.labels = {"LABEL_0", "LABEL_1"};  // transformers' default
   if (task.kind == checkpoint::TaskKind::kTokenClassification) {
@@ -42,24 +36,6 @@ absl::StatusOr<std::optional<checkpoint::ManifestTask>> HeadOf(const checkpoint:
     if (!tags.ok()) return Annotate(tags.status(), "config.json id2label");
   }
   return task;
-}
-
-// Whether the tensors are those that config.json promises, before anything is allocated by its numbers.
-absl::Status CheckTensors(const std::string& source, const checkpoint::ModelConfig& config,
-                          const std::optional<checkpoint::ManifestTask>& head) {
-  const absl::StatusOr<checkpoint::SafetensorsFile> file =
-      checkpoint::SafetensorsFile::Open(absl::StrCat(source, "/", checkpoint::kModelFile));
-  if (!file.ok()) return Annotate(file.status(), checkpoint::kModelFile);
-  std::vector<checkpoint::ExpectedTensor> expected = checkpoint::EncoderTensors(config);
-  if (head) {
-    const checkpoint::HeadClass kind = head->kind == checkpoint::TaskKind::kTokenClassification
-                                           ? checkpoint::HeadClass::kTokenClassification
-                                           : checkpoint::HeadClass::kSequenceClassification;
-    for (checkpoint::ExpectedTensor& tensor :
-         checkpoint::HeadTensors(config, kind, static_cast<int64_t>(head->labels.size())))
-      expected.push_back(std::move(tensor));
-  }
-  return checkpoint::MatchTensors(config.family, expected, *file).status();
 }
 
 }  // namespace
@@ -95,10 +71,8 @@ absl::Status ImportVersion(const std::string& source, const std::string& model, 
                                                    tokenizer->vocabulary_size(), " tokens"));
   }
   ENGRAM_ASSIGN_OR_RETURN(const std::optional<checkpoint::ManifestTask> head, HeadOf(*config, task));
-  ENGRAM_RETURN_IF_ERROR(CheckTensors(source, *config, head));
   nn::LoadOptions load;
   if (head) load.head = nn::FileHead{head->name, nn::ToHeadConfig(*head)};
-  load.need_pooler = head && nn::NeedsPooler(config->family, nn::ToHeadConfig(*head));
   ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, nn::GuardTorch([&] { return nn::LoadModel(source, load); }));
   if (!loaded.unused.empty()) {
     LogInfo("import leaves out tensors of heads that are not used", {{"tensors", absl::StrJoin(loaded.unused, ", ")}});

@@ -142,8 +142,7 @@ RunResult RunTraining(RunContext& context) {
   load.device = device;
   load.precision = train::ResolvePrecision(options.precision, device);
   load.dropout = options.dropout;
-  load.need_pooler =
-      task.pooling == checkpoint::Pooling::kStandard && task.kind == checkpoint::TaskKind::kSequenceClassification;
+  load.new_head = nn::ToHeadConfig(task);
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   nn::Model& model = *base.model;
   if (!model.heads().contains(task.name)) {

@@ -32,7 +32,7 @@ inline void WriteLettersVersion(const std::string& directory, checkpoint::Versio
                   .ok());
   const auto config = checkpoint::ParseModelConfig(kLettersConfig);
   ASSERT_TRUE(config.ok()) << config.status();
-  auto model = nn::Model::Create(nn::ToEncoderConfig(*config), at::kCPU, nn::Precision::kFloat32);
+  auto model = nn::Model::Create(*nn::ToEncoderConfig(*config), at::kCPU, nn::Precision::kFloat32);
   ASSERT_TRUE(model.ok()) << model.status();
   (*model)->InitializeEncoder(3);
   ASSERT_TRUE(nn::SaveModel(**model, kLettersConfig, "", {}, directory).ok());

@@ -20,6 +20,7 @@ namespace engram {
 
 inline nn::EncoderConfig TinyConfig(double dropout = 0.1) {
   nn::EncoderConfig config;
+  config.family = checkpoint::FindFamily("bert");
   config.vocab_size = 60;
   config.hidden_size = 32;
   config.layers = 2;

@@ -57,14 +57,15 @@ void ExpectRefused(Json json, const char* key, const Json& value, const char* fi
 TEST(ModelConfig, ReadsBert) {
   const auto config = ParseModelConfig(Labelled().dump());
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->family, ModelFamily::kBert);
+  EXPECT_STREQ(config->family->model_type, "bert");
   EXPECT_THAT(config->architectures, ElementsAre("BertModel"));
   EXPECT_EQ(config->vocab_size, 30522);
   EXPECT_EQ(config->hidden_size, 384);
   EXPECT_EQ(config->layers, 6);
   EXPECT_EQ(config->heads, 12);
   EXPECT_EQ(config->intermediate_size, 1536);
-  EXPECT_EQ(config->max_position_embeddings, 512);
+  EXPECT_EQ(config->max_positions, 512);
+  EXPECT_EQ(config->max_length(), 512);
   EXPECT_EQ(config->type_vocab_size, 2);
   EXPECT_EQ(config->hidden_dropout, 0.25);
   EXPECT_EQ(config->attention_dropout, 0.1);
@@ -78,7 +79,7 @@ TEST(ModelConfig, ReadsDistilBertAndItsAliases) {
   json["hidden_size"] = 768;
   const auto config = ParseModelConfig(json.dump());
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->family, ModelFamily::kDistilBert);
+  EXPECT_STREQ(config->family->model_type, "distilbert");
   EXPECT_EQ(config->hidden_size, 768);
   EXPECT_EQ(config->type_vocab_size, 0);
   EXPECT_EQ(config->attention_dropout, 0.05);
@@ -97,15 +98,27 @@ TEST(ModelConfig, RobertaPadsWithOne) {
   json.erase("pad_token_id");
   const auto config = ParseModelConfig(json.dump());
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->family, ModelFamily::kRoberta);
+  EXPECT_STREQ(config->family->model_type, "xlm-roberta");
   EXPECT_EQ(config->pad_token_id, 1);
+  EXPECT_EQ(config->max_length(), 510);  // positions are counted from pad_token_id + 1
   ExpectRefused(json, "max_position_embeddings", 2, "max_position_embeddings", "no position after pad_token_id");
 }
 
+TEST(ModelConfig, ClassesOfTheOtherRobertaAreRead) {
+  Json json = Bert();
+  for (const auto& [type, name] : {std::pair{"roberta", "XLMRobertaModel"}, {"xlm-roberta", "RobertaModel"}}) {
+    json["model_type"] = type;
+    json["architectures"] = {name};
+    EXPECT_EQ(Refusal(json).message, "") << type;
+  }
+  ExpectRefused(json, "architectures", {"BertModel"}, "architectures", "contradicts model_type xlm-roberta");
+  ExpectRefused(Bert(), "architectures", {"RobertaModel"}, "architectures", "contradicts model_type bert");
+}
+
 TEST(ModelConfig, RefusesUnknownThingsByName) {
-  ExpectRefused(Bert(), "model_type", "gpt2", "model_type", "Engram reads bert, roberta");
+  ExpectRefused(Bert(), "model_type", "gpt2", "model_type", "Engram reads bert, distilbert, roberta, xlm-roberta");
   ExpectRefused(Bert(), "model_type", nullptr, "model_type", "is missing");
-  ExpectRefused(Bert(), "model_type", 3, "model_type", "Engram reads bert, roberta");
+  ExpectRefused(Bert(), "model_type", 3, "model_type", "Engram reads bert, distilbert, roberta, xlm-roberta");
   ExpectRefused(Bert(), "hidden_act", "mish", "hidden_act", "is \"mish\"; known: gelu");
   ExpectRefused(Bert(), "hidden_act", 5, "hidden_act", "known: gelu");
   ExpectRefused(Bert(), "position_embedding_type", "relative_key", "position_embedding_type",

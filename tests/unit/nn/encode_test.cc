@@ -17,6 +17,7 @@ namespace {
 
 std::unique_ptr<Model> WideModel(Precision precision) {
   EncoderConfig config;
+  config.family = checkpoint::FindFamily("bert");
   config.vocab_size = 90;
   config.hidden_size = 64;
   config.layers = 2;
