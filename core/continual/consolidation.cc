@@ -41,9 +41,12 @@ void AddTensors(const nn::Model& model, const char* what, const std::string& tas
   }
 }
 
-// Whether a parameter may be younger than a consolidation: a BERT that came without a pooler gets one for the first
-// standard classification task. No earlier task used it, so its importance is 0.
-bool MayBeYounger(const std::string& name) { return name.starts_with("pooler."); }
+// Whether a parameter may be younger than a consolidation: an encoder that came without a pooler gets one for the first
+// task whose head stands on it. No earlier task used it, so its importance is 0.
+bool MayBeYounger(const nn::Model& model, const std::string& name) {
+  const char* const pooler = model.config().family->names.pooler;
+  return pooler != nullptr && name.starts_with(absl::StrCat(pooler, "."));
+}
 
 // What the file must hold for one task under "fisher" or "anchor"; the number of its tensors.
 absl::StatusOr<size_t> CheckTensors(const nn::Model& model, const char* what, const std::string& task,
@@ -54,7 +57,7 @@ absl::StatusOr<size_t> CheckTensors(const nn::Model& model, const char* what, co
     const nn::ParameterSlice& slice = model.parameters().slice(slot);
     const std::string name = TensorName(what, task, slice.name);
     const TensorEntry* entry = file.Find(name);
-    if (entry == nullptr && MayBeYounger(slice.name)) continue;
+    if (entry == nullptr && MayBeYounger(model, slice.name)) continue;
     if (entry == nullptr) return InvalidField(name, "is missing from continual.safetensors");
     ++found;
     if (entry->dtype != Dtype::kF32 && !(importance && entry->dtype == Dtype::kBF16)) {
