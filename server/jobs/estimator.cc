@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/continual/importance.h"
+#include "core/examples/examples.h"
 #include "core/nn/device.h"
 #include "core/nn/encoder_cost.h"
 #include "core/nn/ops.h"
@@ -21,7 +22,6 @@
 #include "core/train/evaluate.h"
 #include "core/train/train_options.h"
 #include "server/rpc/names.h"
-#include "server/worker/examples.h"
 #include "server/worker/measure.h"
 
 namespace engram::server {
@@ -121,7 +121,7 @@ struct JobEstimator::Base {
 
     int64_t Scaled(int64_t count) const { return std::llround(static_cast<double>(count) * scale); }
     void Warn(std::string_view which, int64_t max_length, int64_t window, JobEstimate& out) const {
-      const auto warning = worker::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
+      const auto warning = examples::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
       if (warning) out.add_warnings(*warning);
     }
     int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
@@ -130,13 +130,13 @@ struct JobEstimator::Base {
                                 const std::vector<std::string>& labels, int64_t max_length) const {
     ENGRAM_ASSIGN_OR_RETURN(const std::string lines, SpreadLines(path, rows, kMaxCounted));
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, corpus::ParseCanonical(lines));
-    ENGRAM_ASSIGN_OR_RETURN(const worker::Examples examples,
-                            worker::MakeExamples(dataset, kind, labels, max_length, *tokenizer));
+    ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                            examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer));
     Counted counted;
     for (const train::TrainingExample& example : examples.examples)
       counted.lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
     std::sort(counted.lengths.begin(), counted.lengths.end());
-    counted.tokens = worker::TotalTokens(examples.examples);
+    counted.tokens = examples::TotalTokens(examples.examples);
     counted.scale = static_cast<double>(rows) / static_cast<double>(dataset.size());
     counted.texts = examples.texts();
     counted.cut = examples.cut;
