@@ -56,26 +56,24 @@ at::Tensor UnitLength(const at::Tensor& rows) {
   return rows / at::linalg_vector_norm(rows, 2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
 }
 
-absl::StatusOr<int64_t> ContentBudget(const nn::Model& model, const ChunkOptions& options) {
-  constexpr int64_t kSpecialTokens = 2;
+// Tokens of a chunk beside the `special` ones.
+absl::StatusOr<int64_t> ContentBudget(const nn::Model& model, int64_t special, const ChunkOptions& options) {
   const int64_t longest = model.config().max_length();
   const int64_t chunk = options.chunk_tokens == 0 ? longest : options.chunk_tokens;
   if (chunk < 8 || chunk > longest) {
     return InvalidField("chunk_tokens", absl::StrCat("is ", chunk, "; it must be 0 or lie in [8, ", longest, "]"));
   }
-  const int64_t budget = chunk - kSpecialTokens;
+  const int64_t budget = chunk - special;
   if (options.overlap < 0 || options.overlap > budget / 2) {
     return InvalidField("overlap", absl::StrCat("is ", options.overlap, "; it must lie in [0, ", budget / 2, "]"));
   }
   return budget;
 }
 
-nn::Sequence Wrap(const tokenize::Encoding& encoding, const TokenWindow& window, const tokenize::SpecialIds& special) {
-  nn::Sequence sequence;
-  sequence.ids.push_back(special.cls);
-  sequence.ids.insert(sequence.ids.end(), encoding.ids.begin() + window.begin, encoding.ids.begin() + window.end);
-  sequence.ids.push_back(special.sep);
-  return sequence;
+nn::Sequence Wrap(const tokenize::Encoding& encoding, const TokenWindow& window, const tokenize::TextFrame& frame) {
+  const std::span<const int32_t> ids(encoding.ids);
+  return {frame.Around(ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin))),
+          {}};
 }
 
 Chunk Describe(const tokenize::Encoding& encoding, const TokenWindow& window) {
@@ -97,18 +95,18 @@ absl::Status CheckResultSize(int64_t chunks, int64_t width, const ChunkOptions& 
 }
 
 // Adds the windows [first, last), encoded as one batch.
-absl::Status AddBatch(const nn::Model& model, const tokenize::Encoding& encoding, const tokenize::SpecialIds& special,
+absl::Status AddBatch(const nn::Model& model, const tokenize::Encoding& encoding, const tokenize::TextFrame& frame,
                       std::span<const TokenWindow> windows, int64_t first, Aggregation kind, Aggregate& document,
                       at::Tensor& chunk_vectors) {
   std::vector<nn::Sequence> sequences;
-  for (const TokenWindow& window : windows) sequences.push_back(Wrap(encoding, window, special));
+  for (const TokenWindow& window : windows) sequences.push_back(Wrap(encoding, window, frame));
   ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch,
                           nn::Pack(std::span<const nn::Sequence>(sequences), model.parameters().device()));
   const at::Tensor hidden = model.Encode(batch, std::nullopt, nullptr).cpu();
   for (size_t i = 0; i < windows.size(); ++i) {
     const TokenWindow& window = windows[i];
-    // Behind [CLS], in the order of the tokens.
-    const at::Tensor rows = hidden.narrow(0, batch.host_cu_seqlens[i] + 1, window.end - window.begin).to(at::kFloat);
+    const auto first_row = batch.host_cu_seqlens[i] + static_cast<int64_t>(frame.before.size());
+    const at::Tensor rows = hidden.narrow(0, first_row, window.end - window.begin).to(at::kFloat);
     document.Add(rows.narrow(0, window.first_owned - window.begin, window.end_owned - window.first_owned));
     if (!chunk_vectors.defined()) continue;
     Aggregate own(kind, rows.size(1));
@@ -142,7 +140,7 @@ std::vector<TokenWindow> PlanTokenWindows(const std::vector<int32_t>& words, int
 absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tokenize::Tokenizer& tokenizer,
                                                std::string_view text, const ChunkOptions& options) {
   const c10::InferenceMode inference;
-  ENGRAM_ASSIGN_OR_RETURN(const int64_t budget, ContentBudget(model, options));
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t budget, ContentBudget(model, tokenizer.frame().size(), options));
   tokenize::EncodeOptions plain;
   plain.add_special_tokens = false;
   ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.Encode(text, plain));
@@ -159,13 +157,13 @@ absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tok
     int64_t last = first, tokens = 0;
     while (last < count) {
       const TokenWindow& window = windows[static_cast<size_t>(last)];
-      tokens += window.end - window.begin + 2;
+      tokens += window.end - window.begin + tokenizer.frame().size();
       if (last > first && tokens > options.batch_tokens) break;
       result.chunks.push_back(Describe(encoding, window));
       ++last;
     }
     ENGRAM_RETURN_IF_ERROR(
-        AddBatch(model, encoding, tokenizer.special_ids(),
+        AddBatch(model, encoding, tokenizer.frame(),
                  std::span(windows).subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)), first,
                  options.aggregation, document, result.chunk_vectors));
     if (options.progress && !options.progress(last, count)) return absl::CancelledError("the client went away");

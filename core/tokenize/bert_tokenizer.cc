@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<BertTokenizer>> BertTokenizer::Create(std::vector
   const auto find = [&](const std::string& token) { return tokenizer->vocabulary_.Find(token); };
   tokenizer->special_ = {find(options.cls), find(options.sep), find(options.pad), find(options.unknown),
                          find(options.mask)};
+  tokenizer->frame_ = {{tokenizer->special_.cls}, {tokenizer->special_.sep}};
   ENGRAM_RETURN_IF_ERROR(tokenizer->CollectSpecialTokens());
   return tokenizer;
 }

@@ -35,6 +35,7 @@ class BertTokenizer final : public Tokenizer {
   absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words,
                                        const EncodeOptions& options) const override;
   const SpecialIds& special_ids() const override { return special_; }
+  const TextFrame& frame() const override { return frame_; }
   int32_t vocabulary_size() const override { return vocabulary_.size(); }
   std::string_view IdToToken(int32_t id) const override { return vocabulary_.Token(id); }
   int32_t TokenToId(std::string_view token) const override { return vocabulary_.Find(token); }
@@ -55,6 +56,7 @@ class BertTokenizer final : public Tokenizer {
   Vocabulary vocabulary_;
   BertTokenizerOptions options_;
   SpecialIds special_;
+  TextFrame frame_;
   std::vector<std::string> special_tokens_;  // all of them, longest first
   std::array<bool, 256> begins_special_{};   // by first byte
 };

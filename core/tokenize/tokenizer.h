@@ -49,6 +49,20 @@ struct SpecialIds {
   int32_t cls = -1, sep = -1, pad = -1, unknown = -1, mask = -1;
 };
 
+// What the special tokens of a single text are: [CLS] before it, [SEP] after it.
+struct TextFrame {
+  std::vector<int32_t> before, after;
+
+  int64_t size() const { return static_cast<int64_t>(before.size() + after.size()); }
+  // `ids`: tokens that were made without special ones.
+  std::vector<int32_t> Around(std::span<const int32_t> ids) const {
+    std::vector<int32_t> framed = before;
+    framed.insert(framed.end(), ids.begin(), ids.end());
+    framed.insert(framed.end(), after.begin(), after.end());
+    return framed;
+  }
+};
+
 // Immutable and thread-safe. Time is linear in the text.
 class Tokenizer {
  public:
@@ -63,6 +77,8 @@ class Tokenizer {
                                                const EncodeOptions& options) const = 0;
 
   virtual const SpecialIds& special_ids() const = 0;
+  // What Encode adds to one text with add_special_tokens.
+  virtual const TextFrame& frame() const = 0;
   virtual int32_t vocabulary_size() const = 0;
   // The token's text ("##ing"); empty for an id outside the vocabulary.
   virtual std::string_view IdToToken(int32_t id) const = 0;

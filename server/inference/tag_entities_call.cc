@@ -1,12 +1,12 @@
 #include "server/inference/tag_entities_call.h"
 
-#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
+#include "core/examples/word_windows.h"
 #include "core/tagging/spans.h"
-#include "core/tagging/windows.h"
 #include "core/tagging/words.h"
 #include "server/inference/batched_call.h"
 #include "server/inference/reply_tail.h"
@@ -18,8 +18,6 @@ using engram::v1::TagEntitiesRequest;
 using engram::v1::TagEntitiesResponse;
 using engram::v1::TagEntitiesResult;
 
-constexpr int64_t kSpecialTokens = 2;
-
 class TagEntitiesCall final : public BatchedCall {
  public:
   TagEntitiesCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
@@ -29,19 +27,18 @@ class TagEntitiesCall final : public BatchedCall {
  private:
   struct Text {
     std::vector<tagging::Word> words;
-    std::vector<float> logits;  // [words, tags]
+    std::optional<examples::WordLogits> logits;  // none: the text has an error
     absl::Status status;
   };
   // Which rows of a sequence's logits are taken, and for which words of which text.
   struct Window {
     int text = 0;
-    std::vector<std::pair<int32_t, int32_t>> rows;  // (token, word)
+    examples::WordRows rows;
   };
 
   absl::Status Prepare() override;
   absl::Status ChooseTask();
   absl::Status AddText(int index);
-  absl::Status AddWindow(int index, const tagging::WordWindow& window);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
 
@@ -71,32 +68,6 @@ absl::Status TagEntitiesCall::ChooseTask() {
   return absl::OkStatus();
 }
 
-absl::Status TagEntitiesCall::AddWindow(int index, const tagging::WordWindow& window) {
-  const Text& text = texts_[static_cast<size_t>(index)];
-  std::vector<std::string_view> words;
-  for (int32_t w = window.first_word; w < window.end_word; ++w)
-    words.push_back(text.words[static_cast<size_t>(w)].In(request_.texts(index)));
-  tokenize::EncodeOptions options;
-  options.max_length = version_->max_tokens();
-  options.truncation = tokenize::Truncation::kLongestFirst;  // acts only where window.word_cut says so
-  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, version_->tokenizer->EncodeWords(words, options));
-  Window taken;
-  taken.text = index;
-  int32_t previous = -1;
-  for (size_t token = 0; token < encoding.words.size(); ++token) {
-    const int32_t word = encoding.words[token];
-    if (word >= 0 && word != previous) {
-      const int32_t in_text = word + window.first_word;
-      if (in_text >= window.first_owned && in_text < window.end_owned)
-        taken.rows.emplace_back(static_cast<int32_t>(token), in_text);
-    }
-    previous = word;
-  }
-  windows_.push_back(std::move(taken));
-  AddSequence({std::move(encoding.ids), {}}, {task_});
-  return absl::OkStatus();
-}
-
 absl::Status TagEntitiesCall::AddText(int index) {
   Text& text = texts_[static_cast<size_t>(index)];
   TagEntitiesResult& result = *response_.mutable_results(index);
@@ -105,28 +76,18 @@ absl::Status TagEntitiesCall::AddText(int index) {
   if (!words.ok()) return InvalidField(field, "is not UTF-8");
   if (words->empty()) return InvalidField(field, "is empty; send some text");
   text.words = *std::move(words);
-  // A word that the tokenizer drops is outside of every entity: O, without a doubt.
-  constexpr float kCertain = 30;
-  text.logits.assign(text.words.size() * static_cast<size_t>(tags_->size()), 0);
-  for (size_t w = 0; w < text.words.size(); ++w)
-    text.logits[w * static_cast<size_t>(tags_->size()) + static_cast<size_t>(tags_->outside())] = kCertain;
-
+  text.logits.emplace(text.words.size(), *tags_);
   std::vector<std::string_view> views;
   for (const tagging::Word& word : text.words) views.push_back(word.In(request_.texts(index)));
-  tokenize::EncodeOptions bare;
-  bare.add_special_tokens = false;
-  ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, version_->tokenizer->EncodeWords(views, bare));
-  result.set_tokens(static_cast<int64_t>(encoding.ids.size()));
-  std::vector<int32_t> counts(text.words.size(), 0);
-  for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
-  const auto budget = static_cast<int32_t>(version_->max_tokens() - kSpecialTokens);
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<tagging::WordWindow> plan,
-                          tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
-  for (const tagging::WordWindow& window : plan) {
-    result.set_truncated(result.truncated() || window.word_cut);
-    if (window.tokens > 0) ENGRAM_RETURN_IF_ERROR(AddWindow(index, window));
+  ENGRAM_ASSIGN_OR_RETURN(examples::WordWindows windows,
+                          examples::EncodeWordWindows(views, version_->max_tokens(), *version_->tokenizer));
+  result.set_tokens(windows.tokens);
+  result.set_truncated(windows.word_cut);
+  result.set_windows(windows.planned);
+  for (examples::WordWindow& window : windows.windows) {
+    windows_.push_back({index, std::move(window.rows)});
+    AddSequence({std::move(window.ids), {}}, {task_});
   }
-  result.set_windows(static_cast<int32_t>(plan.size()));
   return absl::OkStatus();
 }
 
@@ -150,12 +111,8 @@ void TagEntitiesCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceRes
     text.status.Update(result.status());
     return;
   }
-  const auto tags = static_cast<size_t>(tags_->size());
   const at::Tensor logits = result->logits.at(task_).contiguous();
-  for (const auto& [token, word] : window.rows) {
-    const float* row = logits.const_data_ptr<float>() + static_cast<size_t>(token) * tags;
-    std::copy(row, row + tags, text.logits.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(word) * tags));
-  }
+  text.logits->Take(window.rows, logits.const_data_ptr<float>());
 }
 
 absl::Status TagEntitiesCall::Compose() {
@@ -164,7 +121,7 @@ absl::Status TagEntitiesCall::Compose() {
     Text& text = texts_[static_cast<size_t>(i)];
     TagEntitiesResult& result = *response_.mutable_results(i);
     const absl::StatusOr<std::vector<tagging::Entity>> entities =
-        text.status.ok() ? tagging::DecodeEntities(request_.texts(i), text.words, *tags_, text.logits)
+        text.status.ok() ? tagging::DecodeEntities(request_.texts(i), text.words, *tags_, text.logits->values())
                          : absl::StatusOr<std::vector<tagging::Entity>>(text.status);
     if (!entities.ok()) {
       tail.AddError(entities.status(), *result.mutable_error());

@@ -9,9 +9,9 @@
 #include "c10/core/InferenceMode.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/examples/examples.h"
 #include "core/nn/device.h"
 #include "core/nn/ops/linear/linear.h"
-#include "server/worker/examples.h"
 
 namespace engram::server {
 namespace {
@@ -53,7 +53,7 @@ int64_t CountedTexts::Scaled(int64_t count) const { return std::llround(static_c
 
 void CountedTexts::WarnOfCuts(std::string_view which, int64_t max_length, int64_t window,
                               engram::v1::JobEstimate& out) const {
-  const auto warning = worker::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
+  const auto warning = examples::CutWarning(Scaled(cut), Scaled(texts), which, max_length, window);
   if (warning) out.add_warnings(*warning);
 }
 
@@ -81,13 +81,13 @@ absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_
                                                  const std::vector<std::string>& labels, int64_t max_length) const {
   ENGRAM_ASSIGN_OR_RETURN(const std::string lines, SpreadLines(path, rows, kMaxCountedTexts));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, corpus::ParseCanonical(lines));
-  ENGRAM_ASSIGN_OR_RETURN(const worker::Examples examples,
-                          worker::MakeExamples(dataset, kind, labels, max_length, *tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer));
   CountedTexts counted;
   for (const train::TrainingExample& example : examples.examples)
     counted.lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
   std::sort(counted.lengths.begin(), counted.lengths.end());
-  counted.tokens = worker::TotalTokens(examples.examples);
+  counted.tokens = examples::TotalTokens(examples.examples);
   counted.scale = static_cast<double>(rows) / static_cast<double>(dataset.size());
   counted.texts = examples.texts();
   counted.cut = examples.cut;

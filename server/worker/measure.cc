@@ -7,8 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/examples/entity_f1.h"
+#include "core/examples/examples.h"
 #include "server/rpc/names.h"
-#include "server/worker/examples.h"
 
 namespace engram::worker {
 namespace {
@@ -73,19 +74,19 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
                                  engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
   const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
-                          MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer));
-  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""),
-                               max_length, max_length));
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer));
+  context.WarnIfAny(examples::CutWarning(
+      examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""), max_length, max_length));
   train::EvaluateOptions options;
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    options.token_metric = SentenceEntityF1(tags, examples.places);
+    options.token_metric = examples::SentenceEntityF1(tags, examples.places);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
   const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
-  const WorkDone done{TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
+  const WorkDone done{examples::TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
   const std::string name = server::TaskName(context.spec.model(), task.name);
   engram::v1::Metric measured;
   measured.set_task(name);

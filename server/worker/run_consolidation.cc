@@ -4,8 +4,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/continual/consolidation.h"
 #include "core/continual/importance.h"
+#include "core/examples/examples.h"
 #include "core/nn/device.h"
-#include "server/worker/examples.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
@@ -33,9 +33,9 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
-                          MakeExamples(training, task.kind, task.labels, max_length, tokenizer));
-  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(training, task.kind, task.labels, max_length, tokenizer));
+  context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
   continual::ImportanceOptions options;
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
   options.samples = work.samples();
@@ -45,7 +45,7 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
       continual::Importance importance,
       continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
   result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  result.set_tokens(importance.samples * TotalTokens(examples.examples) / importance.texts);
+  result.set_tokens(importance.samples * examples::TotalTokens(examples.examples) / importance.texts);
   result.set_fisher_trace(importance.trace);
   result.set_fisher_samples(importance.samples);
   continual::Consolidation consolidation;

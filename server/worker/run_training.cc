@@ -8,9 +8,10 @@
 #include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/continual/registry.h"
+#include "core/examples/entity_f1.h"
+#include "core/examples/examples.h"
 #include "core/nn/device.h"
 #include "core/train/precision.h"
-#include "server/worker/examples.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
@@ -135,9 +136,9 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, *tokenizer));
   const int64_t window = model.config().max_length();
   const int64_t max_length = std::min(options.max_length, window);
-  ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
-                          MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
-  context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
+  context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy, OpenStrategy(context, work, model));
 
   ProgressObserver observer(context);
@@ -154,7 +155,7 @@ RunResult RunTraining(RunContext& context) {
   input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    input.token_metric = EntityF1(tags);
+    input.token_metric = examples::EntityF1(tags);
   }
   engram::v1::JobResult result;
   const absl::Time start = Clock::Real().Now();

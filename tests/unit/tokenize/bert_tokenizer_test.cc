@@ -60,6 +60,21 @@ TEST(BertTokenizer, OffsetsPointIntoTheOriginalText) {
   EXPECT_THAT(Placed(*t, "🤗🫠 x"), ElementsAre("[UNK]@0-2", "x@3-4"));
 }
 
+TEST(BertTokenizer, TheFrameIsWhatEncodeAdds) {
+  BertTokenizerOptions options;
+  options.cls = "x", options.sep = "y";  // as a RoBERTa's <s> and </s> would be named
+  const auto tokenizer = Make(options);
+  const int32_t x = tokenizer->TokenToId("x"), y = tokenizer->TokenToId("y");
+  EXPECT_EQ(tokenizer->frame().size(), 2);
+  EXPECT_THAT(tokenizer->frame().Around(std::vector<int32_t>{7, 8}), ElementsAre(x, 7, 8, y));
+  EncodeOptions bare;
+  bare.add_special_tokens = false;
+  for (const char* text : {"", "cafe abcde e"}) {
+    const Encoding plain = tokenizer->Encode(text, bare).value(), framed = tokenizer->Encode(text, {}).value();
+    EXPECT_EQ(tokenizer->frame().Around(plain.ids), framed.ids) << text;
+  }
+}
+
 TEST(BertTokenizer, ASpecialTokenInTheTextIsPlainTextUnlessAskedFor) {
   const auto t = Make();
   EXPECT_THAT(Placed(*t, "x [SEP] y"), ElementsAre("x@0-1", "[@2-3", "sep@3-6", "]@6-7", "y@8-9"));

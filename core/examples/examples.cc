@@ -1,0 +1,143 @@
+#include "core/examples/examples.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
+
+namespace engram::examples {
+namespace {
+
+std::map<std::string, int64_t> Numbers(const std::vector<std::string>& labels) {
+  std::map<std::string, int64_t> numbers;
+  for (size_t i = 0; i < labels.size(); ++i) numbers[labels[i]] = static_cast<int64_t>(i);
+  return numbers;
+}
+
+absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
+                        const tokenize::Tokenizer& tokenizer, ExampleSet& out) {
+  const std::map<std::string, int64_t> numbers = Numbers(labels);
+  tokenize::EncodeOptions options;
+  options.max_length = max_length;
+  options.truncation = tokenize::Truncation::kLongestFirst;
+  for (size_t i = 0; i < dataset.texts.size(); ++i) {
+    const auto number = numbers.find(dataset.labels[i]);
+    if (number == numbers.end()) {
+      return InvalidField(absl::StrCat("rows[", i, "].label"),
+                          absl::StrCat("\"", dataset.labels[i], "\" is no label of the task"));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.Encode(dataset.texts[i], options));
+    out.cut += encoding.truncated() ? 1 : 0;
+    train::TrainingExample example;
+    example.sequence = {std::move(encoding.ids), {}};
+    example.label = number->second;
+    out.examples.push_back(std::move(example));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddGold(const corpus::TaggedSentence& sentence, const std::map<std::string, int64_t>& numbers,
+                     SentencePlaces& places) {
+  std::vector<int32_t>& gold = places.gold.emplace_back();
+  for (const std::string& tag : sentence.tags) {
+    const auto number = numbers.find(tag);
+    if (number == numbers.end())
+      return InvalidField("rows", absl::StrCat("the tag \"", tag, "\" is no tag of the task"));
+    gold.push_back(static_cast<int32_t>(number->second));
+  }
+  return absl::OkStatus();
+}
+
+// One window of the sentence whose gold tags were added last. A window without a counted token teaches nothing.
+void AddWindow(WordWindow window, ExampleSet& out) {
+  if (window.rows.empty()) return;
+  const size_t sentence = out.places.gold.size() - 1;
+  const std::vector<int32_t>& gold = out.places.gold.back();
+  train::TrainingExample example;
+  example.tags.assign(window.ids.size(), nn::ops::kIgnored);
+  for (const auto& [token, word] : window.rows)
+    example.tags[static_cast<size_t>(token)] = gold[static_cast<size_t>(word)];
+  example.sequence = {std::move(window.ids), {}};
+  example.continues = !out.places.windows.empty() && out.places.windows.back().sentence == sentence;
+  out.examples.push_back(std::move(example));
+  out.places.windows.push_back({sentence, std::move(window.rows)});
+}
+
+absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
+                    const tokenize::Tokenizer& tokenizer, ExampleSet& out) {
+  const std::map<std::string, int64_t> numbers = Numbers(labels);
+  for (const corpus::TaggedSentence& sentence : dataset.sentences) {
+    ENGRAM_RETURN_IF_ERROR(AddGold(sentence, numbers, out.places));
+    const std::vector<std::string_view> words(sentence.words.begin(), sentence.words.end());
+    ENGRAM_ASSIGN_OR_RETURN(WordWindows windows, EncodeWordWindows(words, max_length, tokenizer));
+    out.cut += windows.word_cut ? 1 : 0;
+    for (WordWindow& window : windows.windows) AddWindow(std::move(window), out);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Plain(const corpus::Dataset& dataset, int64_t max_length, const tokenize::Tokenizer& tokenizer,
+                   ExampleSet& out) {
+  const int64_t budget = max_length - tokenizer.frame().size();
+  if (budget < 1) return InvalidField("max_length", "leaves no room beside the special tokens");
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  for (const std::string& text : dataset.texts) {
+    ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.Encode(text, bare));
+    const std::span<const int32_t> ids(encoding.ids);
+    for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(budget)) {
+      train::TrainingExample example;
+      example.sequence.ids =
+          tokenizer.frame().Around(ids.subspan(begin, std::min(ids.size() - begin, static_cast<size_t>(budget))));
+      out.examples.push_back(std::move(example));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t ExampleSet::texts() const {
+  return std::count_if(examples.begin(), examples.end(), [](const auto& example) { return !example.continues; });
+}
+
+absl::StatusOr<ExampleSet> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
+                                        const std::vector<std::string>& labels, int64_t max_length,
+                                        const tokenize::Tokenizer& tokenizer) {
+  ExampleSet out;
+  switch (kind) {
+    case checkpoint::TaskKind::kSequenceClassification:
+      if (dataset.kind != corpus::DatasetKind::kClassification) return InvalidField("dataset", "has no labels");
+      ENGRAM_RETURN_IF_ERROR(Classified(dataset, labels, max_length, tokenizer, out));
+      break;
+    case checkpoint::TaskKind::kTokenClassification:
+      if (dataset.kind != corpus::DatasetKind::kTagging) return InvalidField("dataset", "has no tags");
+      ENGRAM_RETURN_IF_ERROR(Tagged(dataset, labels, max_length, tokenizer, out));
+      break;
+    case checkpoint::TaskKind::kMaskedLanguageModel:
+      if (dataset.kind == corpus::DatasetKind::kTagging)
+        return InvalidField("dataset", "holds tagged words; plain text is needed");
+      ENGRAM_RETURN_IF_ERROR(Plain(dataset, max_length, tokenizer, out));
+      break;
+  }
+  if (out.examples.empty()) return InvalidField("dataset", "has no text with a token that the tokenizer knows");
+  return out;
+}
+
+std::optional<std::string> CutWarning(int64_t cut, int64_t texts, std::string_view which, int64_t max_length,
+                                      int64_t window) {
+  if (cut == 0) return std::nullopt;
+  const std::string what = absl::StrCat("TEXTS_CUT: ", cut, " of ", texts, " ", AbslView(which), " are cut at ");
+  if (max_length < window) return absl::StrCat(what, "max_length=", max_length, " tokens; raise it to use all of them");
+  return absl::StrCat(what, "the ", window, " tokens that the model takes");
+}
+
+int64_t TotalTokens(std::span<const train::TrainingExample> examples) {
+  int64_t tokens = 0;
+  for (const train::TrainingExample& example : examples) tokens += static_cast<int64_t>(example.sequence.ids.size());
+  return tokens;
+}
+
+}  // namespace engram::examples

@@ -1,0 +1,216 @@
+// Expectations are written by hand from the vocabulary below: one token per letter, "##" before all but a word's first.
+
+#include "core/examples/examples.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/ops/full.h"
+#include "core/examples/entity_f1.h"
+#include "core/nn/ops/cross_entropy/cross_entropy.h"
+#include "core/tokenize/bert_tokenizer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::examples {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+constexpr int32_t kCls = 2, kSep = 3, kA = 5, kB = 6, kC = 7, kD = 8, kXx = 9, kYy = 10;
+constexpr int64_t kNone = nn::ops::kIgnored;
+constexpr const char* kDropped = "\u00ad";  // a soft hyphen: the normalizer removes it
+const std::vector<std::string> kTags = {"O", "B-P", "I-P"};
+
+const tokenize::Tokenizer& Letters() {
+  static const std::unique_ptr<tokenize::BertTokenizer> tokenizer = *tokenize::BertTokenizer::Create(
+      {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "##x", "##y"}, {});
+  return *tokenizer;
+}
+
+corpus::Dataset Sentence(std::vector<std::string> words, std::vector<std::string> tags) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kTagging;
+  corpus::TaggedSentence& sentence = dataset.sentences.emplace_back();
+  sentence.words = std::move(words);
+  sentence.tags = std::move(tags);
+  return dataset;
+}
+
+// Words 2 and 3 are one person; at 6 tokens the first window owns words 0 to 2, the second one 3 to 5.
+corpus::Dataset LongSentence() { return Sentence({"a", "b", "c", "d", "a", "b"}, {"O", "O", "B-P", "I-P", "O", "O"}); }
+
+TEST(Examples, ATextIsOneExampleAndIsCutAtTheEnd) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kClassification;
+  dataset.texts = {"a b", "axy c d"};
+  dataset.labels = {"yes", "no"};
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters());
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 2U);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kSep));
+  EXPECT_EQ(made->examples[0].label, 1);
+  EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kA, kXx, kYy, kSep));
+  EXPECT_EQ(made->examples[1].label, 0);
+  EXPECT_EQ(made->cut, 1);
+  EXPECT_EQ(made->texts(), 2);
+  EXPECT_EQ(TotalTokens(made->examples), 9);
+}
+
+TEST(Examples, ALabelThatTheTaskDoesNotHaveNamesItsRow) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kClassification;
+  dataset.texts = {"a", "b"};
+  dataset.labels = {"yes", "perhaps"};
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters());
+  EXPECT_EQ(StatusField(made.status()), "rows[1].label");
+}
+
+TEST(Examples, PlainTextIsCutIntoConsecutivePieces) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kText;
+  dataset.texts = {"a b c d ax", kDropped, "b"};
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 5, Letters());
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 3U);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kC, kSep));
+  EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kD, kA, kXx, kSep));
+  EXPECT_THAT(made->examples[2].sequence.ids, ElementsAre(kCls, kB, kSep));
+  EXPECT_EQ(made->cut, 0);
+  EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 2, Letters()).ok());
+}
+
+TEST(Examples, AWordIsTaggedAtItsFirstTokenAndADroppedOneNowhere) {
+  const corpus::Dataset dataset = Sentence({"ax", "b", kDropped, "cxy", "d"}, {"B-P", "I-P", "I-P", "O", "B-P"});
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kTokenClassification, kTags, 32, Letters());
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 1U);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kXx, kB, kC, kXx, kYy, kD, kSep));
+  EXPECT_THAT(made->examples[0].tags, ElementsAre(kNone, 1, kNone, 2, 0, kNone, kNone, 1, kNone));
+  EXPECT_FALSE(made->examples[0].continues);
+  ASSERT_EQ(made->places.gold.size(), 1U);
+  EXPECT_THAT(made->places.gold[0], ElementsAre(1, 2, 2, 0, 1));
+  ASSERT_EQ(made->places.windows.size(), 1U);
+  EXPECT_THAT(made->places.windows[0].rows, ElementsAre(Pair(1, 0), Pair(3, 1), Pair(4, 3), Pair(7, 4)));
+}
+
+TEST(Examples, ALongSentenceIsSeveralWindowsThatOwnEachWordOnce) {
+  const auto made = MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 2U);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kC, kD, kSep));
+  EXPECT_THAT(made->examples[0].tags, ElementsAre(kNone, 0, 0, 1, kNone, kNone));
+  EXPECT_FALSE(made->examples[0].continues);
+  EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kC, kD, kA, kB, kSep));
+  EXPECT_THAT(made->examples[1].tags, ElementsAre(kNone, kNone, 2, 0, 0, kNone));
+  EXPECT_TRUE(made->examples[1].continues);
+  EXPECT_EQ(made->texts(), 1);
+  EXPECT_EQ(made->cut, 0);  // nothing is lost
+}
+
+TEST(Examples, ASingleWordLongerThanTheWindowCountsAsCut) {
+  const auto made = MakeExamples(Sentence({"axyxyx", "b"}, {"O", "O"}), checkpoint::TaskKind::kTokenClassification,
+                                 kTags, 6, Letters());
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->cut, 1);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kXx, kYy, kXx, kSep));
+  EXPECT_EQ(made->texts(), 1);
+}
+
+TEST(Examples, DataOfAnotherKindIsRefused) {
+  corpus::Dataset plain;
+  plain.kind = corpus::DatasetKind::kText;
+  plain.texts = {"a"};
+  for (const auto kind : {checkpoint::TaskKind::kSequenceClassification, checkpoint::TaskKind::kTokenClassification})
+    EXPECT_EQ(StatusField(MakeExamples(plain, kind, kTags, 8, Letters()).status()), "dataset");
+  EXPECT_FALSE(MakeExamples(LongSentence(), checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters()).ok());
+  EXPECT_FALSE(
+      MakeExamples(Sentence({"a"}, {"B-Q"}), checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters()).ok());
+  plain.texts = {kDropped};
+  EXPECT_THAT(
+      std::string(MakeExamples(plain, checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters()).status().message()),
+      HasSubstr("no text with a token"));
+}
+
+TEST(WordWindows, AreCountedWithThoseThatTheTokenizerEmpties) {
+  const std::vector<std::string_view> words = {kDropped, kDropped};
+  const auto none = EncodeWordWindows(words, 8, Letters());
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_TRUE(none->windows.empty());
+  EXPECT_EQ(none->planned, 1);
+  EXPECT_EQ(none->tokens, 0);
+  const std::vector<std::string_view> long_word = {"axyxyx", "b"};
+  const auto cut = EncodeWordWindows(long_word, 6, Letters());
+  ASSERT_TRUE(cut.ok()) << cut.status();
+  EXPECT_TRUE(cut->word_cut);
+  EXPECT_EQ(cut->tokens, 7);
+  EXPECT_EQ(cut->planned, 2);
+  EXPECT_FALSE(EncodeWordWindows(long_word, 2, Letters()).ok());
+}
+
+TEST(WordLogits, AWordThatNoWindowHasIsOutside) {
+  const tagging::TagSet tags = *tagging::TagSet::FromTags({"B-P", "O", "I-P"});
+  WordLogits logits(3, tags);
+  const std::vector<float> first = {9, 9, 9, 1, 2, 3}, second = {4, 5, 6};
+  logits.Take({{1, 0}}, first.data());
+  logits.Take({{0, 2}}, second.data());
+  EXPECT_THAT(logits.values(), ElementsAre(1, 2, 3, 0, 30, 0, 4, 5, 6));
+}
+
+// Logits that say `tags` at the tokens that count and nonsense elsewhere.
+at::Tensor Saying(const train::TrainingExample& example, const std::vector<int64_t>& tags) {
+  at::Tensor logits = at::full({static_cast<int64_t>(example.tags.size()), 3}, -5.0F, at::kFloat);
+  auto next = tags.begin();
+  for (size_t token = 0; token < example.tags.size(); ++token) {
+    const int64_t tag = example.tags[token] == kNone ? 1 : *next++;
+    logits.mutable_data_ptr<float>()[token * 3 + static_cast<size_t>(tag)] = 5.0F;
+  }
+  return logits;
+}
+
+TEST(EntityF1, AnEntityThatTwoWindowsShareIsOneOfTheSentence) {
+  const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
+  const ExampleSet made =
+      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  const auto score = [&](const train::TokenMetric& metric, const std::vector<at::Tensor>& logits) {
+    return metric(made.examples, logits).value();
+  };
+  const train::TokenMetric windows = EntityF1(tags), sentences = SentenceEntityF1(tags, made.places);
+
+  const std::vector<at::Tensor> right = {Saying(made.examples[0], {0, 0, 1}), Saying(made.examples[1], {2, 0, 0})};
+  EXPECT_EQ(score(sentences, right), 1);
+  // The first word of an entity alone: by windows one of two entities, by the sentence none of one.
+  const std::vector<at::Tensor> half = {Saying(made.examples[0], {0, 0, 1}), Saying(made.examples[1], {0, 0, 0})};
+  EXPECT_DOUBLE_EQ(score(windows, half), 2.0 / 3);
+  EXPECT_EQ(score(sentences, half), 0);
+}
+
+TEST(EntityF1, ADroppedWordIsOutsideAndEndsTheEntity) {
+  const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
+  const ExampleSet made = *MakeExamples(Sentence({"a", kDropped, "b"}, {"B-P", "I-P", "I-P"}),
+                                        checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters());
+  const std::vector<at::Tensor> logits = {Saying(made.examples[0], {1, 2})};
+  EXPECT_EQ(SentenceEntityF1(tags, made.places)(made.examples, logits).value(), 0);
+  EXPECT_EQ(EntityF1(tags)(made.examples, logits).value(), 1);
+}
+
+TEST(EntityF1, PlacesOfOtherExamplesAreRefused) {
+  const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
+  const ExampleSet made =
+      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  EXPECT_FALSE(SentenceEntityF1(tags, SentencePlaces())(made.examples, {}).ok());
+}
+
+TEST(CutWarning, SaysWhatWouldHelp) {
+  EXPECT_EQ(CutWarning(0, 9, "training texts", 128, 512), std::nullopt);
+  EXPECT_EQ(CutWarning(3, 9, "training texts", 128, 512),
+            "TEXTS_CUT: 3 of 9 training texts are cut at max_length=128 tokens; raise it to use all of them");
+  EXPECT_EQ(CutWarning(3, 9, "training texts", 512, 512),
+            "TEXTS_CUT: 3 of 9 training texts are cut at the 512 tokens that the model takes");
+}
+
+}  // namespace
+}  // namespace engram::examples
