@@ -73,6 +73,13 @@ class ProgressDisplay {
   std::string shown_;
 };
 
+void PrintStream(const engram::v1::JobResult& result) {
+  if (result.stream_metrics_size() == 0) return;
+  std::vector<std::vector<std::string>> rows = {StreamColumns()};
+  for (const auto& metrics : result.stream_metrics()) rows.push_back(StreamRow(metrics));
+  std::printf("\n%s", Table(rows).c_str());
+}
+
 void PrintMetrics(const engram::v1::JobResult& result) {
   if (result.metrics_size() == 0) return;
   std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "texts"}};
@@ -82,6 +89,7 @@ void PrintMetrics(const engram::v1::JobResult& result) {
     rows.push_back({LastPart(metric.task()), metric.metric(), value, std::to_string(metric.count())});
   }
   std::printf("%s", Table(rows).c_str());
+  PrintStream(result);
 }
 
 int Conclude(const Session& session, const Job& job) {

@@ -63,6 +63,20 @@ void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) 
   std::printf("%s", Table(rows).c_str());
 }
 
+// What each version has kept of what it learned, as far as somebody measured it.
+void PrintStreams(const google::protobuf::RepeatedPtrField<Version>& versions) {
+  std::vector<std::vector<std::string>> rows = {StreamColumns()};
+  rows[0].insert(rows[0].begin(), "version");
+  for (const Version& version : versions) {
+    for (const auto& metrics : version.stream_metrics()) {
+      if (!metrics.has_average() && !metrics.has_backward_transfer() && !metrics.has_forgetting()) continue;
+      rows.push_back(StreamRow(metrics));
+      rows.back().insert(rows.back().begin(), LastPart(version.name()));
+    }
+  }
+  if (rows.size() > 1) std::printf("\n%s", Table(rows).c_str());
+}
+
 int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
            const std::string& task, const std::string& request_id) {
   std::vector<std::string> files, skipped;
@@ -142,7 +156,10 @@ int Show(Session& session, const std::string& name) {
     request.set_page_token(page.next_page_token());
     all.mutable_versions()->MergeFrom(page.versions());
   } while (!request.page_token().empty());
-  return session.Print(all, [&] { PrintVersions(all.versions()); });
+  return session.Print(all, [&] {
+    PrintVersions(all.versions());
+    PrintStreams(all.versions());
+  });
 }
 
 int Promote(Session& session, const std::string& name, const std::string& version, const std::string& label) {
@@ -270,7 +287,8 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   group->add_subcommand("list", "List models")->callback([&session] {
     session.run = [&session] { return List(session); };
   });
-  CLI::App* show = group->add_subcommand("show", "Show a model's versions, with tasks and labels");
+  CLI::App* show = group->add_subcommand(
+      "show", "Show a model's versions: tasks, labels, and what they have kept of what they learned");
   show->add_option("NAME", *name, "name of the model")->required();
   show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
   CLI::App* exports = group->add_subcommand(

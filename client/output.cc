@@ -168,6 +168,15 @@ std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate
   return rows;
 }
 
+std::vector<std::string> StreamColumns() { return {"metric", "tasks", "ACC", "BWT", "forgetting"}; }
+
+std::vector<std::string> StreamRow(const engram::v1::StreamMetrics& metrics) {
+  const auto number = [](bool known, double value) { return known ? Print("%.4f", value) : std::string("-"); };
+  return {metrics.metric(), std::to_string(metrics.tasks_size()), number(metrics.has_average(), metrics.average()),
+          number(metrics.has_backward_transfer(), metrics.backward_transfer()),
+          number(metrics.has_forgetting(), metrics.forgetting())};
+}
+
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data) {
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
   for (const int64_t size : shape) header += std::to_string(size) + ",";

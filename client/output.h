@@ -32,6 +32,11 @@ std::string FitLine(const std::function<std::string(int bar_width)>& line, size_
 // What a job would take, as rows of a table.
 std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate);
 
+// A row per metric of a stream, and the header that goes with it: metric, number of tasks, ACC, BWT, forgetting; "-" for
+// what is not known.
+std::vector<std::string> StreamColumns();
+std::vector<std::string> StreamRow(const engram::v1::StreamMetrics& metrics);
+
 // A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);
 

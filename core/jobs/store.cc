@@ -32,7 +32,8 @@ CREATE TABLE requests(id TEXT PRIMARY KEY, method TEXT NOT NULL, digest TEXT NOT
   created INTEGER NOT NULL);
 )";
 // Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
-constexpr const char* kSteps[] = {kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0"};
+constexpr const char* kSteps[] = {kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0",
+                                  "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)"};
 constexpr auto kFormat = static_cast<int64_t>(std::size(kSteps));
 
 constexpr const char* kJobColumns =
@@ -395,6 +396,17 @@ absl::StatusOr<std::vector<VersionRecord>> Store::ListVersions(std::string_view 
   std::vector<VersionRecord> versions;
   for (const Row& row : rows) versions.push_back(ToVersion(row));
   return versions;
+}
+
+absl::StatusOr<std::vector<std::string>> Store::OutcomesOfEvaluations(std::string_view model, int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                          database_->Query("SELECT outcome FROM jobs WHERE model=?1 AND base_version=?2 AND version=0 "
+                                           "AND state=?3 ORDER BY ended, id",
+                                           {Text(model), number, static_cast<int64_t>(JobState::kSucceeded)}));
+  std::vector<std::string> outcomes;
+  for (const Row& row : rows) outcomes.push_back(AsText(row[0]));
+  return outcomes;
 }
 
 absl::StatusOr<int64_t> Store::ResolveVersion(std::string_view model, std::string_view text) {

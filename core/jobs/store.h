@@ -127,6 +127,9 @@ class Store {
   absl::StatusOr<int64_t> ReserveVersion(std::string_view model) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status AddVersion(const VersionRecord& version, std::string_view label, const RequestKey& key)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // Outcomes of the jobs that succeeded, began with this version and made none: its evaluations, oldest first.
+  absl::StatusOr<std::vector<std::string>> OutcomesOfEvaluations(std::string_view model, int64_t number)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // NOT_FOUND with reason MODEL_NOT_FOUND / VERSION_NOT_FOUND. Models without a version are not found.
   absl::StatusOr<ModelRecord> GetModel(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<ModelRecord>> ListModels(std::string_view after, int64_t limit)

@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/corpus/dataset.h"
+#include "engram/worker/v1/worker.pb.h"
 #include "server/rpc/names.h"
+#include "server/worker/stream_report.h"
 
 namespace engram::server {
 namespace {
@@ -52,6 +54,24 @@ absl::StatusOr<checkpoint::ModelConfig> Catalog::Config(const std::string& model
   return checkpoint::ParseModelConfig(*text);
 }
 
+absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::Metric>> Catalog::Evaluations(const std::string& model,
+                                                                                            int64_t number) const {
+  google::protobuf::RepeatedPtrField<engram::v1::Metric> metrics;
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outcomes, store_.OutcomesOfEvaluations(model, number));
+  for (const std::string& bytes : outcomes) {
+    engram::worker::v1::RunOutcome outcome;
+    if (outcome.ParseFromString(bytes)) metrics.MergeFrom(outcome.result().metrics());
+  }
+  return metrics;
+}
+
+absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics>> Catalog::Stream(
+    const std::string& model, checkpoint::VersionManifest manifest) const {
+  ENGRAM_ASSIGN_OR_RETURN(const auto metrics, Evaluations(model, manifest.version));
+  continual::EnterEvaluation(worker::StreamMeasurements(metrics), manifest);
+  return worker::DescribeStream(model, manifest);
+}
+
 absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord& record) const {
   ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest manifest, Manifest(record.model, record.number));
   engram::v1::Version version;
@@ -73,6 +93,7 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
   version.set_size_bytes(record.size_bytes);
   engram::v1::JobResult metrics;
   if (metrics.ParseFromString(record.metrics)) *version.mutable_metrics() = metrics.metrics();
+  ENGRAM_ASSIGN_OR_RETURN(*version.mutable_stream_metrics(), Stream(record.model, manifest));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::ModelRecord model, store_.GetModel(record.model));
   for (const auto& [label, number] : model.labels) {
     if (number == record.number) version.add_labels(label);

@@ -61,7 +61,10 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
                                                  engram::v1::Model* response) {
   return Answer(environment_, context, "GetModel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "models", request->name()));
-    return DescribeModel(store_, name, response);
+    ENGRAM_RETURN_IF_ERROR(DescribeModel(store_, name, response));
+    ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest newest,
+                            catalog_.Manifest(name, response->latest_version()));
+    return Reply(catalog_.Stream(name, newest), response->mutable_stream_metrics());
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
@@ -12,13 +13,11 @@
 namespace engram::worker {
 namespace {
 
-void AddMetric(const std::string& task, const std::string& metric, double value, int64_t count,
-               engram::v1::JobResult& result) {
-  engram::v1::Metric* entry = result.add_metrics();
-  entry->set_task(task);
-  entry->set_metric(metric);
-  entry->set_value(value);
-  entry->set_count(count);
+// `measured`: everything but the metric and its value.
+void AddMetric(engram::v1::Metric measured, const std::string& metric, double value, engram::v1::JobResult& result) {
+  measured.set_metric(metric);
+  measured.set_value(value);
+  *result.add_metrics() = std::move(measured);
 }
 
 void AddConfusion(const std::string& task, const checkpoint::ManifestTask& labels,
@@ -70,7 +69,7 @@ absl::StatusOr<train::TaskSpec> MakeTaskSpec(const checkpoint::ManifestTask& tas
 }
 
 absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
-                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset, MeasuredOn on,
                                  engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
   const int64_t max_length = model.config().max_length();
@@ -88,31 +87,26 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
   const WorkDone done{TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
   const std::string name = server::TaskName(context.spec.model(), task.name);
-  const int64_t count = dataset.size();
-  AddMetric(name, "loss", evaluation.loss, count, result);
+  engram::v1::Metric measured;
+  measured.set_task(name);
+  measured.set_count(dataset.size());
+  measured.set_own_test_part(on == MeasuredOn::kOwnTestPart);
+  AddMetric(measured, "loss", evaluation.loss, result);
   if (spec.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
-    AddMetric(name, "perplexity", std::exp(evaluation.loss), count, result);
+    AddMetric(measured, "perplexity", std::exp(evaluation.loss), result);
     return done;
   }
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
-    AddMetric(name, "entity_f1", evaluation.score, count, result);
-    AddMetric(name, "tag_accuracy", evaluation.metrics.accuracy, count, result);
+    AddMetric(measured, "entity_f1", evaluation.score, result);
+    AddMetric(measured, "tag_accuracy", evaluation.metrics.accuracy, result);
     return done;
   }
-  AddMetric(name, "accuracy", evaluation.metrics.accuracy, count, result);
-  AddMetric(name, "macro_f1", evaluation.metrics.macro_f1, count, result);
-  AddMetric(name, "expected_calibration_error", evaluation.metrics.expected_calibration_error, count, result);
-  AddMetric(name, "brier", evaluation.metrics.brier, count, result);
+  AddMetric(measured, "accuracy", evaluation.metrics.accuracy, result);
+  AddMetric(measured, "macro_f1", evaluation.metrics.macro_f1, result);
+  AddMetric(measured, "expected_calibration_error", evaluation.metrics.expected_calibration_error, result);
+  AddMetric(measured, "brier", evaluation.metrics.brier, result);
   AddConfusion(name, task, evaluation.metrics, result);
   return done;
-}
-
-std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,
-                                 const std::string& metric) {
-  for (const engram::v1::Metric& entry : result.metrics()) {
-    if (entry.metric() == metric && entry.task().ends_with("/tasks/" + task)) return entry.value();
-  }
-  return std::nullopt;
 }
 
 }  // namespace engram::worker

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "core/base/status.h"
@@ -25,15 +24,17 @@ struct WorkDone {
   double seconds = 0;
 };
 
+// Which texts a task is measured on.
+enum class MeasuredOn {
+  kOwnTestPart,  // the test part of the data set that it was trained on
+  kOther
+};
+
 // Measures a task and appends its metrics (accuracy, macro_f1, loss, expected_calibration_error; entity_f1 for taggers;
 // loss and perplexity for masked LMs) to `result`. Texts longer than the model's window are cut, and a warning says how
 // many.
 absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
-                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset,
+                                 const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset, MeasuredOn on,
                                  engram::v1::JobResult& result);
-
-// The first number of `metric` on `task` in a result.
-std::optional<double> FindMetric(const engram::v1::JobResult& result, const std::string& task,
-                                 const std::string& metric);
 
 }  // namespace engram::worker

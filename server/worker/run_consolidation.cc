@@ -8,6 +8,7 @@
 #include "server/worker/examples.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
+#include "server/worker/stream_report.h"
 
 namespace engram::worker {
 namespace {
@@ -87,6 +88,7 @@ RunResult RunConsolidation(RunContext& context) {
   ENGRAM_RETURN_IF_ERROR(
       continual::SaveConsolidations(absl::StrCat(context.output(), "/", checkpoint::kContinualFile), *base.model, all));
   Record(made, base.manifest);
+  continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), base.manifest);
   base.manifest.parent = context.spec.base_version();
   base.manifest.version = context.spec.version();
   base.manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());

@@ -4,6 +4,7 @@
 #include "core/train/train_options.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
+#include "server/worker/stream_report.h"
 
 namespace engram::worker {
 
@@ -20,12 +21,19 @@ RunResult RunEvaluation(RunContext& context) {
     const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, item.task());
     if (task == nullptr) return absl::NotFoundError("the version has not learned this task");
     ENGRAM_RETURN_IF_ERROR(VerifyDataset(item.dataset()));
-    const auto& part = item.dataset().test_path().empty() ? item.dataset().training_path() : item.dataset().test_path();
+    const bool has_test = !item.dataset().test_path().empty();
+    const auto& part = has_test ? item.dataset().test_path() : item.dataset().training_path();
+    const auto on =
+        has_test && item.dataset().digest() == task->dataset_digest ? MeasuredOn::kOwnTestPart : MeasuredOn::kOther;
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, ReadPart(part));
-    ENGRAM_ASSIGN_OR_RETURN(const WorkDone done, Measure(context, *base.model, *task, *tokenizer, dataset, result));
+    ENGRAM_ASSIGN_OR_RETURN(const WorkDone done, Measure(context, *base.model, *task, *tokenizer, dataset, on, result));
     result.set_tokens(result.tokens() + done.tokens);
     result.set_work_seconds(result.work_seconds() + done.seconds);
   }
+  checkpoint::VersionManifest manifest = base.manifest;
+  continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), manifest);
+  continual::EnterEvaluation(StreamMeasurements(result.metrics()), manifest);
+  *result.mutable_stream_metrics() = DescribeStream(context.spec.model(), manifest);
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include "server/worker/examples.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
+#include "server/worker/stream_report.h"
 
 namespace engram::worker {
 namespace {
@@ -92,27 +93,6 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& 
   return continual::OpenStrategy(work.strategy(), options, std::move(consolidations));
 }
 
-// The row of the stream's matrix that this training makes: only what was measured here.
-void RecordMetric(const std::string& task, const std::string& metric, std::optional<double> value,
-                  checkpoint::VersionManifest& manifest) {
-  if (!value) return;
-  auto matrix =
-      std::find_if(manifest.metrics.begin(), manifest.metrics.end(), [&](const auto& m) { return m.metric == metric; });
-  if (matrix == manifest.metrics.end()) {
-    manifest.metrics.push_back({metric, {}, {}, {}});
-    matrix = manifest.metrics.end() - 1;
-  }
-  const auto known = std::find(matrix->tasks.begin(), matrix->tasks.end(), task);
-  const auto column = static_cast<size_t>(known - matrix->tasks.begin());
-  if (known == matrix->tasks.end()) {
-    matrix->tasks.push_back(task);
-    for (auto& row : matrix->values) row.emplace_back();
-  }
-  matrix->after.push_back(task);
-  matrix->values.emplace_back(matrix->tasks.size());
-  matrix->values.back()[column] = value;
-}
-
 void DescribeVersion(const RunContext& context, const TrainWork& work, const train::TrainOptions& options,
                      checkpoint::VersionManifest& manifest) {
   manifest.model = context.spec.model();
@@ -178,7 +158,7 @@ RunResult RunTraining(RunContext& context) {
     trained_at = Clock::Real().Now();
     if (work.dataset().test_path().empty()) return absl::OkStatus();
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
-    return Measure(context, model, task, *tokenizer, test, result).status();
+    return Measure(context, model, task, *tokenizer, test, MeasuredOn::kOwnTestPart, result).status();
   };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
@@ -188,10 +168,10 @@ RunResult RunTraining(RunContext& context) {
   result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
   DescribeVersion(context, work, options, base.manifest);
+  // The row of the version that this one was trained from is complete now, as far as anybody measured it.
+  continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), base.manifest);
   RecordTask(task, base.manifest);
-  for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
-    RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
-  }
+  continual::EnterTraining(task.name, StreamMeasurements(result.metrics()), base.manifest);
   context.Phase("saving");
   ENGRAM_RETURN_IF_ERROR(nn::SaveVersion(model, base.config_text, context.spec.base_directory(),
                                          /*keep_consolidations=*/true, base.manifest, context.output()));

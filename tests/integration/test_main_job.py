@@ -41,6 +41,35 @@ def test_two_tasks_are_learned_and_consolidated(stream):
     assert metric(evaluated, "topics", "accuracy") == metric(jobs["b"], "topics", "accuracy")
 
 
+def test_what_is_kept_of_the_stream_is_told_everywhere(stream):
+    """ACC, BWT and forgetting of two tasks: in the evaluation, of the version, of the model while it is the newest one, and in the tables."""
+    s, jobs = stream
+    number = jobs["b"]["result"]["version"].split("/")[-1]
+    words = ("evaluate", f"base@{number}", "--wait")
+    evaluated = s.json(*words)
+    intents, topics = (metric(evaluated, task, "accuracy") for task in ("intents", "topics"))
+    learned = metric(jobs["a"], "intents", "accuracy")
+    [told] = evaluated["result"]["streamMetrics"]
+    assert told["metric"] == "accuracy" and told["tasks"] == ["models/base/tasks/intents", "models/base/tasks/topics"]
+    assert told["average"] == pytest.approx((intents + topics) / 2) and told["backwardTransfer"] == pytest.approx(intents - learned)
+    assert told["forgetting"] == pytest.approx(learned - intents)
+    versions = {v["name"].split("/")[-1]: v for v in s.json("models", "show", "base")["versions"]}
+    assert versions[number]["streamMetrics"] == [told]
+    # Nobody has evaluated the version before: its one task was measured when it was trained.
+    first = versions[jobs["a"]["result"]["version"].split("/")[-1]]["streamMetrics"][0]
+    assert first["average"] == learned and "backwardTransfer" not in first
+    row = [f"{told[key]:.4f}" for key in ("average", "backwardTransfer", "forgetting")]
+    assert [line.split()[-3:] for line in s.engram(*words).stdout.splitlines() if line.split()[:2] == ["accuracy", "2"]] == [row]
+    shown = s.engram("models", "show", "base").stdout.splitlines()
+    assert [line.split()[-3:] for line in shown if line.split()[:3] == [number, "accuracy", "2"]] == [row]
+    # A version that is trained from it keeps the row, whatever becomes of the jobs.
+    after = s.json("start-task", f"base@{number}", "third", "--dataset", "banking77", "--epochs", "1", "--wait")
+    model = s.stub("ModelService").GetModel(messages().GetModelRequest(name="base"))
+    [newest] = model.stream_metrics
+    assert f"models/base/versions/{model.latest_version}" == after["result"]["version"]
+    assert [t.split("/")[-1] for t in newest.tasks] == ["intents", "topics", "third"] and not newest.HasField("average")
+
+
 def test_penalty_acts(stream):
     s, jobs = stream
     m = messages()

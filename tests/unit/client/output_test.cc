@@ -65,6 +65,19 @@ TEST(Output, TimesAndSizes) {
   EXPECT_EQ(FormatBytes(90868376), "86.7 MiB");
 }
 
+TEST(Output, AStreamShowsWhatIsKnownAndNoMore) {
+  engram::v1::StreamMetrics metrics;
+  metrics.set_metric("accuracy");
+  metrics.add_tasks("models/news/tasks/a");
+  metrics.add_tasks("models/news/tasks/b");
+  EXPECT_EQ(StreamRow(metrics), (std::vector<std::string>{"accuracy", "2", "-", "-", "-"}));
+  metrics.set_average(0.75);
+  metrics.set_backward_transfer(0);
+  metrics.set_forgetting(-0.01234);
+  EXPECT_EQ(StreamRow(metrics), (std::vector<std::string>{"accuracy", "2", "0.7500", "0.0000", "-0.0123"}));
+  EXPECT_EQ(StreamColumns().size(), StreamRow(metrics).size());
+}
+
 TEST(Output, NpyHeaderIsAlignedAndSaysTheShape) {
   const std::string bytes = NpyBytes({2, 3}, std::string(24, 'x'));
   const size_t header = static_cast<unsigned char>(bytes[8]) + 256 * static_cast<unsigned char>(bytes[9]);

@@ -199,5 +199,31 @@ TEST_F(StoreTest, DataSetsSurvive) {
   EXPECT_EQ(found->created, clock_.Now());
 }
 
+TEST_F(StoreTest, EvaluationsOfAVersionAreFoundInTheOrderInWhichTheyEnded) {
+  const int64_t version = Publish("news", ""), other = Publish("news", "");
+  const auto add = [&](int64_t base, bool makes_version) {
+    JobRecord job;
+    job.model = "news";
+    job.base_version = base;
+    return store_->AddJob(job, makes_version, {}, 100)->id;
+  };
+  const auto end = [&](const std::string& id, JobState state, const std::string& outcome) {
+    clock_.Advance(absl::Seconds(1));
+    EXPECT_TRUE(store_->EndJob(id, state, outcome, std::nullopt).ok());
+  };
+  const std::string first = add(version, false), second = add(version, false), failed = add(version, false),
+                    elsewhere = add(other, false), training = add(version, true);
+  add(version, false);  // still queued
+  EXPECT_THAT(*store_->OutcomesOfEvaluations("news", version), ElementsAre());
+  end(second, JobState::kSucceeded, "second");
+  end(first, JobState::kSucceeded, "first");
+  end(failed, JobState::kFailed, "failed");
+  end(elsewhere, JobState::kSucceeded, "elsewhere");
+  end(training, JobState::kSucceeded, "training");
+  EXPECT_THAT(*store_->OutcomesOfEvaluations("news", version), ElementsAre("second", "first"));
+  EXPECT_THAT(*store_->OutcomesOfEvaluations("news", other), ElementsAre("elsewhere"));
+  EXPECT_THAT(*store_->OutcomesOfEvaluations("olds", version), ElementsAre());
+}
+
 }  // namespace
 }  // namespace engram::jobs

@@ -191,6 +191,71 @@ TEST_F(RunTest, EvaluationMeasuresTheTestPartAndAllPartsWithoutOne) {
   EXPECT_TRUE(absl::IsNotFound(Run(spec, root_ + "/4").status()));
 }
 
+TEST_F(RunTest, EvaluationsFillTheStreamAndEnterTheNextVersionsMatrix) {
+  const auto ab = FirstLetters("letters-ab", 'a', 'b'), cd = FirstLetters("letters-cd", 'c', 'd');
+  const double learned =
+      Metric(Done(TrainSpec(root_ + "/base", 1, "ab", ab, {"a", "b"}), root_ + "/1"), "ab", "accuracy");
+  Done(TrainSpec(root_ + "/1/output", 2, "cd", cd, {"c", "d"}), root_ + "/2");
+  auto evaluate = Spec(root_ + "/2/output", 3, /*makes_version=*/false);
+  for (const auto& [task, dataset] : {std::pair("ab", &ab), std::pair("cd", &cd)}) {
+    auto* item = evaluate.mutable_evaluate()->add_items();
+    item->set_task(task);
+    *item->mutable_dataset() = *dataset;
+  }
+  const engram::v1::JobResult all = Done(evaluate, root_ + "/3");
+  const double ab_now = Metric(all, "ab", "accuracy"), cd_now = Metric(all, "cd", "accuracy");
+  ASSERT_EQ(all.stream_metrics_size(), 1);
+  const engram::v1::StreamMetrics& stream = all.stream_metrics(0);
+  EXPECT_EQ(stream.metric(), "accuracy");
+  EXPECT_THAT(stream.tasks(), ElementsAre("models/letters/tasks/ab", "models/letters/tasks/cd"));
+  EXPECT_DOUBLE_EQ(stream.average(), (ab_now + cd_now) / 2);
+  EXPECT_DOUBLE_EQ(stream.backward_transfer(), ab_now - learned);
+  EXPECT_DOUBLE_EQ(stream.forgetting(), learned - ab_now);
+
+  // One task alone does not say how the whole stream stands, but for what was measured before.
+  auto one = evaluate;
+  one.mutable_evaluate()->mutable_items()->RemoveLast();
+  EXPECT_DOUBLE_EQ(Done(one, root_ + "/4").stream_metrics(0).backward_transfer(), ab_now - learned);
+
+  // A training and a consolidation take over what was measured on the version that they start from.
+  auto third = TrainSpec(root_ + "/2/output", 3, "ef", FirstLetters("letters-ef", 'e', 'f'), {"e", "f"});
+  *third.mutable_base_metrics() = all.metrics();
+  const double ef_now = Metric(Done(third, root_ + "/5"), "ef", "accuracy");
+  EXPECT_THAT(Manifest(root_ + "/5/output").metrics[0].values,
+              ElementsAre(Row{learned, std::nullopt, std::nullopt}, Row{ab_now, cd_now, std::nullopt},
+                          Row{std::nullopt, std::nullopt, ef_now}));
+  auto consolidate = Spec(root_ + "/2/output", 3);
+  consolidate.mutable_consolidate()->set_task("cd");
+  consolidate.mutable_consolidate()->set_fisher("exact");
+  *consolidate.mutable_consolidate()->mutable_dataset() = cd;
+  *consolidate.mutable_base_metrics() = all.metrics();
+  Done(consolidate, root_ + "/6");
+  EXPECT_THAT(Manifest(root_ + "/6/output").metrics[0].values,
+              ElementsAre(Row{learned, std::nullopt}, Row{ab_now, cd_now}));
+}
+
+TEST_F(RunTest, OnlyTheTestPartOfATasksOwnDataSetCountsForTheStream) {
+  const auto ab = FirstLetters("letters-ab", 'a', 'b');
+  const engram::v1::JobResult trained = Done(TrainSpec(root_ + "/base", 1, "ab", ab, {"a", "b"}), root_ + "/1");
+  for (const auto& metric : trained.metrics()) EXPECT_TRUE(metric.own_test_part()) << metric.metric();
+  auto spec = Spec(root_ + "/1/output", 2, /*makes_version=*/false);
+  auto* item = spec.mutable_evaluate()->add_items();
+  item->set_task("ab");
+  // All answers are wrong there, so that the average would tell.
+  std::string wrong;
+  for (const char first : {'a', 'b'}) {
+    wrong += std::string(R"({"text":")") + first + R"(e xx","label":")" + (first == 'a' ? 'b' : 'a') + "\"}\n";
+  }
+  for (const auto& other : {MakeDataset("wrong", *ReadFile(ab.training_path()), wrong),
+                            MakeDataset("no-test", *ReadFile(ab.training_path()), "")}) {
+    *item->mutable_dataset() = other;
+    const engram::v1::JobResult result = Done(spec, root_ + "/" + other.name());
+    for (const auto& metric : result.metrics()) EXPECT_FALSE(metric.own_test_part()) << metric.metric();
+    ASSERT_EQ(result.stream_metrics_size(), 1);
+    EXPECT_EQ(result.stream_metrics(0).average(), Metric(trained, "ab", "accuracy"));
+  }
+}
+
 TEST_F(RunTest, AMaskedLanguageModelIsMeasuredInPerplexity) {
   std::string rows;
   for (char c = 'a'; c < 'i'; ++c) rows += std::string(R"({"text":"q)") + c + " zz\"}\n";

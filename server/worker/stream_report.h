@@ -1,0 +1,23 @@
+#pragma once
+
+// Between the API's metrics and the matrix of a stream in engram.json (core/continual/stream_metrics.h).
+
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/manifest.h"
+#include "core/continual/stream_metrics.h"
+#include "engram/v1/job.pb.h"
+#include "google/protobuf/repeated_field.h"
+
+namespace engram::worker {
+
+// Those that were measured on the tasks' own test parts.
+std::vector<continual::Measurement> StreamMeasurements(
+    const google::protobuf::RepeatedPtrField<engram::v1::Metric>& metrics);
+
+// ComputeStreamMetrics of a version of `model` (its short name), as the API says it.
+google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics> DescribeStream(
+    const std::string& model, const checkpoint::VersionManifest& manifest);
+
+}  // namespace engram::worker
