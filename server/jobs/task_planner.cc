@@ -128,6 +128,7 @@ absl::StatusOr<TaskPlanner::Base> TaskPlanner::OpenBase(const std::string& model
   ENGRAM_ASSIGN_OR_RETURN(base.model, ParseName("model", "models", model));
   ENGRAM_ASSIGN_OR_RETURN(base.version, store_.ResolveVersion(base.model, version));
   ENGRAM_ASSIGN_OR_RETURN(base.manifest, catalog_.Manifest(base.model, base.version));
+  ENGRAM_ASSIGN_OR_RETURN(base.evaluations, catalog_.Evaluations(base.model, base.version));
   return base;
 }
 
@@ -160,6 +161,7 @@ PlannedJob TaskPlanner::MakeJob(engram::v1::JobKind kind, const Base& base, cons
   job.spec.set_kind(kind);
   job.spec.set_model(base.model);
   job.spec.set_base_version(base.version);
+  *job.spec.mutable_base_metrics() = base.evaluations;
   return job;
 }
 

@@ -34,6 +34,7 @@ class TaskPlanner {
     std::string model;
     int64_t version = 0;
     checkpoint::VersionManifest manifest;
+    google::protobuf::RepeatedPtrField<engram::v1::Metric> evaluations;  // of the version, so far
   };
   absl::StatusOr<Base> OpenBase(const std::string& model, const std::string& version) const;
   absl::StatusOr<checkpoint::Pooling> DefaultPooling(const Base& base) const;
