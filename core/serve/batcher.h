@@ -4,12 +4,12 @@
 // batch, under a token budget. There is no delay timer: an idle device takes a single text at once, a busy one fills
 // its batches by itself.
 //
-//   request threads: Submit(item) ──► queue (bounded in tokens) ──► device thread: NextBatch() ─► encode ─►
-//   item->Finish(...)
+//   request threads: Submit(item) ──► queue (bounded in tokens)
+//   device thread:   NextBatch() ─► encode ─► item->Finish(...)
 //
 // Promises:
 //   * every submitted item is finished exactly once: with its result, or with CANCELLED, DEADLINE_EXCEEDED or
-//   UNAVAILABLE (shut down);
+//     UNAVAILABLE (shut down);
 //   * an item that nobody waits for any more (cancelled, past its deadline) is never computed;
 //   * one batch holds items of one model only; models take turns, oldest item first, so none starves;
 //   * an item larger than the budget goes alone (the encoder's own limit was checked before).

@@ -59,6 +59,7 @@ PlannedJob MakeVersionJob(const JobKind& kind, const BaseVersion& base, const st
   job.description.set_label(label);
   job.spec.set_model(base.model);
   job.spec.set_base_version(base.number);
+  *job.spec.mutable_base_metrics() = base.evaluations;
   return job;
 }
 

@@ -16,6 +16,7 @@ absl::StatusOr<BaseVersion> OpenBase(const PlanContext& context, const std::stri
   ENGRAM_ASSIGN_OR_RETURN(base.model, ParseName("model", "models", model));
   ENGRAM_ASSIGN_OR_RETURN(base.number, context.store.ResolveVersion(base.model, version));
   ENGRAM_ASSIGN_OR_RETURN(base.manifest, context.catalog.Manifest(base.model, base.number));
+  ENGRAM_ASSIGN_OR_RETURN(base.evaluations, context.catalog.Evaluations(base.model, base.number));
   return base;
 }
 

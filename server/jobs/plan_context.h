@@ -30,6 +30,7 @@ struct BaseVersion {
   std::string model;
   int64_t number = 0;
   checkpoint::VersionManifest manifest;
+  google::protobuf::RepeatedPtrField<engram::v1::Metric> evaluations;  // of the version, so far
 };
 
 // `model`: "models/news" or "news"; `version`: a number, a label, or empty (store.h, ResolveVersion).

@@ -49,16 +49,16 @@ def test_what_is_kept_of_the_stream_is_told_everywhere(stream):
     evaluated = s.json(*words)
     intents, topics = (metric(evaluated, task, "accuracy") for task in ("intents", "topics"))
     learned = metric(jobs["a"], "intents", "accuracy")
-    [told] = evaluated["result"]["streamMetrics"]
+    [told] = evaluated["result"]["stream_metrics"]
     assert told["metric"] == "accuracy" and told["tasks"] == ["models/base/tasks/intents", "models/base/tasks/topics"]
-    assert told["average"] == pytest.approx((intents + topics) / 2) and told["backwardTransfer"] == pytest.approx(intents - learned)
+    assert told["average"] == pytest.approx((intents + topics) / 2) and told["backward_transfer"] == pytest.approx(intents - learned)
     assert told["forgetting"] == pytest.approx(learned - intents)
     versions = {v["name"].split("/")[-1]: v for v in s.json("models", "show", "base")["versions"]}
-    assert versions[number]["streamMetrics"] == [told]
+    assert versions[number]["stream_metrics"] == [told]
     # Nobody has evaluated the version before: its one task was measured when it was trained.
-    first = versions[jobs["a"]["result"]["version"].split("/")[-1]]["streamMetrics"][0]
-    assert first["average"] == learned and "backwardTransfer" not in first
-    row = [f"{told[key]:.4f}" for key in ("average", "backwardTransfer", "forgetting")]
+    first = versions[jobs["a"]["result"]["version"].split("/")[-1]]["stream_metrics"][0]
+    assert first["average"] == learned and "backward_transfer" not in first
+    row = [f"{told[key]:.4f}" for key in ("average", "backward_transfer", "forgetting")]
     assert [line.split()[-3:] for line in s.engram(*words).stdout.splitlines() if line.split()[:2] == ["accuracy", "2"]] == [row]
     shown = s.engram("models", "show", "base").stdout.splitlines()
     assert [line.split()[-3:] for line in shown if line.split()[:3] == [number, "accuracy", "2"]] == [row]
