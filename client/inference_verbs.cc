@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -5,8 +6,10 @@
 #include <optional>
 #include <sstream>
 
+#include "client/classify_file.h"
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/text_calls.h"
 
 namespace engram::client {
 namespace {
@@ -17,6 +20,7 @@ struct TextArguments {
   std::string model, text, file, task;
   int top_k = 0;
   bool truncate = false;
+  std::string text_column;
   std::string mode = "token_mean", out, chunks_out;
   int64_t chunk_tokens = 0, overlap = 0;
   bool normalize = false;
@@ -42,7 +46,7 @@ struct TextInput {
   std::string error;
 };
 
-// The text itself, or one a line of the file ("-": standard input).
+// The text itself, or one per line of the file ("-": standard input), empty lines too: one line in, one result out.
 TextInput Texts(const TextArguments& arguments) {
   const bool stdin_text = arguments.text == "-";
   if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty())
@@ -57,9 +61,9 @@ TextInput Texts(const TextArguments& arguments) {
     ++number;
     if (line.ends_with('\r')) line.pop_back();
     if (!IsUtf8(line)) return {{}, "line " + std::to_string(number) + " is not UTF-8; convert the file first"};
-    if (!line.empty()) input.texts.push_back(line);
+    input.texts.push_back(line);
   }
-  if (input.texts.empty()) input.error = "there is no text in the file";
+  if (std::all_of(input.texts.begin(), input.texts.end(), IsBlank)) input.error = "there is no text in the file";
   return input;
 }
 
@@ -77,78 +81,52 @@ std::string Percent(double share) {
   return buffer;
 }
 
-// Adds one call's answer to those before it: results in order, sums of tokens and seconds.
-template <typename Response>
-void AddPart(const Response& part, Response& all) {
-  if (part.version() > 0) {
-    all.set_model(part.model());
-    all.set_version(part.version());
-  }
-  all.mutable_results()->MergeFrom(part.results());
-  all.set_truncated(all.truncated() || part.truncated());
-  all.set_tokens(all.tokens() + part.tokens());
-  auto& timings = *all.mutable_timings();
-  timings.set_tokenize_seconds(timings.tokenize_seconds() + part.timings().tokenize_seconds());
-  timings.set_queue_seconds(timings.queue_seconds() + part.timings().queue_seconds());
-  timings.set_compute_seconds(timings.compute_seconds() + part.timings().compute_seconds());
-}
-
-// A call none of whose texts has an answer fails as a whole. Where there are other texts, that must not hide their
-// answers: each text of the call gets its own error. False if the error is not of the texts, or there is just one.
-template <typename Request, typename Response, typename Stub>
-bool AnswerAlone(const Session& session, Stub& stub, const grpc::Status& failure, size_t texts, const Request& request,
-                 Response& part,
-                 grpc::Status (InferenceService::Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
-  if (texts <= 1 || ToError(failure).field().rfind("texts[", 0) != 0) return false;
-  Request one = request;
-  for (const std::string& text : request.texts()) {
-    one.clear_texts();
-    one.add_texts(text);
-    Response answer;
-    const auto context = session.NewContext();
-    const grpc::Status status = (stub.*method)(context.get(), one, &answer);
-    if (status.ok()) {
-      AddPart(answer, part);
+// Sends texts in calls of at most kTextsPerCall. Each answer goes to `print` with the texts that it is for, as soon as
+// it is there; or, as JSON, all of them are one message at the end. The exit status.
+template <typename Request, typename Response, typename Print>
+int AnswerTexts(Session& session, const std::vector<std::string>& texts, Request request,
+                typename TextCaller<Request, Response>::Method method, const Print& print) {
+  TextCaller<Request, Response> caller(session, std::move(request), method);
+  Response all;
+  bool failed = false;
+  for (size_t begin = 0; begin < texts.size(); begin += kTextsPerCall) {
+    const size_t end = std::min(texts.size(), begin + kTextsPerCall);
+    const std::vector<std::string> some(texts.begin() + static_cast<std::ptrdiff_t>(begin),
+                                        texts.begin() + static_cast<std::ptrdiff_t>(end));
+    Response part;
+    if (const grpc::Status status = caller.Call(some, texts.size() == 1, part); !status.ok())
+      return session.Fail(status);
+    failed = failed || AnyError(part);
+    if (session.json) {
+      AddPart(part, all);
     } else {
-      *part.add_results()->mutable_error() = ToError(status);
+      print(some, part);
+      std::fflush(stdout);
     }
   }
-  return true;
+  if (session.json) Session::PrintJson(all);
+  return failed ? kFailed : kOk;
 }
 
-// Sends texts in calls of at most 256 and puts the answers together.
-template <typename Request, typename Response>
-grpc::Status CallInParts(Session& session, const std::vector<std::string>& texts, Request request, Response& all,
-                         grpc::Status (InferenceService::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                                        Response*)) {
-  constexpr size_t kTextsACall = 256;
-  const auto stub = session.Stub<InferenceService>();
-  for (size_t begin = 0; begin < texts.size(); begin += kTextsACall) {
-    request.clear_texts();
-    for (size_t i = begin; i < std::min(texts.size(), begin + kTextsACall); ++i) request.add_texts(texts[i]);
-    Response part;
-    const auto context = session.NewContext();
-    const grpc::Status status = (*stub.*method)(context.get(), request, &part);
-    if (!status.ok() && !AnswerAlone(session, *stub, status, texts.size(), request, part, method)) return status;
-    AddPart(part, all);
-    // A label may move between two calls: all texts get the version that answered the first.
-    if (part.version() > 0) request.set_version(std::to_string(part.version()));
+void PrintLabels(const std::vector<std::string>& texts, const engram::v1::ClassifyResponse& response) {
+  for (int i = 0; i < response.results_size(); ++i) {
+    const auto& result = response.results(i);
+    std::printf("%s%s\n", Shorten(texts[static_cast<size_t>(i)]).c_str(),
+                result.truncated() ? "  (cut to the model's length)" : "");
+    if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+    for (const auto& task : result.tasks()) {
+      std::printf("  %-12s", LastPart(task.task()).c_str());
+      const char* separator = " ";
+      for (const auto& score : task.scores()) {
+        std::printf("%s%s %s", separator, score.label().c_str(), Percent(score.probability()).c_str());
+        separator = ", ";
+      }
+      std::printf("\n");
+    }
   }
-  return grpc::Status::OK;
-}
-
-// 1 if any text had no result.
-template <typename Response>
-int AnyError(const Response& response) {
-  for (const auto& result : response.results()) {
-    if (result.has_error()) return kFailed;
-  }
-  return kOk;
 }
 
 int Classify(Session& session, const TextArguments& arguments) {
-  const TextInput input = Texts(arguments);
-  if (!input.error.empty()) return Session::Usage(input.error);
   engram::v1::ClassifyRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
@@ -156,27 +134,30 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_task(arguments.task);
   request.set_top_k(arguments.top_k);
   request.set_truncate(arguments.truncate);
-  engram::v1::ClassifyResponse response;
-  const grpc::Status status = CallInParts(session, input.texts, request, response, &InferenceService::Stub::Classify);
-  if (!status.ok()) return session.Fail(status);
-  session.Print(response, [&] {
-    for (int i = 0; i < response.results_size(); ++i) {
-      const auto& result = response.results(i);
-      std::printf("%s%s\n", Shorten(input.texts[static_cast<size_t>(i)]).c_str(),
-                  result.truncated() ? "  (cut to the model's length)" : "");
-      if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
-      for (const auto& task : result.tasks()) {
-        std::printf("  %-12s", LastPart(task.task()).c_str());
-        const char* separator = " ";
-        for (const auto& score : task.scores()) {
-          std::printf("%s%s %s", separator, score.label().c_str(), Percent(score.probability()).c_str());
-          separator = ", ";
-        }
-        std::printf("\n");
-      }
+  if (!arguments.out.empty()) {
+    if (arguments.file.empty()) return Session::Usage("--out needs --file");
+    return ClassifyFile(session, request, {arguments.file, arguments.text_column, arguments.out});
+  }
+  if (!arguments.text_column.empty()) return Session::Usage("--text-column needs --file and --out");
+  const TextInput input = Texts(arguments);
+  if (!input.error.empty()) return Session::Usage(input.error);
+  return AnswerTexts<engram::v1::ClassifyRequest, engram::v1::ClassifyResponse>(
+      session, input.texts, request, &InferenceService::Stub::Classify, PrintLabels);
+}
+
+void PrintEntities(const std::vector<std::string>& texts, const engram::v1::TagEntitiesResponse& response) {
+  for (int i = 0; i < response.results_size(); ++i) {
+    const auto& result = response.results(i);
+    std::printf("%s%s\n", Shorten(texts[static_cast<size_t>(i)]).c_str(),
+                result.truncated() ? "  (a word was longer than the model's window)" : "");
+    if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
+    if (!result.has_error() && result.entities().empty()) std::printf("  no entities\n");
+    for (const auto& entity : result.entities()) {
+      std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
+                  static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
+                  Percent(entity.score()).c_str());
     }
-  });
-  return AnyError(response);
+  }
 }
 
 int TagEntities(Session& session, const TextArguments& arguments) {
@@ -187,25 +168,8 @@ int TagEntities(Session& session, const TextArguments& arguments) {
   request.set_model(reference.model);
   request.set_version(reference.version);
   request.set_task(arguments.task);
-  engram::v1::TagEntitiesResponse response;
-  const grpc::Status status =
-      CallInParts(session, input.texts, request, response, &InferenceService::Stub::TagEntities);
-  if (!status.ok()) return session.Fail(status);
-  session.Print(response, [&] {
-    for (int i = 0; i < response.results_size(); ++i) {
-      const auto& result = response.results(i);
-      std::printf("%s%s\n", Shorten(input.texts[static_cast<size_t>(i)]).c_str(),
-                  result.truncated() ? "  (a word was longer than the model's window)" : "");
-      if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
-      if (!result.has_error() && result.entities().empty()) std::printf("  no entities\n");
-      for (const auto& entity : result.entities()) {
-        std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
-                    static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
-                    Percent(entity.score()).c_str());
-      }
-    }
-  });
-  return AnyError(response);
+  return AnswerTexts<engram::v1::TagEntitiesRequest, engram::v1::TagEntitiesResponse>(
+      session, input.texts, request, &InferenceService::Stub::TagEntities, PrintEntities);
 }
 
 int Encode(Session& session, const TextArguments& arguments) {
@@ -242,6 +206,19 @@ int Encode(Session& session, const TextArguments& arguments) {
   });
 }
 
+void PrintTokens(const std::vector<std::string>& /*texts*/, const engram::v1::TokenizeResponse& response) {
+  for (const auto& result : response.results()) {
+    if (result.has_error()) std::printf("error: %s\n", result.error().message().c_str());
+    std::vector<std::vector<std::string>> rows = {{"id", "token", "code points"}};
+    for (const auto& token : result.tokens()) {
+      rows.push_back(
+          {std::to_string(token.id()), token.token(),
+           token.special() ? "-" : "[" + std::to_string(token.start()) + ", " + std::to_string(token.end()) + ")"});
+    }
+    if (!result.has_error()) std::printf("%s", Table(rows).c_str());
+  }
+}
+
 int Tokenize(Session& session, const TextArguments& arguments) {
   const TextInput input = Texts(arguments);
   if (!input.error.empty()) return Session::Usage(input.error);
@@ -249,22 +226,8 @@ int Tokenize(Session& session, const TextArguments& arguments) {
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
-  engram::v1::TokenizeResponse response;
-  const grpc::Status status = CallInParts(session, input.texts, request, response, &InferenceService::Stub::Tokenize);
-  if (!status.ok()) return session.Fail(status);
-  session.Print(response, [&] {
-    for (const auto& result : response.results()) {
-      if (result.has_error()) std::printf("error: %s\n", result.error().message().c_str());
-      std::vector<std::vector<std::string>> rows = {{"id", "token", "code points"}};
-      for (const auto& token : result.tokens()) {
-        rows.push_back(
-            {std::to_string(token.id()), token.token(),
-             token.special() ? "-" : "[" + std::to_string(token.start()) + ", " + std::to_string(token.end()) + ")"});
-      }
-      if (!result.has_error()) std::printf("%s", Table(rows).c_str());
-    }
-  });
-  return AnyError(response);
+  return AnswerTexts<engram::v1::TokenizeRequest, engram::v1::TokenizeResponse>(
+      session, input.texts, request, &InferenceService::Stub::Tokenize, PrintTokens);
 }
 
 }  // namespace
@@ -290,6 +253,10 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   classify->add_option("--task", a.task, "one task; default: all");
   classify->add_option("--top-k", a.top_k, "only the most probable labels; default: all")
       ->check(CLI::NonNegativeNumber);
+  classify->add_option("--out", a.out,
+                       "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
+  classify->add_option("--text-column", a.text_column,
+                       "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
   classify->add_flag("--truncate", a.truncate, "cut texts that are too long instead of refusing them");
   CLI::App* tag = add(
       "tag-entities",

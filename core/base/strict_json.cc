@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/foreign_content.h"
 #include "core/base/utf8.h"
 
 namespace engram {
@@ -72,7 +73,8 @@ absl::StatusOr<Json> Parse(std::string_view text, std::string_view name, const J
   if (const auto zero = FindZeroByte(text))
     return InvalidField(name, absl::StrCat("is no valid JSON (at byte ", *zero, ")"));
   StructureCheck check(limits);
-  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) return InvalidField(name, check.error);
+  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check))
+    return InvalidField(name, ForeignContent(text).value_or(check.error));
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return InvalidField(name, "must be one JSON object");
   return json;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/foreign_content.h"
 #include "core/base/strict_json.h"
 #include "core/base/utf8.h"
 #include "core/checkpoint/safetensors_header.h"
@@ -102,6 +103,8 @@ absl::Status SafetensorsFile::ParseInto(std::span<const std::byte> bytes) {
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
   if (length > kMaxSafetensorsHeader) {
+    const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (const auto foreign = ForeignContent(content)) return BadSafetensors(absl::StrCat("it ", AbslView(*foreign)));
     return BadSafetensors(absl::StrCat("the header's length ", length, " is above ", kMaxSafetensorsHeader));
   }
   if (length > bytes.size() - kLengthBytes) return BadSafetensors("the header is cut off");

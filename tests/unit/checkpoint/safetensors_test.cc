@@ -136,6 +136,12 @@ TEST(SafetensorsParse, RefusesLyingLengths) {
   EXPECT_THAT(Refusal(WithLength(~uint64_t{0}, "{}")), HasSubstr("is above 100000000"));
 }
 
+TEST(SafetensorsParse, SaysWhatLiesUnderTheName) {
+  EXPECT_THAT(Refusal("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+              HasSubstr("it is a Git LFS pointer, not the file itself"));
+  EXPECT_THAT(Refusal("<!DOCTYPE html><html></html>"), HasSubstr("it is a web page"));
+}
+
 TEST(SafetensorsParse, RefusesTooManyDimensionsAndShortensLongNames) {
   std::string ones = "1";
   for (size_t i = 1; i < kMaxTensorRank; ++i) ones += ",1";
