@@ -70,7 +70,10 @@ RecordFormat FormatOfFile(const std::string& path) {
 }
 
 std::istream& RecordReader::stream() { return standard_input_ ? std::cin : file_; }
-const std::istream& RecordReader::stream() const { return standard_input_ ? std::cin : file_; }
+const std::istream& RecordReader::stream() const {
+  if (standard_input_) return std::cin;
+  return file_;
+}
 
 std::optional<RecordReader> RecordReader::Open(const std::string& path, const std::string& text_column,
                                                std::string& error) {

@@ -14,17 +14,41 @@ using engram::corpus::DatasetKind;
 using engram::corpus::ReadOptions;
 
 ReadOptions Options(uint8_t chosen) {
-  static const ReadOptions kOptions[] = {{},
-                                         {.format = "txt"},
-                                         {.format = "fasttext"},
-                                         {.kind = DatasetKind::kText},
-                                         {.kind = DatasetKind::kTagging},
-                                         {.kind = DatasetKind::kClassification},
-                                         {.text_column = "2", .label_column = "1"},
-                                         {.label_column = "label"},
-                                         {.word_column = "2", .tag_column = "3"},
-                                         {.strict = true}};
-  return kOptions[chosen % std::size(kOptions)];
+  ReadOptions options;
+  switch (chosen % 10) {
+    case 1:
+      options.format = "txt";
+      break;
+    case 2:
+      options.format = "fasttext";
+      break;
+    case 3:
+      options.kind = DatasetKind::kText;
+      break;
+    case 4:
+      options.kind = DatasetKind::kTagging;
+      break;
+    case 5:
+      options.kind = DatasetKind::kClassification;
+      break;
+    case 6:
+      options.text_column = "2";
+      options.label_column = "1";
+      break;
+    case 7:
+      options.label_column = "label";
+      break;
+    case 8:
+      options.word_column = "2";
+      options.tag_column = "3";
+      break;
+    case 9:
+      options.strict = true;
+      break;
+    default:
+      break;
+  }
+  return options;
 }
 
 }  // namespace
@@ -35,8 +59,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   engram::corpus::ReadLimits limits;
   limits.max_bytes = 1 << 20;
   const std::string bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
-  const auto reading = engram::corpus::ReadDataset(bytes, kNames[data[0] % std::size(kNames)], "training",
-                                                   Options(data[1]), limits);
+  const auto reading =
+      engram::corpus::ReadDataset(bytes, kNames[data[0] % std::size(kNames)], "training", Options(data[1]), limits);
   if (!reading.ok()) return 0;
   (void)engram::corpus::OddRows(reading->dataset);
   const std::string canonical = engram::corpus::RenderCanonical(reading->dataset);
