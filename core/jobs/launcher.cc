@@ -8,8 +8,9 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdint>
 #include <cstring>
+#include <deque>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -17,67 +18,58 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/log.h"
+#include "core/jobs/event_source.h"
 
 extern char** environ;
 
 namespace engram::jobs {
 namespace {
 
-constexpr uint32_t kMaxMessage = 1U << 24;
-
-// Reads exactly `size` bytes; false at the end of the file or after an error.
-bool ReadAll(int descriptor, char* out, size_t size) {
-  while (size > 0) {
-    const ssize_t got = read(descriptor, out, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    out += got;
-    size -= static_cast<size_t>(got);
-  }
-  return true;
+absl::Status NoProcess(int error) {
+  LogError("no worker could be started", {{"error", strerror(error)}});
+  // Too many processes, files or too little memory pass; a program that is not there does not.
+  const bool passes = error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
+  return StatusWithReason(passes ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal,
+                          "WORKER_NOT_STARTED", "no worker process could be started");
 }
 
-void ReadMessages(int descriptor, const std::function<void(std::string)>& on_message) {
-  std::array<unsigned char, 4> head{};
-  while (ReadAll(descriptor, reinterpret_cast<char*>(head.data()), head.size())) {
-    const uint32_t size = static_cast<uint32_t>(head[0]) | static_cast<uint32_t>(head[1]) << 8 |
-                          static_cast<uint32_t>(head[2]) << 16 | static_cast<uint32_t>(head[3]) << 24;
-    if (size > kMaxMessage) {
-      LogError("a worker sent a message that is too long; its messages are no longer read");
-      return;
-    }
-    std::string message(size, '\0');
-    if (!ReadAll(descriptor, message.data(), size)) return;
-    on_message(std::move(message));
-  }
-}
+}  // namespace
 
-class LocalRun final : public RunHandle {
+// A worker process and the thread that follows it. Thread-safe. Destroying it kills the process and waits for its end.
+class LocalProcess {
  public:
-  LocalRun(pid_t pid, int messages, int lifeline, RunCallbacks callbacks)
+  LocalProcess(pid_t pid, int messages, int lifeline, RunCallbacks callbacks)
       : pid_(pid),
-        messages_(messages),
         lifeline_(lifeline),
-        thread_([this, calls = std::move(callbacks)] { Follow(calls); }) {}
+        callbacks_(std::move(callbacks)),
+        thread_([this, messages] { Follow(DescriptorEvents(messages)); }) {}
 
-  ~LocalRun() override {
-    Kill();
+  ~LocalProcess() {
+    Signal(SIGKILL);
     thread_.join();
     close(lifeline_);
   }
-  void Stop() override { Signal(SIGTERM); }
-  void Kill() override { Signal(SIGKILL); }
 
- private:
   void Signal(int number) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     // Once it has been waited for, the number may belong to another process.
     if (!reaped_) kill(pid_, number);
   }
+  // From now on what happens is kept.
+  void Detach() ABSL_LOCKS_EXCLUDED(delivery_) {
+    absl::MutexLock lock(&delivery_);
+    callbacks_.reset();
+  }
+  void Attach(RunCallbacks callbacks) ABSL_LOCKS_EXCLUDED(delivery_) {
+    absl::MutexLock lock(&delivery_);
+    callbacks_ = std::move(callbacks);
+    for (std::string& message : std::exchange(kept_, {})) callbacks_->on_message(std::move(message));
+    if (exit_) callbacks_->on_exit(*exit_);
+  }
 
-  void Follow(const RunCallbacks& callbacks) {
-    ReadMessages(messages_, callbacks.on_message);
-    close(messages_);
+ private:
+  void Follow(DescriptorEvents events) {
+    while (std::optional<std::string> message = events.Next()) Deliver(*std::move(message));
     siginfo_t info{};
     while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
     }
@@ -91,28 +83,82 @@ class LocalRun final : public RunHandle {
     RunExit exit;
     if (WIFEXITED(status)) exit.code = WEXITSTATUS(status);
     if (WIFSIGNALED(status)) exit.signal = WTERMSIG(status);
-    callbacks.on_exit(exit);
+    absl::MutexLock lock(&delivery_);
+    exit_ = exit;
+    if (callbacks_) callbacks_->on_exit(exit);
+  }
+  void Deliver(std::string message) ABSL_LOCKS_EXCLUDED(delivery_) {
+    absl::MutexLock lock(&delivery_);
+    if (callbacks_) {
+      callbacks_->on_message(std::move(message));
+      return;
+    }
+    kept_.push_back(std::move(message));
+    if (kept_.size() > LocalLauncher::kMaxKept) kept_.pop_front();
   }
 
   const pid_t pid_;
-  const int messages_, lifeline_;
+  const int lifeline_;
   absl::Mutex mutex_;
   bool reaped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Mutex delivery_;
+  std::optional<RunCallbacks> callbacks_ ABSL_GUARDED_BY(delivery_);  // none: detached
+  std::deque<std::string> kept_ ABSL_GUARDED_BY(delivery_);
+  std::optional<RunExit> exit_ ABSL_GUARDED_BY(delivery_);
   std::thread thread_;
 };
 
-absl::Status NoProcess(int error) {
-  LogError("no worker could be started", {{"error", strerror(error)}});
-  // Too many processes, files or too little memory pass; a program that is not there does not.
-  const bool passes = error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
-  return StatusWithReason(passes ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal,
-                          "WORKER_NOT_STARTED", "no worker process could be started");
+class LocalRun final : public RunHandle {
+ public:
+  LocalRun(LocalLauncher& launcher, std::string id, std::unique_ptr<LocalProcess> process)
+      : launcher_(launcher), id_(std::move(id)), process_(std::move(process)) {}
+  void Stop() override { Signal(SIGTERM); }
+  void Kill() override { Signal(SIGKILL); }
+  void Detach() override ABSL_LOCKS_EXCLUDED(mutex_) {
+    std::unique_ptr<LocalProcess> process;
+    {
+      absl::MutexLock lock(&mutex_);
+      process = std::move(process_);
+    }
+    if (process == nullptr) return;
+    process->Detach();
+    launcher_.Keep(id_, std::move(process));
+  }
+
+ private:
+  void Signal(int number) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    if (process_ != nullptr) process_->Signal(number);
+  }
+
+  LocalLauncher& launcher_;
+  const std::string id_;
+  absl::Mutex mutex_;
+  std::unique_ptr<LocalProcess> process_ ABSL_GUARDED_BY(mutex_);
+};
+
+LocalLauncher::LocalLauncher(std::string program) : program_(std::move(program)) {}
+
+LocalLauncher::~LocalLauncher() = default;
+
+void LocalLauncher::Keep(const std::string& id, std::unique_ptr<LocalProcess> process) {
+  absl::MutexLock lock(&mutex_);
+  detached_[id] = std::move(process);
 }
 
-}  // namespace
+absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Attach(const std::string& id, RunCallbacks callbacks) {
+  std::unique_ptr<LocalProcess> process;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto found = detached_.extract(id);
+    if (found.empty()) return absl::NotFoundError("no such run was left running");
+    process = std::move(found.mapped());
+  }
+  process->Attach(std::move(callbacks));
+  return std::make_unique<LocalRun>(*this, id, std::move(process));
+}
 
-absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const std::string& run_directory,
-                                                                 RunCallbacks callbacks) {
+absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const RunRequest& request, RunCallbacks callbacks) {
   std::array<int, 2> messages{}, lifeline{};
   if (pipe2(messages.data(), O_CLOEXEC) != 0) return NoProcess(errno);
   absl::Cleanup close_messages = [&] {
@@ -133,7 +179,7 @@ absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const std::stri
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
   };
-  const std::string log = run_directory + "/worker.log";
+  const std::string log = request.directory + "/worker.log";
   posix_spawn_file_actions_adddup2(&actions, lifeline[0], 0);
   posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
@@ -147,7 +193,7 @@ absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const std::stri
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
 
-  std::string program = program_, flag = "--run-directory", directory = run_directory;
+  std::string program = program_, flag = "--run-directory", directory = request.directory;
   std::array<char*, 4> arguments{program.data(), flag.data(), directory.data(), nullptr};
   pid_t pid = 0;
   const int error = posix_spawn(&pid, program_.c_str(), &actions, &attributes, arguments.data(), environ);
@@ -156,7 +202,8 @@ absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const std::stri
   std::move(close_lifeline).Cancel();
   close(messages[1]);
   close(lifeline[0]);
-  return std::make_unique<LocalRun>(pid, messages[0], lifeline[1], std::move(callbacks));
+  return std::make_unique<LocalRun>(
+      *this, request.id, std::make_unique<LocalProcess>(pid, messages[0], lifeline[1], std::move(callbacks)));
 }
 
 }  // namespace engram::jobs

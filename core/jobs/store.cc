@@ -31,10 +31,28 @@ CREATE INDEX jobs_by_state ON jobs(state);
 CREATE TABLE requests(id TEXT PRIMARY KEY, method TEXT NOT NULL, digest TEXT NOT NULL, resource TEXT NOT NULL,
   created INTEGER NOT NULL);
 )";
+// A job need not belong to a model, nor start from a version. SQLite takes no constraint back: the table is made anew.
+constexpr const char* kModelOptional = R"(
+CREATE TABLE jobs_anew(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT, base_version INTEGER,
+  version INTEGER NOT NULL, label TEXT NOT NULL, datasets TEXT NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL,
+  started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT NULL, specification BLOB, outcome BLOB,
+  request INTEGER NOT NULL DEFAULT 0);
+INSERT INTO jobs_anew SELECT id, state, model, nullif(base_version, 0), version, label, datasets, priority, created,
+  started, ended, attempts, description, specification, outcome, request FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_anew RENAME TO jobs;
+CREATE INDEX jobs_by_state ON jobs(state);
+)";
 // Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
 constexpr const char* kSteps[] = {kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0",
+                                  kModelOptional,
                                   "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)"};
 constexpr auto kFormat = static_cast<int64_t>(std::size(kSteps));
+
+// SQL that holds for jobs that have not ended.
+constexpr const char* kUnfinished = "state<4";
+static_assert(static_cast<int>(JobState::kSucceeded) == 4 && !HasEnded(JobState::kPaused) &&
+              HasEnded(JobState::kCancelled));
 
 constexpr const char* kJobColumns =
     "id, state, model, base_version, version, label, datasets, priority, created, started, ended, attempts, "
@@ -62,7 +80,7 @@ JobRecord ToJob(const Row& row) {
   job.description = AsText(row[12]);
   job.specification = AsText(row[13]);
   job.outcome = AsText(row[14]);
-  job.request = static_cast<JobRequest>(AsInteger(row[15]));
+  job.pending = static_cast<PendingAction>(AsInteger(row[15]));
   return job;
 }
 
@@ -105,7 +123,10 @@ std::string Successor(std::string id) {
   return id;
 }
 
-std::string Text(std::string_view text) { return std::string(text); }
+Value Owned(std::string_view text) { return std::string(text); }
+// NULL for what is not there.
+Value OrNull(const std::string& text) { return text.empty() ? Value() : Value(text); }
+Value OrNull(int64_t number) { return number == 0 ? Value() : Value(number); }
 
 }  // namespace
 
@@ -169,7 +190,7 @@ absl::Status Store::AddRequest(const RequestKey& key, std::string_view resource)
   if (key.id.empty()) return absl::OkStatus();
   return database_
       ->Execute("INSERT INTO requests VALUES(?1, ?2, ?3, ?4, ?5)",
-                {key.id, key.method, key.digest, Text(resource), NowMicros()})
+                {key.id, key.method, key.digest, Owned(resource), NowMicros()})
       .status();
 }
 
@@ -187,7 +208,7 @@ absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> unfinished,
-                          database_->Query("SELECT count(*) FROM jobs WHERE state < 4"));
+                          database_->Query(absl::StrCat("SELECT count(*) FROM jobs WHERE ", kUnfinished)));
   if (AsInteger(unfinished[0][0]) >= queue_limit) {
     return StatusWithReason(
         absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
@@ -199,6 +220,7 @@ absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const
   job.id = NewJobId();
   job.state = JobState::kQueued;
   job.created = absl::FromUnixMicros(NowMicros());
+  if (makes_version && job.model.empty()) return absl::InternalError("a version belongs to a model");
   if (makes_version) {
     ENGRAM_ASSIGN_OR_RETURN(job.version, ReserveLocked(job.model));
   }
@@ -206,9 +228,10 @@ absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const
       database_
           ->Execute("INSERT INTO jobs(id, state, model, base_version, version, label, datasets, priority, "
                     "created, attempts, description, specification) "
-                    "VALUES(?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10)",
-                    {job.id, job.model, job.base_version, job.version, job.label, JoinList(job.datasets), job.priority,
-                     absl::ToUnixMicros(job.created), Bytes{job.description}, Bytes{job.specification}})
+                    "VALUES(?1, ?11, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10)",
+                    {job.id, OrNull(job.model), OrNull(job.base_version), job.version, job.label,
+                     JoinList(job.datasets), job.priority, absl::ToUnixMicros(job.created), Bytes{job.description},
+                     Bytes{job.specification}, static_cast<int64_t>(job.state)})
           .status());
   ENGRAM_RETURN_IF_ERROR(AddRequest(key, job.id));
   ENGRAM_RETURN_IF_ERROR(transaction->Commit());
@@ -216,8 +239,9 @@ absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const
 }
 
 absl::StatusOr<JobRecord> Store::JobLocked(std::string_view id) {
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                          database_->Query(absl::StrCat("SELECT ", kJobColumns, " FROM jobs WHERE id=?1"), {Text(id)}));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      database_->Query(absl::StrCat("SELECT ", kJobColumns, " FROM jobs WHERE id=?1"), {Owned(id)}));
   if (rows.empty()) return NotFound("JOB_NOT_FOUND", "there is no such job; `engram jobs list` shows those there are");
   return ToJob(rows[0]);
 }
@@ -235,7 +259,7 @@ absl::StatusOr<std::vector<JobRecord>> Store::ListJobs(std::string_view before, 
       database_->Query(absl::StrCat("SELECT ", kJobColumns,
                                     " FROM jobs WHERE (?1='' OR id<?1) AND (?2='' OR model=?2) AND (?3=0 OR state=?3) "
                                     "ORDER BY id DESC LIMIT ?4"),
-                       {Text(before), Text(model), state ? static_cast<int64_t>(*state) : int64_t{0}, limit}));
+                       {Owned(before), Owned(model), state ? static_cast<int64_t>(*state) : int64_t{0}, limit}));
   std::vector<JobRecord> jobs;
   for (const Row& row : rows) jobs.push_back(ToJob(row));
   return jobs;
@@ -245,7 +269,7 @@ absl::StatusOr<std::vector<JobRecord>> Store::UnfinishedJobs() {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database_->Query(absl::StrCat("SELECT ", kJobColumns, " FROM jobs WHERE state<4 ORDER BY id")));
+      database_->Query(absl::StrCat("SELECT ", kJobColumns, " FROM jobs WHERE ", kUnfinished, " ORDER BY id")));
   std::vector<JobRecord> jobs;
   for (const Row& row : rows) jobs.push_back(ToJob(row));
   return jobs;
@@ -254,24 +278,24 @@ absl::StatusOr<std::vector<JobRecord>> Store::UnfinishedJobs() {
 absl::Status Store::SetJobState(std::string_view id, JobState state) {
   absl::MutexLock lock(&mutex_);
   return database_
-      ->Execute("UPDATE jobs SET state=?2, request=0 WHERE id=?1 AND state<4", {Text(id), static_cast<int64_t>(state)})
+      ->Execute(absl::StrCat("UPDATE jobs SET state=?2, request=0 WHERE id=?1 AND ", kUnfinished),
+                {Owned(id), static_cast<int64_t>(state)})
       .status();
 }
 
-absl::Status Store::RequestOfJob(std::string_view id, JobRequest request) {
+absl::Status Store::SetPending(std::string_view id, PendingAction pending) {
   absl::MutexLock lock(&mutex_);
   return database_
-      ->Execute("UPDATE jobs SET request=max(request, ?2) WHERE id=?1 AND state<4",
-                {Text(id), static_cast<int64_t>(request)})
+      ->Execute(absl::StrCat("UPDATE jobs SET request=max(request, ?2) WHERE id=?1 AND ", kUnfinished),
+                {Owned(id), static_cast<int64_t>(pending)})
       .status();
 }
 
-absl::Status Store::BeginRun(std::string_view id, std::string_view specification) {
+absl::Status Store::BeginRun(std::string_view id) {
   absl::MutexLock lock(&mutex_);
   return database_
-      ->Execute(
-          "UPDATE jobs SET state=2, attempts=attempts+1, started=coalesce(started, ?2), specification=?3 WHERE id=?1",
-          {Text(id), NowMicros(), Bytes{Text(specification)}})
+      ->Execute("UPDATE jobs SET state=?3, attempts=attempts+1, started=coalesce(started, ?2) WHERE id=?1",
+                {Owned(id), NowMicros(), static_cast<int64_t>(JobState::kRunning)})
       .status();
 }
 
@@ -288,7 +312,7 @@ absl::Status Store::EndJob(std::string_view id, JobState state, std::string_view
   ENGRAM_RETURN_IF_ERROR(
       database_
           ->Execute("UPDATE jobs SET state=?2, ended=?3, outcome=?4, specification=NULL, request=0 WHERE id=?1",
-                    {Text(id), static_cast<int64_t>(state), NowMicros(), Bytes{Text(outcome)}})
+                    {Owned(id), static_cast<int64_t>(state), NowMicros(), Bytes{std::string(outcome)}})
           .status());
   return transaction->Commit();
 }
@@ -297,11 +321,11 @@ absl::Status Store::EndJob(std::string_view id, JobState state, std::string_view
 
 absl::StatusOr<int64_t> Store::ReserveLocked(std::string_view model) {
   ENGRAM_RETURN_IF_ERROR(
-      database_->Execute("INSERT OR IGNORE INTO models VALUES(?1, ?2, 1)", {Text(model), NowMicros()}).status());
+      database_->Execute("INSERT OR IGNORE INTO models VALUES(?1, ?2, 1)", {Owned(model), NowMicros()}).status());
   ENGRAM_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
       database_->Query("UPDATE models SET next_version=next_version+1 WHERE name=?1 RETURNING next_version-1",
-                       {Text(model)}));
+                       {Owned(model)}));
   return AsInteger(rows[0][0]);
 }
 
@@ -334,14 +358,14 @@ absl::StatusOr<ModelRecord> Store::ModelLocked(std::string_view name) {
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                           database_->Query("SELECT m.name, m.created, max(v.number), count(v.number) FROM models m "
                                            "JOIN versions v ON v.model=m.name WHERE m.name=?1 GROUP BY m.name",
-                                           {Text(name)}));
+                                           {Owned(name)}));
   if (rows.empty()) {
     return NotFound("MODEL_NOT_FOUND",
                     absl::StrCat("there is no model \"", AbslView(name), "\"; `engram models import` makes one"));
   }
   ModelRecord model{AsText(rows[0][0]), Micros(rows[0][1]), {}, AsInteger(rows[0][2]), AsInteger(rows[0][3])};
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> labels,
-                          database_->Query("SELECT label, version FROM labels WHERE model=?1", {Text(name)}));
+                          database_->Query("SELECT label, version FROM labels WHERE model=?1", {Owned(name)}));
   for (const Row& row : labels) model.labels[AsText(row[0])] = AsInteger(row[1]);
   return model;
 }
@@ -355,7 +379,7 @@ absl::StatusOr<std::vector<ModelRecord>> Store::ListModels(std::string_view afte
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                           database_->Query("SELECT DISTINCT model FROM versions WHERE model>?1 ORDER BY model LIMIT ?2",
-                                           {Text(after), limit}));
+                                           {Owned(after), limit}));
   std::vector<ModelRecord> models;
   for (const Row& row : rows) {
     ENGRAM_ASSIGN_OR_RETURN(ModelRecord model, ModelLocked(AsText(row[0])));
@@ -367,7 +391,7 @@ absl::StatusOr<std::vector<ModelRecord>> Store::ListModels(std::string_view afte
 absl::Status Store::FindVersion(std::string_view model, int64_t number) {
   ENGRAM_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database_->Query("SELECT 1 FROM versions WHERE model=?1 AND number=?2", {Text(model), number}));
+      database_->Query("SELECT 1 FROM versions WHERE model=?1 AND number=?2", {Owned(model), number}));
   if (!rows.empty()) return absl::OkStatus();
   return NotFound("VERSION_NOT_FOUND", absl::StrCat("model \"", AbslView(model), "\" has no version ", number,
                                                     "; `engram models show` lists those there are"));
@@ -381,7 +405,7 @@ absl::StatusOr<VersionRecord> Store::GetVersion(std::string_view model, int64_t 
       const std::vector<Row> rows,
       database_->Query("SELECT model, number, parent, job, created, size_bytes, metrics FROM versions "
                        "WHERE model=?1 AND number=?2",
-                       {Text(model), number}));
+                       {Owned(model), number}));
   return ToVersion(rows[0]);
 }
 
@@ -392,7 +416,7 @@ absl::StatusOr<std::vector<VersionRecord>> Store::ListVersions(std::string_view 
       const std::vector<Row> rows,
       database_->Query("SELECT model, number, parent, job, created, size_bytes, metrics FROM versions "
                        "WHERE model=?1 AND (?2=0 OR number<?2) ORDER BY number DESC LIMIT ?3",
-                       {Text(model), before, limit}));
+                       {Owned(model), before, limit}));
   std::vector<VersionRecord> versions;
   for (const Row& row : rows) versions.push_back(ToVersion(row));
   return versions;
@@ -421,7 +445,7 @@ absl::StatusOr<int64_t> Store::ResolveVersion(std::string_view model, std::strin
     ENGRAM_RETURN_IF_ERROR(FindVersion(model, number));
     return number;
   }
-  const auto label = record.labels.find(Text(text));
+  const auto label = record.labels.find(std::string(text));
   if (label != record.labels.end()) return label->second;
   return NotFound("VERSION_NOT_FOUND",
                   absl::StrCat("model \"", AbslView(model), "\" has no label \"", AbslView(CutUtf8(text, 64)),
@@ -433,11 +457,11 @@ absl::Status Store::PointLabel(std::string_view model, std::string_view label, i
   ENGRAM_RETURN_IF_ERROR(
       database_
           ->Execute("INSERT INTO labels VALUES(?1, ?2, ?3) ON CONFLICT(model, label) DO UPDATE SET version=?3",
-                    {Text(model), Text(label), version})
+                    {Owned(model), Owned(label), version})
           .status());
   return database_
       ->Execute("INSERT INTO label_history(model, label, version, time) VALUES(?1, ?2, ?3, ?4)",
-                {Text(model), Text(label), version, NowMicros()})
+                {Owned(model), Owned(label), version, NowMicros()})
       .status();
 }
 
@@ -453,7 +477,7 @@ absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const ModelRecord record, ModelLocked(model));
-  const auto now = record.labels.find(Text(label));
+  const auto now = record.labels.find(std::string(label));
   if (now == record.labels.end()) {
     return NotFound("LABEL_NOT_FOUND",
                     absl::StrCat("model \"", AbslView(model), "\" has no label \"", AbslView(label), "\""));
@@ -464,7 +488,7 @@ absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string
       database_->Query(
           "SELECT h.id, h.version FROM label_history h JOIN versions v ON v.model=h.model AND v.number=h.version "
           "WHERE h.model=?1 AND h.label=?2 AND h.version<>?3 ORDER BY h.id DESC LIMIT 1",
-          {Text(model), Text(label), now->second}));
+          {Owned(model), Owned(label), now->second}));
   if (earlier.empty()) {
     return StatusWithReason(
         absl::StatusCode::kFailedPrecondition, "NOTHING_TO_ROLL_BACK",
@@ -473,11 +497,11 @@ absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string
   const int64_t version = AsInteger(earlier[0][1]);
   ENGRAM_RETURN_IF_ERROR(database_
                              ->Execute("DELETE FROM label_history WHERE model=?1 AND label=?2 AND id>?3",
-                                       {Text(model), Text(label), AsInteger(earlier[0][0])})
+                                       {Owned(model), Owned(label), AsInteger(earlier[0][0])})
                              .status());
   ENGRAM_RETURN_IF_ERROR(
       database_
-          ->Execute("UPDATE labels SET version=?3 WHERE model=?1 AND label=?2", {Text(model), Text(label), version})
+          ->Execute("UPDATE labels SET version=?3 WHERE model=?1 AND label=?2", {Owned(model), Owned(label), version})
           .status());
   ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   return version;
@@ -495,24 +519,28 @@ absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
     }
   }
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> users,
-                          database_->Query("SELECT id FROM jobs WHERE state<4 AND model=?1 AND base_version=?2 LIMIT 1",
-                                           {Text(model), number}));
+                          database_->Query(absl::StrCat("SELECT id FROM jobs WHERE ", kUnfinished,
+                                                        " AND model=?1 AND base_version=?2 LIMIT 1"),
+                                           {Owned(model), number}));
   if (!users.empty()) {
     return StatusWithReason(absl::StatusCode::kFailedPrecondition, "VERSION_IN_USE",
                             absl::StrCat("job ", AsText(users[0][0]), " starts from it; wait for it, or cancel it"));
   }
   ENGRAM_RETURN_IF_ERROR(
-      database_->Execute("DELETE FROM versions WHERE model=?1 AND number=?2", {Text(model), number}).status());
+      database_->Execute("DELETE FROM versions WHERE model=?1 AND number=?2", {Owned(model), number}).status());
   return transaction->Commit();
 }
 
 absl::StatusOr<NumberUse> Store::UseOfNumber(std::string_view model, int64_t number) {
   absl::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                          database_->Query("SELECT EXISTS(SELECT 1 FROM versions WHERE model=?1 AND number=?2), "
-                                           "EXISTS(SELECT 1 FROM jobs WHERE state<4 AND model=?1 AND version=?2), "
-                                           "EXISTS(SELECT 1 FROM models WHERE name=?1 AND next_version>?2)",
-                                           {Text(model), number}));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      database_->Query(absl::StrCat("SELECT EXISTS(SELECT 1 FROM versions WHERE model=?1 AND number=?2), "
+                                    "EXISTS(SELECT 1 FROM jobs WHERE ",
+                                    kUnfinished,
+                                    " AND model=?1 AND version=?2), "
+                                    "EXISTS(SELECT 1 FROM models WHERE name=?1 AND next_version>?2)"),
+                       {Owned(model), number}));
   if (AsInteger(rows[0][0]) != 0) return NumberUse::kVersion;
   if (AsInteger(rows[0][1]) != 0) return NumberUse::kPending;
   return AsInteger(rows[0][2]) != 0 ? NumberUse::kAbandoned : NumberUse::kUnknown;
@@ -536,7 +564,7 @@ absl::StatusOr<DatasetRecord> Store::GetDataset(std::string_view name) {
 
 absl::StatusOr<DatasetRecord> Store::DatasetLocked(std::string_view name) {
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                          database_->Query("SELECT * FROM datasets WHERE name=?1", {Text(name)}));
+                          database_->Query("SELECT * FROM datasets WHERE name=?1", {Owned(name)}));
   if (rows.empty()) {
     return NotFound("DATASET_NOT_FOUND",
                     absl::StrCat("there is no data set \"", AbslView(name), "\"; `engram datasets upload` makes one"));
@@ -548,7 +576,7 @@ absl::StatusOr<std::vector<DatasetRecord>> Store::ListDatasets(std::string_view 
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database_->Query("SELECT * FROM datasets WHERE name>?1 ORDER BY name LIMIT ?2", {Text(after), limit}));
+      database_->Query("SELECT * FROM datasets WHERE name>?1 ORDER BY name LIMIT ?2", {Owned(after), limit}));
   std::vector<DatasetRecord> datasets;
   for (const Row& row : rows) datasets.push_back(ToDataset(row));
   return datasets;
@@ -557,7 +585,8 @@ absl::StatusOr<std::vector<DatasetRecord>> Store::ListDatasets(std::string_view 
 absl::Status Store::DeleteDataset(std::string_view name) {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows, database_->Query("SELECT id, datasets FROM jobs WHERE state<4"));
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                          database_->Query(absl::StrCat("SELECT id, datasets FROM jobs WHERE ", kUnfinished)));
   for (const Row& row : rows) {
     const std::vector<std::string> used = SplitList(AsText(row[1]));
     if (std::find(used.begin(), used.end(), name) != used.end()) {
@@ -566,7 +595,7 @@ absl::Status Store::DeleteDataset(std::string_view name) {
     }
   }
   ENGRAM_ASSIGN_OR_RETURN(const int64_t deleted,
-                          database_->Execute("DELETE FROM datasets WHERE name=?1", {Text(name)}));
+                          database_->Execute("DELETE FROM datasets WHERE name=?1", {Owned(name)}));
   if (deleted == 0) return NotFound("DATASET_NOT_FOUND", absl::StrCat("there is no data set \"", AbslView(name), "\""));
   return transaction->Commit();
 }

@@ -24,18 +24,17 @@ namespace engram::jobs {
 
 // In the database as numbers: append only.
 enum class JobState { kQueued = 1, kRunning = 2, kPaused = 3, kSucceeded = 4, kFailed = 5, kCancelled = 6 };
-inline bool HasEnded(JobState state) { return state >= JobState::kSucceeded; }
+constexpr bool HasEnded(JobState state) { return state >= JobState::kSucceeded; }
 
-// What was asked of a job whose run has not ended yet. In the database as numbers, a later one overrules an earlier
-// one.
-enum class JobRequest { kNone = 0, kPause = 1, kCancel = 2 };
+// What is to happen to a job once its run has ended. In the database as numbers; a higher one overrules a lower one.
+enum class PendingAction { kNone = 0, kPause = 1, kCancel = 2 };
 
 struct JobRecord {
   std::string id;  // 26 characters, sorts by creation
   JobState state = JobState::kQueued;
-  JobRequest request = JobRequest::kNone;
-  std::string model;
-  int64_t base_version = 0;           // the version it starts from: not deleted while the job is unfinished
+  PendingAction pending = PendingAction::kNone;
+  std::string model;                  // empty: it belongs to none
+  int64_t base_version = 0;           // of that model, to start from: not deleted while the job is unfinished; 0: none
   int64_t version = 0;                // the number reserved for the version it makes; 0: makes none
   std::string label;                  // to be set to that version; may be empty
   std::vector<std::string> datasets;  // not deleted while the job is unfinished
@@ -101,7 +100,7 @@ class Store {
   // ALREADY_EXISTS with reason REQUEST_ID_REUSED if the id was used for another call.
   absl::StatusOr<std::optional<std::string>> FindRequest(const RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // ---- jobs. AddJob fills id, created and, if `makes_version`, the reserved number. RESOURCE_EXHAUSTED with reason
+  // ---- jobs. AddJob fills id, created and, if `makes_version` (of a model, then), the reserved number. RESOURCE_EXHAUSTED with reason
   // QUEUE_FULL if `queue_limit` jobs are unfinished; NOT_FOUND if the base version or a data set is gone. The key is
   // stored in the same transaction; a race on one key gives ALREADY_EXISTS.
   absl::StatusOr<JobRecord> AddJob(JobRecord job, bool makes_version, const RequestKey& key, int64_t queue_limit)
@@ -111,12 +110,12 @@ class Store {
   absl::StatusOr<std::vector<JobRecord>> ListJobs(std::string_view before, int64_t limit, std::string_view model,
                                                   std::optional<JobState> state) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<JobRecord>> UnfinishedJobs() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whatever was requested is settled by it.
+  // Settles whatever was pending.
   absl::Status SetJobState(std::string_view id, JobState state) ABSL_LOCKS_EXCLUDED(mutex_);
   // Remembers, until the state is set or the job ends, what its run is to come to.
-  absl::Status RequestOfJob(std::string_view id, JobRequest request) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SetPending(std::string_view id, PendingAction pending) ABSL_LOCKS_EXCLUDED(mutex_);
   // A run begins: state running, one more attempt, started if it is the first.
-  absl::Status BeginRun(std::string_view id, std::string_view specification) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status BeginRun(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
   // The job ends in `state`. With a version: it becomes visible, and the job's label points to it, in the same
   // transaction.
   absl::Status EndJob(std::string_view id, JobState state, std::string_view outcome,

@@ -1,5 +1,6 @@
 #include "server/jobs/job_service.h"
 
+#include "server/jobs/job_view.h"
 #include "server/rpc/names.h"
 #include "server/rpc/stream.h"
 #include "server/rpc/unary.h"
@@ -63,7 +64,7 @@ absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& reque
   if (!engram::v1::JobState_IsValid(request.state()))
     return InvalidField("state", "is no state of a job; leave it out for jobs of all states");
   std::optional<jobs::JobState> state;
-  if (request.state() != engram::v1::JOB_STATE_UNSPECIFIED) state = static_cast<jobs::JobState>(request.state());
+  if (request.state() != engram::v1::JOB_STATE_UNSPECIFIED) state = StoredState(request.state());
   ENGRAM_ASSIGN_OR_RETURN(std::vector<Job> page, jobs.List(before, size + 1, model, state));
   if (static_cast<int64_t>(page.size()) > size) {
     page.pop_back();

@@ -80,7 +80,7 @@ absl::Status WriteOutcome(const RunContext& context, const engram::worker::v1::R
 // What an earlier run of this job left half done goes; its checkpoint stays.
 absl::Status PrepareOutput(const RunContext& context) {
   ENGRAM_RETURN_IF_ERROR(RemoveTree(context.output()));
-  return context.spec.version() > 0 ? MakeDirectories(context.output()) : absl::OkStatus();
+  return MakeDirectories(context.output());
 }
 
 // The most memory that this process held, in bytes; 0 if the kernel does not say. Not getrusage's: that starts with
@@ -134,7 +134,7 @@ int Run(const std::string& directory) {
     for (const std::string& warning : context.warnings) made.add_warnings(warning);
     made.set_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
     made.set_peak_bytes(PeakBytes());
-    const absl::Status synced = context.spec.version() > 0 ? SyncTree(context.output()) : absl::OkStatus();
+    const absl::Status synced = SyncTree(context.output());
     if (!synced.ok()) *outcome.mutable_error() = server::ToError(synced);
   } else {
     *outcome.mutable_error() = server::ToError(result.status());

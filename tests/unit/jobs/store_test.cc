@@ -107,15 +107,15 @@ TEST_F(StoreTest, AJobEndsOnceAndPublishesWithItsLabel) {
 
 TEST_F(StoreTest, ARequestSurvivesUntilItIsSettledAndACancelOverrulesAPause) {
   const JobRecord job = Add(), other = Add();
-  ASSERT_TRUE(store_->BeginRun(job.id, "spec").ok());
-  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kCancel).ok());
-  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kPause).ok());
+  ASSERT_TRUE(store_->BeginRun(job.id).ok());
+  ASSERT_TRUE(store_->SetPending(job.id, PendingAction::kCancel).ok());
+  ASSERT_TRUE(store_->SetPending(job.id, PendingAction::kPause).ok());
   Reopen();
-  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kCancel);
+  EXPECT_EQ(store_->GetJob(job.id)->pending, PendingAction::kCancel);
   EXPECT_EQ(store_->GetJob(job.id)->state, JobState::kRunning);
-  EXPECT_EQ(store_->GetJob(other.id)->request, JobRequest::kNone);
+  EXPECT_EQ(store_->GetJob(other.id)->pending, PendingAction::kNone);
   ASSERT_TRUE(store_->SetJobState(job.id, JobState::kPaused).ok());
-  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kNone);
+  EXPECT_EQ(store_->GetJob(job.id)->pending, PendingAction::kNone);
 }
 
 TEST_F(StoreTest, OpensWhatTheFirstFormatWroteAndNothingNewer) {
@@ -126,12 +126,53 @@ TEST_F(StoreTest, OpensWhatTheFirstFormatWroteAndNothingNewer) {
     ASSERT_TRUE(database.ok());
     ASSERT_EQ((*database)->Script(script), absl::OkStatus());
   };
-  change("ALTER TABLE jobs DROP COLUMN request; PRAGMA user_version=1");
+  // Format 2 had no jobs without a model; format 1 knew of no pending actions either.
+  change(
+      "ALTER TABLE jobs RENAME TO now;"
+      "CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL, base_version INTEGER NOT "
+      "NULL,"
+      "  version INTEGER NOT NULL, label TEXT NOT NULL, datasets TEXT NOT NULL, priority INTEGER NOT NULL,"
+      "  created INTEGER NOT NULL, started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT "
+      "NULL,"
+      "  specification BLOB, outcome BLOB);"
+      "INSERT INTO jobs SELECT id, state, model, 0, version, label, datasets, priority, created, started, ended, "
+      "attempts,"
+      "  description, specification, outcome FROM now;"
+      "DROP TABLE now; CREATE INDEX jobs_by_state ON jobs(state); PRAGMA user_version=1");
   Reopen();
-  ASSERT_TRUE(store_->RequestOfJob(job.id, JobRequest::kPause).ok());
-  EXPECT_EQ(store_->GetJob(job.id)->request, JobRequest::kPause);
+  const auto kept = store_->GetJob(job.id);
+  ASSERT_TRUE(kept.ok());
+  EXPECT_EQ(kept->model, "news");
+  EXPECT_EQ(kept->base_version, 0);
+  EXPECT_EQ(kept->version, job.version);
+  EXPECT_EQ(kept->description, job.description);
+  EXPECT_EQ(kept->created, job.created);
+  EXPECT_THAT(kept->datasets, ElementsAre("rows"));
+  ASSERT_TRUE(store_->SetPending(job.id, PendingAction::kPause).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->pending, PendingAction::kPause);
+  // What belongs to no model came with format 3.
+  JobRecord report;
+  EXPECT_TRUE(store_->AddJob(report, false, {}, 100).ok());
   change("PRAGMA user_version=1000");
   EXPECT_EQ(Store::Open(directory_ + "/engram.db", clock_).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(StoreTest, AJobNeedNotBelongToAModelNorStartFromAVersion) {
+  JobRecord job;
+  job.datasets = {"rows"};
+  EXPECT_FALSE(store_->AddJob(job, /*makes_version=*/true, {}, 10).ok());  // of which model?
+  job = *store_->AddJob(job, /*makes_version=*/false, {}, 10);
+  Reopen();
+  const auto kept = store_->GetJob(job.id);
+  ASSERT_TRUE(kept.ok());
+  EXPECT_EQ(kept->model, "");
+  EXPECT_EQ(kept->base_version, 0);
+  EXPECT_EQ(kept->version, 0);
+  EXPECT_EQ(store_->ListJobs("", 10, "", std::nullopt)->size(), 1);
+  EXPECT_EQ(store_->ListJobs("", 10, "news", std::nullopt)->size(), 0);
+  EXPECT_EQ(StatusReason(store_->DeleteDataset("rows")), "DATASET_IN_USE");
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kSucceeded, "a report", std::nullopt).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->outcome, "a report");
 }
 
 TEST_F(StoreTest, VersionsResolveByNumberLabelAndDefault) {

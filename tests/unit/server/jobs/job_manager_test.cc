@@ -29,9 +29,23 @@ constexpr absl::Duration kPatience = absl::Seconds(20);  // for other threads; n
 // A worker that does what the test says.
 class FakeRun {
  public:
-  FakeRun(std::string directory, jobs::RunCallbacks callbacks)
-      : directory_(std::move(directory)), callbacks_(std::move(callbacks)), thread_([this] { Follow(); }) {
+  FakeRun(std::string directory, jobs::RunCallbacks callbacks) : directory_(std::move(directory)) {
+    Follow(std::move(callbacks));
     EXPECT_TRUE(spec_.ParseFromString(*ReadFile(directory_ + "/spec.binpb")));
+  }
+  void Follow(jobs::RunCallbacks callbacks) {
+    absl::MutexLock lock(&mutex_);
+    left_ = false;
+    callbacks_ = std::move(callbacks);
+    thread_ = std::thread([this] { Await(); });
+  }
+  // Ends the callbacks; it goes on.
+  void Leave() {
+    {
+      absl::MutexLock lock(&mutex_);
+      left_ = true;
+    }
+    thread_.join();
   }
   // Once Exit was called: waits until on_exit has returned.
   void Join() { thread_.join(); }
@@ -45,7 +59,12 @@ class FakeRun {
   void Checkpoint() {
     engram::worker::v1::RunEvent event;
     event.set_checkpoint_step(1);
-    callbacks_.on_message(event.SerializeAsString());
+    Say(event);
+  }
+  void Progress(int64_t step) {
+    engram::worker::v1::RunEvent event;
+    event.mutable_progress()->set_step(step);
+    Say(event);
   }
   // Leaves the version and the result that a training leaves.
   void Succeed() {
@@ -82,21 +101,33 @@ class FakeRun {
   }
 
  private:
-  bool Exited() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return exit_.has_value() && !lingers_; }
-  void Follow() {
+  bool Exited() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return (exit_.has_value() && !lingers_) || left_; }
+  void Await() {
     jobs::RunExit exit;
+    std::function<void(jobs::RunExit)> on_exit;
     {
       absl::MutexLock lock(&mutex_);
       mutex_.Await(absl::Condition(this, &FakeRun::Exited));
+      if (left_) return;
       exit = *exit_;
+      on_exit = callbacks_.on_exit;
     }
-    callbacks_.on_exit(exit);
+    on_exit(exit);
+  }
+  void Say(const engram::worker::v1::RunEvent& event) {
+    std::function<void(std::string)> on_message;
+    {
+      absl::MutexLock lock(&mutex_);
+      on_message = callbacks_.on_message;
+    }
+    on_message(event.SerializeAsString());
   }
 
   const std::string directory_;
-  const jobs::RunCallbacks callbacks_;
   RunSpec spec_;
   absl::Mutex mutex_;
+  jobs::RunCallbacks callbacks_ ABSL_GUARDED_BY(mutex_);
+  bool left_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   bool lingers_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<jobs::RunExit> exit_ ABSL_GUARDED_BY(mutex_);
@@ -105,17 +136,29 @@ class FakeRun {
 
 class FakeLauncher final : public jobs::Launcher {
  public:
-  absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Launch(const std::string& directory,
+  absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Launch(const jobs::RunRequest& request,
                                                           jobs::RunCallbacks callbacks) override {
     absl::MutexLock lock(&mutex_);
     if (refusals_ > 0) {
       --refusals_;
       return absl::ResourceExhaustedError("too many processes");
     }
-    auto run = std::make_shared<FakeRun>(directory, std::move(callbacks));
+    EXPECT_EQ(request.resources.device, "cpu");
+    auto run = std::make_shared<FakeRun>(request.directory, std::move(callbacks));
     runs_.push_back(run);
-    return std::make_unique<Handle>(std::move(run));
+    return std::make_unique<Handle>(*this, request.id, std::move(run));
   }
+  absl::StatusOr<std::unique_ptr<jobs::RunHandle>> Attach(const std::string& id,
+                                                          jobs::RunCallbacks callbacks) override {
+    absl::MutexLock lock(&mutex_);
+    auto found = detached_.extract(id);
+    if (found.empty()) return absl::NotFoundError("no such run");
+    found.mapped()->Follow(std::move(callbacks));
+    return std::make_unique<Handle>(*this, id, std::move(found.mapped()));
+  }
+  bool RunsOutliveServer() const override { return outlive_; }
+  // To be called before anything runs: runs go on without a server.
+  void Outlive() { outlive_ = true; }
   // The n-th run, from 0, once it was started.
   std::shared_ptr<FakeRun> Run(size_t n) {
     absl::MutexLock lock(&mutex_);
@@ -136,21 +179,32 @@ class FakeLauncher final : public jobs::Launcher {
  private:
   class Handle final : public jobs::RunHandle {
    public:
-    explicit Handle(std::shared_ptr<FakeRun> run) : run_(std::move(run)) {}
+    Handle(FakeLauncher& launcher, std::string id, std::shared_ptr<FakeRun> run)
+        : launcher_(launcher), id_(std::move(id)), run_(std::move(run)) {}
     ~Handle() override {
+      if (run_ == nullptr) return;
       Kill();
       run_->Join();
     }
     void Stop() override { run_->Stop(); }
     void Kill() override { run_->Exit(-1, 9); }
+    void Detach() override {
+      run_->Leave();
+      absl::MutexLock lock(&launcher_.mutex_);
+      launcher_.detached_[id_] = std::move(run_);
+    }
 
    private:
-    const std::shared_ptr<FakeRun> run_;
+    FakeLauncher& launcher_;
+    const std::string id_;
+    std::shared_ptr<FakeRun> run_;
   };
 
   mutable absl::Mutex mutex_;
   std::vector<std::shared_ptr<FakeRun>> runs_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<FakeRun>> detached_ ABSL_GUARDED_BY(mutex_);
   int refusals_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool outlive_ = false;
 };
 
 class JobManagerTest : public ::testing::Test {
@@ -179,7 +233,7 @@ class JobManagerTest : public ::testing::Test {
   }
   void Start() {
     manager_ =
-        std::make_unique<JobManager>(*store_, paths_, launcher_, metrics_, clock_,
+        std::make_unique<JobManager>(*store_, paths_, launcher_, metrics_, Clock::Real(),
                                      JobManagerOptions{{"cpu"}, 0, 1000, /*max_crashes=*/3, absl::Milliseconds(10)});
     ASSERT_TRUE(manager_->Start().ok());
   }
@@ -473,6 +527,47 @@ TEST_F(JobManagerTest, AJobWhoseRunIsPutOffCanBeCancelled) {
   const std::string next = Add();
   launcher_.Run(0)->Succeed();
   Await(next, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+// A launcher whose runs outlive the server: nothing is stopped, nothing is started twice.
+TEST_F(JobManagerTest, ARunThatOutlivedItsServerIsAttachedTo) {
+  launcher_.Outlive();
+  const std::string id = Add(), waiting = Add();
+  const auto run = launcher_.Run(0);
+  run->Progress(3);
+  manager_.reset();
+  store_.reset();
+  Open();
+  EXPECT_EQ(store_->GetJob(id)->state, jobs::JobState::kRunning);
+  Start();
+  EXPECT_EQ(manager_->Get(id)->state(), engram::v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(manager_->Get(waiting)->state(), engram::v1::JOB_STATE_QUEUED);  // the device is taken
+  run->Progress(5);
+  EXPECT_EQ(manager_->Get(id)->progress().step(), 5);
+  EXPECT_EQ(launcher_.count(), 1);
+  run->Succeed();
+  EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).attempts(), 1);
+  launcher_.Run(1)->Succeed();
+  Await(waiting, engram::v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(JobManagerTest, WatchersOfARunAreToldWithoutTheDatabase) {
+  const std::string id = Add();
+  const auto run = launcher_.Run(0);
+  Await(id, engram::v1::JOB_STATE_RUNNING);
+  int64_t seen = -1;
+  const auto watching = manager_->Watch(id, [&](const absl::StatusOr<Job>& job) {
+    if (job.ok()) seen = job->progress().step();
+  });
+  ASSERT_TRUE(watching.ok());
+  auto database = jobs::Database::Open(paths_.database());
+  ASSERT_TRUE(database.ok());
+  ASSERT_TRUE((*database)->Script("ALTER TABLE jobs RENAME TO hidden").ok());
+  run->Progress(11);
+  EXPECT_EQ(seen, 11);
+  EXPECT_EQ(manager_->Get(id)->progress().step(), 11);
+  ASSERT_TRUE((*database)->Script("ALTER TABLE hidden RENAME TO jobs").ok());
+  manager_->Unwatch(*watching);
 }
 
 TEST_F(JobManagerTest, OrphansGoAndWhatTheStoreDoesNotKnowStays) {

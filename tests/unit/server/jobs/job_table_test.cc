@@ -1,0 +1,399 @@
+#include "server/jobs/job_table.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::server {
+namespace {
+
+using engram::worker::v1::RunOutcome;
+using jobs::JobState;
+using jobs::PendingAction;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Do = JobTable::Work::Do;
+using Store = JobChange::Store;
+
+constexpr absl::Duration kTryAgain = absl::Seconds(5);
+
+class JobTableTest : public ::testing::Test {
+ protected:
+  JobTableTest() : table_({{{"cpu"}}, /*max_crashes=*/3, kTryAgain}, clock_) {}
+
+  static jobs::JobRecord Job(const std::string& id, JobState state = JobState::kQueued,
+                             PendingAction pending = PendingAction::kNone) {
+    jobs::JobRecord record;
+    record.id = id;
+    record.state = state;
+    record.pending = pending;
+    return record;
+  }
+  static RunOutcome Success() {
+    RunOutcome outcome;
+    outcome.mutable_result()->set_steps(7);
+    return outcome;
+  }
+  static std::optional<RunOutcome> Nothing() { return std::nullopt; }
+
+  // The work that must come next.
+  JobTable::Work Next(Do what, const std::string& id) {
+    EXPECT_TRUE(table_.HasWork());
+    auto work = table_.NextWork();
+    if (!work) {
+      ADD_FAILURE() << "there is no work";
+      return {what, id, {}, {}, {}};
+    }
+    EXPECT_EQ(work->what, what);
+    EXPECT_EQ(work->job, id);
+    return *std::move(work);
+  }
+  void ExpectNoWork() {
+    EXPECT_FALSE(table_.HasWork());
+    EXPECT_FALSE(table_.NextWork());
+  }
+  // Accepted, started and stored as running.
+  void Run(const std::string& id) {
+    table_.Accept(Job(id));
+    Start(id);
+  }
+  void Start(const std::string& id) {
+    EXPECT_THAT(Next(Do::kStart, id).devices, ElementsAre("cpu"));
+    table_.Refresh(Job(id, JobState::kRunning));
+    EXPECT_EQ(table_.Started(id), RunSignal::kNone);
+  }
+  // Its run exits and leaves `outcome`.
+  JobTable::Verdict Exit(const std::string& id, jobs::RunExit exit, const std::optional<RunOutcome>& outcome) {
+    table_.Exited(id, exit);
+    Next(Do::kTakeDown, id);
+    return table_.TakenDown(id, outcome);
+  }
+  void Record(const std::string& id, JobState state) {
+    EXPECT_EQ(Next(Do::kConclude, id).ending.state, state);
+    table_.Recorded(Job(id, state));
+    Next(Do::kRemove, id);
+    EXPECT_NE(table_.Find(id), nullptr) << "watchers are told of its end from here";
+    table_.Removed(id);
+    EXPECT_EQ(table_.Find(id), nullptr);
+  }
+  void Requeue(const std::string& id, JobState state) {
+    EXPECT_EQ(Next(Do::kRequeue, id).state, state);
+    table_.Requeued(id, state);
+  }
+
+  FakeClock clock_;
+  JobTable table_;
+};
+
+TEST_F(JobTableTest, AJobRunsIsConcludedAndIsGone) {
+  Run("1");
+  table_.Accept(Job("2"));
+  EXPECT_EQ(table_.Position("2"), 0);
+  ExpectNoWork();  // the device is taken
+  engram::v1::JobProgress progress;
+  progress.set_step(4);
+  table_.Progressed("1", progress);
+  EXPECT_EQ(table_.Progress("1")->step(), 4);
+  EXPECT_EQ(table_.Progress("2"), std::nullopt);
+  EXPECT_FALSE(Exit("1", {0, 0}, Success()).crashed);
+  EXPECT_EQ(table_.Progress("1"), std::nullopt);
+  const auto work = Next(Do::kConclude, "1");
+  EXPECT_EQ(work.ending.state, JobState::kSucceeded);
+  EXPECT_EQ(work.ending.outcome.result().steps(), 7);
+  Start("2");  // while the first is published: the device is free
+  table_.Recorded(Job("1", JobState::kSucceeded));
+  Next(Do::kRemove, "1");
+  table_.Removed("1");
+  EXPECT_THAT(table_.Ids(), ElementsAre("2"));
+}
+
+TEST_F(JobTableTest, AnOutcomeThatIsAnErrorOrDamagedFailsItsJob) {
+  Run("1");
+  RunOutcome failed;
+  failed.mutable_error()->set_reason("TRAINING_DIVERGED");
+  Exit("1", {0, 0}, failed);
+  Record("1", JobState::kFailed);
+  Run("2");
+  table_.Exited("2", {0, 0});
+  Next(Do::kTakeDown, "2");
+  table_.TakenDown("2", absl::InternalError("damaged"));
+  EXPECT_THAT(Next(Do::kConclude, "2").ending.outcome.error().message(), "damaged");
+}
+
+TEST_F(JobTableTest, TheThirdCrashWithoutACheckpointFailsAJob) {
+  table_.Accept(Job("1"));
+  const auto crash = [&](jobs::RunExit exit) {
+    Start("1");
+    const auto verdict = Exit("1", exit, Nothing());
+    EXPECT_TRUE(verdict.crashed);
+    EXPECT_EQ(verdict.exit.signal, exit.signal);
+  };
+  crash({-1, 9});
+  Requeue("1", JobState::kQueued);
+  crash({-1, 11});
+  Requeue("1", JobState::kQueued);
+  Start("1");
+  table_.Checkpointed("1");  // it got further: the count begins anew
+  EXPECT_TRUE(Exit("1", {-1, 9}, Nothing()).crashed);
+  Requeue("1", JobState::kQueued);
+  crash({1, 0});
+  Requeue("1", JobState::kQueued);
+  crash({-1, 9});
+  const auto error = Next(Do::kConclude, "1").ending.outcome.error();
+  EXPECT_EQ(error.reason(), "WORKER_CRASHED");
+  EXPECT_THAT(error.message(), HasSubstr("3 times"));
+  EXPECT_THAT(error.message(), HasSubstr("memory"));
+}
+
+TEST_F(JobTableTest, PausesQueuedAndRunningJobsAndResumesThem) {
+  Run("1");
+  table_.Accept(Job("2"));
+  auto change = table_.PlanPause("2");
+  EXPECT_EQ(change.store, Store::kState);
+  EXPECT_EQ(change.state, JobState::kPaused);
+  EXPECT_EQ(table_.Position("2"), 0) << "nothing holds that is not stored";
+  EXPECT_EQ(table_.Apply(change), RunSignal::kNone);
+  EXPECT_EQ(table_.Position("2"), std::nullopt);
+  EXPECT_EQ(table_.PlanPause("2").store, Store::kNothing);
+
+  change = table_.PlanPause("1");
+  EXPECT_EQ(change.store, Store::kPending);
+  EXPECT_EQ(change.pending, PendingAction::kPause);
+  EXPECT_EQ(table_.Apply(change), RunSignal::kStop);
+  EXPECT_FALSE(Exit("1", {jobs::kExitResumable, 0}, Nothing()).crashed);
+  Requeue("1", JobState::kPaused);
+  ExpectNoWork();
+
+  const auto resumed = table_.PlanResume("1");
+  ASSERT_TRUE(resumed.ok());
+  EXPECT_EQ(resumed->store, Store::kState);
+  EXPECT_EQ(resumed->state, JobState::kQueued);
+  table_.Apply(*resumed);
+  EXPECT_EQ(StatusReason(table_.PlanResume("1").status()), "JOB_NOT_PAUSED");
+  Start("1");
+  EXPECT_EQ(StatusReason(table_.PlanResume("1").status()), "JOB_NOT_PAUSED");
+}
+
+TEST_F(JobTableTest, AWorkerThatCrashesInsteadOfPausingIsPausedAllTheSame) {
+  Run("1");
+  table_.Apply(table_.PlanPause("1"));
+  EXPECT_FALSE(Exit("1", {-1, 11}, Nothing()).crashed);
+  Requeue("1", JobState::kPaused);
+  ExpectNoWork();
+}
+
+TEST_F(JobTableTest, ARunThatFinishedInsteadOfPausingHasFinished) {
+  Run("1");
+  table_.Apply(table_.PlanPause("1"));
+  Exit("1", {0, 0}, Success());
+  Record("1", JobState::kSucceeded);
+}
+
+TEST_F(JobTableTest, CancelsQueuedRunningAndFinishingJobs) {
+  Run("1");
+  table_.Accept(Job("2"));
+  auto change = table_.PlanCancel("2");
+  EXPECT_EQ(change.store, Store::kEnding);
+  table_.Apply(change);
+  ExpectNoWork();  // whoever asked records it
+  table_.Recorded(Job("2", JobState::kCancelled));
+  EXPECT_EQ(table_.PlanCancel("2").store, Store::kNothing);  // it has ended
+  Next(Do::kRemove, "2");
+  table_.Removed("2");
+
+  change = table_.PlanCancel("1");
+  EXPECT_EQ(change.store, Store::kPending);
+  EXPECT_EQ(change.pending, PendingAction::kCancel);
+  EXPECT_EQ(table_.Apply(change), RunSignal::kKill);
+  table_.Apply(table_.PlanPause("1"));  // overruled
+  Exit("1", {0, 0}, Success());         // it was quicker, and is cancelled all the same
+  Record("1", JobState::kCancelled);
+}
+
+TEST_F(JobTableTest, ACancelDuringPublicationCountsIfThatDoesNotComeToPass) {
+  Run("1");
+  Exit("1", {0, 0}, Success());
+  Next(Do::kConclude, "1");
+  const auto change = table_.PlanCancel("1");
+  EXPECT_EQ(change.store, Store::kPending);
+  EXPECT_EQ(table_.Apply(change), RunSignal::kNone);
+  table_.NotPublished("1", absl::ResourceExhaustedError("full"));
+  clock_.Advance(kTryAgain);
+  Record("1", JobState::kCancelled);
+}
+
+TEST_F(JobTableTest, WhatWasAskedWhileARunStartedIsToldToIt) {
+  table_.Accept(Job("1"));
+  Next(Do::kStart, "1");
+  EXPECT_EQ(table_.Apply(table_.PlanPause("1")), RunSignal::kStop);
+  EXPECT_EQ(table_.Started("1"), RunSignal::kStop);
+  Exit("1", {jobs::kExitResumable, 0}, Nothing());
+  Requeue("1", JobState::kPaused);
+
+  table_.Accept(Job("2"));
+  Next(Do::kStart, "2");
+  table_.Apply(table_.PlanCancel("2"));
+  EXPECT_FALSE(table_.NotStarted("2", absl::ResourceExhaustedError("processes")));
+  Record("2", JobState::kCancelled);
+  table_.Accept(Job("3"));
+  Next(Do::kStart, "3");
+  table_.Apply(table_.PlanPause("3"));
+  EXPECT_FALSE(table_.NotStarted("3", absl::ResourceExhaustedError("processes")));
+  Requeue("3", JobState::kPaused);
+}
+
+TEST_F(JobTableTest, ARunThatIsRefusedForNowIsTriedAgainAndOthersGoAheadOfIt) {
+  table_.Accept(Job("1"));
+  Next(Do::kStart, "1");
+  EXPECT_TRUE(table_.NotStarted("1", absl::ResourceExhaustedError("processes")));
+  EXPECT_EQ(table_.Find("1")->state, JobState::kQueued);
+  EXPECT_EQ(table_.NextTry(), clock_.Now() + kTryAgain);
+  ExpectNoWork();
+  EXPECT_FALSE(table_.Busy());
+  clock_.Advance(kTryAgain - absl::Milliseconds(1));
+  ExpectNoWork();
+  clock_.Advance(absl::Milliseconds(1));
+  Requeue("1", JobState::kQueued);
+  EXPECT_EQ(table_.NextTry(), absl::InfiniteFuture());
+  Start("1");
+}
+
+TEST_F(JobTableTest, ARunThatWaitsForItsNextTryIsPausedAndCancelled) {
+  for (const char* id : {"1", "2"}) {
+    table_.Accept(Job(id));
+    Next(Do::kStart, id);
+    EXPECT_TRUE(table_.NotStarted(id, absl::UnavailableError("busy")));
+  }
+  table_.Apply(table_.PlanPause("1"));
+  EXPECT_EQ(table_.PlanCancel("2").store, Store::kEnding);
+  table_.Apply(table_.PlanCancel("2"));
+  table_.Recorded(Job("2", JobState::kCancelled));
+  Next(Do::kRemove, "2");
+  table_.Removed("2");
+  clock_.Advance(2 * kTryAgain);
+  ExpectNoWork();
+  table_.Apply(*table_.PlanResume("1"));
+  Start("1");
+}
+
+TEST_F(JobTableTest, ARunThatCannotBeStartedAtAllFailsItsJob) {
+  table_.Accept(Job("1"));
+  Next(Do::kStart, "1");
+  EXPECT_FALSE(table_.NotStarted("1", absl::InternalError("no such program")));
+  Record("1", JobState::kFailed);
+  Run("2");  // the device is free again
+}
+
+TEST_F(JobTableTest, AnEndThatIsNotTakenIsTriedAgainAndHoldsNoDevice) {
+  Run("1");
+  Exit("1", {0, 0}, Success());
+  for (int i = 0; i < 3; ++i) {
+    const auto work = Next(Do::kConclude, "1");
+    EXPECT_EQ(work.ending.outcome.result().steps(), 7);
+    if (i == 1) {
+      table_.NotPublished("1", absl::ResourceExhaustedError("full"));
+    } else {
+      table_.NotRecorded("1");
+    }
+    ExpectNoWork();
+    EXPECT_FALSE(table_.Busy());
+    EXPECT_EQ(table_.NextTry(), clock_.Now() + kTryAgain);
+    clock_.Advance(kTryAgain);
+  }
+  Next(Do::kConclude, "1");
+  table_.NotPublished("1", absl::AlreadyExistsError("something else lies there"));
+  Record("1", JobState::kFailed);
+  Run("2");
+}
+
+TEST_F(JobTableTest, AfterAStartEachJobIsWhereTheStoreSays) {
+  table_.TakeUp(Job("1", JobState::kPaused), Nothing());
+  table_.TakeUp(Job("2", JobState::kRunning, PendingAction::kCancel), std::optional(Success()));
+  table_.TakeUp(Job("3", JobState::kRunning), std::optional(Success()));
+  table_.TakeUp(Job("4", JobState::kRunning, PendingAction::kPause), Nothing());
+  table_.TakeUp(Job("5", JobState::kRunning), Nothing());
+  table_.TakeUp(Job("6", JobState::kQueued), Nothing());
+  table_.TakeUp(Job("7", JobState::kRunning), absl::InternalError("damaged"));
+  std::map<std::string, JobState> ends;
+  while (const auto work = table_.NextWork(/*may_start=*/false)) {
+    if (work->what == Do::kConclude) {
+      ends[work->job] = work->ending.state;
+      table_.Recorded(Job(work->job, work->ending.state));
+    } else if (work->what == Do::kRequeue) {
+      ends[work->job] = work->state;
+      table_.Requeued(work->job, work->state);
+    } else {
+      ASSERT_EQ(work->what, Do::kRemove);
+      table_.Removed(work->job);
+    }
+  }
+  EXPECT_EQ(ends, (std::map<std::string, JobState>{{"2", JobState::kCancelled},
+                                                   {"3", JobState::kSucceeded},
+                                                   {"4", JobState::kPaused},
+                                                   {"5", JobState::kQueued},
+                                                   {"6", JobState::kQueued},
+                                                   {"7", JobState::kFailed}}));
+  EXPECT_THAT(table_.Ids(), ElementsAre("1", "4", "5", "6"));
+  Start("5");
+}
+
+TEST_F(JobTableTest, ARunThatIsStillThereKeepsItsDevice) {
+  ASSERT_TRUE(table_.TakeUpRunning(Job("1", JobState::kRunning), {"cpu"}));
+  EXPECT_FALSE(table_.TakeUpRunning(Job("2", JobState::kRunning), {"cpu"}));
+  EXPECT_EQ(table_.Find("2"), nullptr);
+  EXPECT_EQ(table_.Started("1"), RunSignal::kNone);
+  table_.Accept(Job("3"));
+  ExpectNoWork();
+  Exit("1", {0, 0}, Success());
+  Record("1", JobState::kSucceeded);
+  Start("3");
+}
+
+TEST_F(JobTableTest, ARunThatIsNotThereAnyMoreGivesItsDeviceBack) {
+  ASSERT_TRUE(table_.TakeUpRunning(Job("1", JobState::kRunning), {"cpu"}));
+  table_.NotAttached("1");
+  Requeue("1", JobState::kQueued);
+  Start("1");
+  Exit("1", {-1, 9}, Nothing());
+  Requeue("1", JobState::kQueued);
+  table_.Apply(table_.PlanPause("1"));
+  ASSERT_TRUE(table_.TakeUpRunning(Job("2", JobState::kRunning, PendingAction::kCancel), {"cpu"}));
+  table_.NotAttached("2");
+  Record("2", JobState::kCancelled);
+}
+
+TEST_F(JobTableTest, ADrainingTableStartsNothingAndQueuesWhatStops) {
+  Run("1");
+  table_.Accept(Job("2"));
+  EXPECT_THAT(table_.Drain(), ElementsAre("1"));
+  EXPECT_TRUE(table_.Busy());
+  // A crash is no crash any more: somebody is killing.
+  EXPECT_FALSE(Exit("1", {-1, 9}, Nothing()).crashed);
+  Requeue("1", JobState::kQueued);
+  EXPECT_FALSE(table_.Busy());
+  ExpectNoWork();
+}
+
+TEST_F(JobTableTest, ARunThatStartsWhileTheServerEndsIsStoppedOrKilled) {
+  table_.Accept(Job("1"));
+  Next(Do::kStart, "1");
+  EXPECT_THAT(table_.Drain(), ElementsAre());
+  EXPECT_TRUE(table_.Busy());
+  EXPECT_EQ(table_.Started("1"), RunSignal::kStop);
+  EXPECT_THAT(table_.Kill(), ElementsAre("1"));
+  EXPECT_EQ(table_.Started("1"), RunSignal::kKill);
+}
+
+TEST_F(JobTableTest, WhatAnEndedRunStillSaysIsNotHeeded) {
+  Run("1");
+  Exit("1", {jobs::kExitResumable, 0}, Nothing());
+  Requeue("1", JobState::kQueued);
+  table_.Progressed("1", {});
+  table_.Exited("1", {0, 0});
+  table_.Progressed("0", {});
+  EXPECT_EQ(table_.Progress("1"), std::nullopt);
+  Start("1");
+  ExpectNoWork();
+}
+
+}  // namespace
+}  // namespace engram::server
