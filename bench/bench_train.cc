@@ -146,7 +146,10 @@ int main(int argc, char** argv) {
   std::map<std::string, std::unique_ptr<Trainer>> trainers;
   const auto trainer = [&](const std::string& key, const std::string& precision, const std::string& order) -> Trainer& {
     auto& made = trainers[key + precision + order];
-    if (!made) made = std::make_unique<Trainer>(directory, precision, examples, Must(train::ParseBatchOrder(order)));
+    if (!made) {
+      const train::TrainOptions options = Must(train::ParseTrainOptions({{"order", order}}));
+      made = std::make_unique<Trainer>(directory, precision, examples, options.order);
+    }
     return *made;
   };
   Serve([&](std::istringstream& words) -> nlohmann::json {

@@ -2,77 +2,77 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include <map>
 #include <set>
 #include <utility>
-#include <variant>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/strict_json.h"
+#include "core/base/struct_options.h"
 
 namespace engram::server {
 namespace {
 
-struct Whole {
-  int64_t Config::*member;
-  int64_t low, high;
-};
-using Field = std::variant<std::string Config::*, bool Config::*, std::vector<std::string> Config::*, Whole>;
+constexpr int64_t kMostThreads = 4096;
+constexpr int64_t kMostMegabytes = 1 << 20;
 
-// The one table of keys.
-const std::map<std::string, Field>& Fields() {
-  static const std::map<std::string, Field> fields = {
-      {"data_dir", &Config::data_dir},
-      {"grpc_address", &Config::grpc_address},
-      {"admin_address", &Config::admin_address},
-      {"allow_insecure_public", &Config::allow_insecure_public},
-      {"devices", &Config::devices},
-      {"worker_threads", Whole{&Config::worker_threads, 0, 4096}},
-      {"worker_program", &Config::worker_program},
-      {"inference_device", &Config::inference_device},
-      {"inference_threads", Whole{&Config::inference_threads, 0, 4096}},
-      {"inference_precision", &Config::inference_precision},
-      {"max_loaded_versions", Whole{&Config::max_loaded_versions, 1, 10'000}},
-      {"batch_tokens", Whole{&Config::batch_tokens, 16, 1 << 24}},
-      {"queue_tokens", Whole{&Config::queue_tokens, 16, int64_t{1} << 40}},
-      {"max_texts", Whole{&Config::max_texts, 1, 1'000'000}},
-      {"max_message_mb", Whole{&Config::max_message_mb, 1, 2047}},
-      {"max_dataset_mb", Whole{&Config::max_dataset_mb, 1, 1 << 20}},
-      {"max_model_mb", Whole{&Config::max_model_mb, 1, 1 << 24}},
-      {"job_queue_limit", Whole{&Config::job_queue_limit, 1, 1'000'000}},
-      {"checkpoint_every_steps", Whole{&Config::checkpoint_every_steps, 0, 1'000'000'000}},
-      {"drain_seconds", Whole{&Config::drain_seconds, 0, 86'400}},
-      {"log_level", &Config::log_level},
-  };
-  return fields;
+// The one list of keys. Meanings are written for docs/configuration.md.
+const StructOptions<Config>& Keys() {
+  using C = Config;
+  static const StructOptions<C> keys =
+      StructOptions<C>("key of the configuration")
+          .Text("data_dir", &C::data_dir, "directory of all state. One server at a time: a second one refuses to start")
+          .Text("grpc_address", &C::grpc_address,
+                "where the API listens; port 0 takes any free one, which the line on standard output names")
+          .Text("admin_address", &C::admin_address, "where `/metrics`, `/healthz`, `/readyz` and the status page are")
+          .Flag("allow_insecure_public", &C::allow_insecure_public,
+                "this server has neither TLS nor authentication: addresses other than loopback are refused unless this "
+                "is `true`")
+          .List("devices", &C::devices, "where jobs run, one at a time each: `cpu`, `cuda:0`, ...")
+          .Whole("worker_threads", &C::worker_threads, Closed(0, kMostThreads),
+                 "threads of a run; 0: as many as the machine has")
+          .Text("worker_program", &C::worker_program, "the program `engram-worker`; empty: the one beside `engramd`")
+          .Text("inference_device", &C::inference_device, "where requests are computed")
+          .Whole("inference_threads", &C::inference_threads, Closed(0, kMostThreads),
+                 "threads of one batch; 0: as many as the machine has")
+          .Choice("inference_precision", &C::inference_precision, train::PrecisionChoices(),
+                  "`fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies it natively")
+          .Whole("max_loaded_versions", &C::max_loaded_versions, Closed(1, 10'000),
+                 "versions kept in memory; the least recently used one goes")
+          .Whole("batch_tokens", &C::batch_tokens, Closed(16, 1 << 24), "most tokens in one batch")
+          .Whole("queue_tokens", &C::queue_tokens, Closed(16, int64_t{1} << 40),
+                 "most tokens that wait for the device; more is RESOURCE_EXHAUSTED")
+          .Whole("max_texts", &C::max_texts, Closed(1, 1'000'000), "texts in one call")
+          .Whole("max_message_mb", &C::max_message_mb, Closed(1, 2047), "size of one request")
+          .Whole("max_dataset_mb", &C::max_dataset_mb, Closed(1, kMostMegabytes),
+                 "size of one part of a data set, decompressed")
+          .Whole("max_model_mb", &C::max_model_mb, Closed(1, 16 * kMostMegabytes), "size of one import")
+          .Whole("job_queue_limit", &C::job_queue_limit, Closed(1, 1'000'000), "unfinished jobs")
+          .Whole("checkpoint_every_steps", &C::checkpoint_every_steps, Closed(0, 1'000'000'000),
+                 "steps between run checkpoints where a request does not say; 0: only when the server stops")
+          .Whole("drain_seconds", &C::drain_seconds, Closed(0, 86'400),
+                 "time for runs to write their checkpoints when the server stops")
+          .Choice("log_level", &C::log_level,
+                  {{LogLevel::kDebug, "debug"},
+                   {LogLevel::kInfo, "info"},
+                   {LogLevel::kWarning, "warning"},
+                   {LogLevel::kError, "error"}},
+                  "`debug`, `info`, `warning`, `error`");
+  return keys;
 }
 
-absl::Status Assign(const std::string& key, const Field& field, const YAML::Node& value, Config& config) {
-  if (const auto* list = std::get_if<std::vector<std::string> Config::*>(&field)) {
-    if (!value.IsSequence() || value.size() == 0) return InvalidField(key, "must be a list with at least one entry");
-    (config.**list).clear();
-    for (const YAML::Node& entry : value) {
-      if (!entry.IsScalar()) return InvalidField(key, "must be a list of texts");
-      (config.**list).push_back(entry.Scalar());
-    }
-    return absl::OkStatus();
+absl::Status Assign(const std::string& key, const Option& option, const YAML::Node& value, Config& config) {
+  if (option.type != OptionType::kList) {
+    if (!value.IsScalar()) return InvalidField(key, "must be a single value");
+    return Keys().Set(config, key, value.Scalar());
   }
-  if (!value.IsScalar()) return InvalidField(key, "must be a single value");
-  if (const auto* text = std::get_if<std::string Config::*>(&field)) {
-    config.** text = value.Scalar();
-  } else if (const auto* flag = std::get_if<bool Config::*>(&field)) {
-    if (value.Scalar() != "true" && value.Scalar() != "false") return InvalidField(key, "must be true or false");
-    config.** flag = value.Scalar() == "true";
-  } else {
-    const Whole& whole = std::get<Whole>(field);
-    int64_t number = 0;
-    if (!absl::SimpleAtoi(value.Scalar(), &number) || number < whole.low || number > whole.high) {
-      return InvalidField(key, absl::StrCat("must be a whole number in [", whole.low, ", ", whole.high, "]"));
-    }
-    config.*whole.member = number;
+  if (!value.IsSequence()) return InvalidField(key, "must be a list with at least one entry");
+  std::vector<std::string> list;
+  for (const YAML::Node& entry : value) {
+    if (!entry.IsScalar()) return InvalidField(key, "must be a list of texts");
+    list.push_back(entry.Scalar());
   }
-  return absl::OkStatus();
+  return Keys().SetValue(config, key, std::move(list));
 }
 
 absl::Status CheckAddress(const std::string& key, const std::string& address, bool public_allowed) {
@@ -91,24 +91,20 @@ absl::Status CheckAddress(const std::string& key, const std::string& address, bo
       "and set allow_insecure_public: true");
 }
 
-absl::Status CheckChoice(const std::string& key, const std::string& value, const std::set<std::string>& choices) {
-  if (choices.contains(value)) return absl::OkStatus();
-  std::string list;
-  for (const std::string& choice : choices) absl::StrAppend(&list, list.empty() ? "" : ", ", choice);
-  return InvalidField(key, absl::StrCat("must be one of ", list));
-}
-
 absl::Status Check(const Config& config) {
   if (config.data_dir.empty())
     return InvalidField("data_dir", "is missing; name the directory that holds the server's state");
   ENGRAM_RETURN_IF_ERROR(CheckAddress("grpc_address", config.grpc_address, config.allow_insecure_public));
   ENGRAM_RETURN_IF_ERROR(CheckAddress("admin_address", config.admin_address, config.allow_insecure_public));
-  ENGRAM_RETURN_IF_ERROR(CheckChoice("inference_precision", config.inference_precision, {"auto", "fp32", "bf16"}));
-  ENGRAM_RETURN_IF_ERROR(CheckChoice("log_level", config.log_level, {"debug", "info", "warning", "error"}));
   return absl::OkStatus();
 }
 
 }  // namespace
+
+const OptionTable& ConfigTable() {
+  static const OptionTable table = Keys().table();
+  return table;
+}
 
 absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& data_dir) {
   Config config;
@@ -123,20 +119,14 @@ absl::StatusOr<Config> ParseConfig(const std::string& yaml, const std::string& d
     return InvalidField("config", "holds several YAML documents; put all keys into one, without \"---\" between them");
   const YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
   if (!root.IsMap() && !root.IsNull()) return InvalidField("config", "must be a map of keys to values");
-  std::set<std::string> known, seen;
-  for (const auto& [key, field] : Fields()) known.insert(key);
+  std::set<std::string> seen;
   for (const auto& entry : root) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
-    const auto field = Fields().find(key);
-    if (field == Fields().end()) {
-      const std::string nearest = NearestName(key, known);
-      return InvalidField(key.empty() ? "config" : key,
-                          nearest.empty()
-                              ? "is no key of the configuration"
-                              : absl::StrCat("is no key of the configuration; did you mean ", nearest, "?"));
-    }
+    if (key.empty()) return InvalidField("config", "has a key that is no text");
+    const Option* option = ConfigTable().Find(key);
+    if (option == nullptr) return ConfigTable().Unknown(key);
     if (!seen.insert(key).second) return InvalidField(key, "is there twice");
-    ENGRAM_RETURN_IF_ERROR(Assign(key, field->second, entry.second, config));
+    ENGRAM_RETURN_IF_ERROR(Assign(key, *option, entry.second, config));
   }
   if (!data_dir.empty()) config.data_dir = data_dir;
   ENGRAM_RETURN_IF_ERROR(Check(config));

@@ -12,7 +12,7 @@
 #include "core/nn/device.h"
 #include "core/serve/engine.h"
 #include "core/serve/model_set.h"
-#include "core/train/train_options.h"
+#include "core/train/precision.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -47,10 +47,7 @@ struct InferenceDevice {
 absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
   InferenceDevice chosen;
   ENGRAM_ASSIGN_OR_RETURN(chosen.device, nn::ParseDevice(config.inference_device));
-  const auto choice = config.inference_precision == "fp32"   ? train::PrecisionChoice::kFloat32
-                      : config.inference_precision == "bf16" ? train::PrecisionChoice::kBFloat16
-                                                             : train::PrecisionChoice::kAuto;
-  chosen.precision = train::ResolvePrecision(choice, chosen.device);
+  chosen.precision = train::ResolvePrecision(config.inference_precision, chosen.device);
   return chosen;
 }
 

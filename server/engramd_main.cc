@@ -26,12 +26,6 @@ namespace {
 
 std::atomic<bool> device_failed{false};
 
-LogLevel LevelOf(const std::string& name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "warning") return LogLevel::kWarning;
-  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
-
 absl::StatusOr<Config> ReadConfig(const std::string& path, const std::string& data_dir) {
   std::string text;
   if (!path.empty()) {
@@ -60,7 +54,7 @@ int Fail(const absl::Status& status) {
 int Main(const std::string& config_path, const std::string& data_dir) {
   const absl::StatusOr<Config> config = ReadConfig(config_path, data_dir);
   if (!config.ok()) return Fail(config.status());
-  SetLogLevel(LevelOf(config->log_level));
+  SetLogLevel(config->log_level);
   TakeOverLibraryLogs();
   // Blocked here, before any thread starts, and waited for below: no handler, no race.
   sigset_t signals;

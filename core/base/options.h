@@ -117,10 +117,12 @@ class OptionTable {
   // `what` completes "is no ..." for a name that the table does not have ("training option").
   OptionTable(std::string what, std::vector<Option> options);
 
-  // In the order in which they were stated.
-  const std::vector<Option>& options() const { return *options_; }
-  // The option of that name; nullptr if the table has none. Lives as long as a copy of the table does.
-  const Option* Find(std::string_view name) const;
+  // In the order in which they were stated. Not of a table that is about to go.
+  const std::vector<Option>& options() const& { return *options_; }
+  const std::vector<Option>& options() const&& = delete;
+  // The option of that name; nullptr if the table has none.
+  const Option* Find(std::string_view name) const&;
+  const Option* Find(std::string_view name) const&& = delete;
   // The error for a name that the table does not have: names the nearest option and lists all.
   absl::Status Unknown(std::string_view name) const;
 

@@ -5,7 +5,6 @@
 #include <numeric>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 
 namespace engram::train {
@@ -50,26 +49,6 @@ void SortByLength(std::span<const int32_t> lengths, std::vector<int64_t>& order)
 }
 
 }  // namespace
-
-absl::StatusOr<BatchOrder> ParseBatchOrder(std::string_view name) {
-  if (name == "length_grouped") return BatchOrder::kLengthGrouped;
-  if (name == "random") return BatchOrder::kRandom;
-  if (name == "arrival") return BatchOrder::kArrival;
-  return InvalidField("order",
-                      absl::StrCat("\"", AbslView(name), "\" is unknown; choose length_grouped, random or arrival"));
-}
-
-std::string_view BatchOrderName(BatchOrder order) {
-  switch (order) {
-    case BatchOrder::kRandom:
-      return "random";
-    case BatchOrder::kArrival:
-      return "arrival";
-    case BatchOrder::kLengthGrouped:
-      break;
-  }
-  return "length_grouped";
-}
 
 std::vector<std::vector<int64_t>> MakeBatches(std::span<const int32_t> lengths, const BatchOptions& options,
                                               int64_t epoch) {

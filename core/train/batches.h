@@ -5,22 +5,15 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
-
-#include "core/base/status.h"
 
 namespace engram::train {
 
 // kLengthGrouped: examples of like length together (ties drawn anew each epoch), batches in random order: the fastest,
-// since attention
-//                 works on groups of equal length.
-// kRandom:        a random order of the examples. kArrival: their own order.
+//                 since attention works on groups of equal length.
+// kRandom:        a random order of the examples.
+// kArrival:       their own order.
 enum class BatchOrder { kLengthGrouped, kRandom, kArrival };
-
-// "length_grouped", "random", "arrival"; INVALID_ARGUMENT naming these for anything else.
-absl::StatusOr<BatchOrder> ParseBatchOrder(std::string_view name);
-std::string_view BatchOrderName(BatchOrder order);
 
 struct BatchOptions {
   int64_t batch_size = 32;   // most examples in a batch; 0: no bound

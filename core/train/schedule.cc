@@ -4,29 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "absl/strings/str_cat.h"
-
 namespace engram::train {
-
-absl::StatusOr<ScheduleKind> ParseScheduleKind(std::string_view name) {
-  if (name == "constant") return ScheduleKind::kConstant;
-  if (name == "linear") return ScheduleKind::kLinear;
-  if (name == "cosine") return ScheduleKind::kCosine;
-  return InvalidField("schedule",
-                      absl::StrCat("\"", AbslView(name), "\" is unknown; choose constant, linear or cosine"));
-}
-
-std::string_view ScheduleKindName(ScheduleKind kind) {
-  switch (kind) {
-    case ScheduleKind::kConstant:
-      return "constant";
-    case ScheduleKind::kCosine:
-      return "cosine";
-    case ScheduleKind::kLinear:
-      break;
-  }
-  return "linear";
-}
 
 int64_t WarmupSteps(double ratio, int64_t total_steps) {
   return static_cast<int64_t>(std::ceil(ratio * static_cast<double>(total_steps)));

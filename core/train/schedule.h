@@ -4,17 +4,10 @@
 // (optimization.py).
 
 #include <cstdint>
-#include <string_view>
-
-#include "core/base/status.h"
 
 namespace engram::train {
 
 enum class ScheduleKind { kConstant, kLinear, kCosine };
-
-// "constant", "linear", "cosine"; INVALID_ARGUMENT naming these for anything else.
-absl::StatusOr<ScheduleKind> ParseScheduleKind(std::string_view name);
-std::string_view ScheduleKindName(ScheduleKind kind);
 
 // ceil(ratio * total_steps), as transformers' TrainingArguments.get_warmup_steps.
 int64_t WarmupSteps(double ratio, int64_t total_steps);

@@ -18,6 +18,7 @@
 #include "core/tokenize/tokenizer.h"
 #include "core/train/batches.h"
 #include "core/train/evaluate.h"
+#include "core/train/precision.h"
 #include "core/train/train_options.h"
 #include "server/rpc/names.h"
 #include "server/worker/examples.h"

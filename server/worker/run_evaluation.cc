@@ -1,7 +1,7 @@
 #include <optional>
 
 #include "core/nn/device.h"
-#include "core/train/train_options.h"
+#include "core/train/precision.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 

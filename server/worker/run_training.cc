@@ -8,6 +8,7 @@
 #include "core/base/files.h"
 #include "core/continual/registry.h"
 #include "core/nn/device.h"
+#include "core/train/precision.h"
 #include "server/worker/examples.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"

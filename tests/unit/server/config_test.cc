@@ -1,5 +1,6 @@
 #include "server/config.h"
 
+#include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -26,7 +27,8 @@ TEST(Config, ReadsEveryTypeAndKeepsDefaults) {
 TEST(Config, RefusesByKey) {
   const auto field = [](const std::string& yaml) { return StatusField(ParseConfig(yaml).status()); };
   EXPECT_EQ(field("data_dir: x\nbatch_tokns: 1\n"), "batch_tokns");
-  EXPECT_THAT(std::string(ParseConfig("data_dir: x\nbatch_tokns: 1\n").status().message()), HasSubstr("batch_tokens"));
+  EXPECT_THAT(std::string(ParseConfig("data_dir: x\nbatch_tokns: 1\n").status().message()),
+              HasSubstr("is no key of the configuration; did you mean batch_tokens?"));
   EXPECT_EQ(field("data_dir: x\nmax_texts: 0\n"), "max_texts");
   EXPECT_EQ(field("data_dir: x\nmax_texts: 99999999999999999999\n"), "max_texts");
   EXPECT_EQ(field("data_dir: x\ndevices: cpu\n"), "devices");
@@ -40,12 +42,26 @@ TEST(Config, RefusesByKey) {
   EXPECT_EQ(field("data_dir: x\n---\nlog_level: debug\n"), "config");
 }
 
+// The page's table is the program's, row by row.
+TEST(Config, ThePageHasEveryKeyWithItsDefaultAndMeaning) {
+  const absl::StatusOr<std::string> page = ReadFile(ENGRAM_TEST_DATA "/../../docs/configuration.md", 1 << 20);
+  ASSERT_TRUE(page.ok()) << page.status();
+  std::string table = "| key | default | meaning |\n| --- | --- | --- |\n";
+  for (const Option& option : ConfigTable().options()) {
+    std::string value = option.Show(option.default_value);
+    if (option.type == OptionType::kList) value = "[" + value + "]";
+    if (!value.empty()) value = "`" + value + "` ";
+    table += "| `" + option.name + "` | " + value + "| " + option.help + " |\n";
+  }
+  EXPECT_THAT(*page, HasSubstr("\n" + table + "\n"));
+}
+
 TEST(Config, TheCommandLineNamesTheDirectoryInsteadOfTheFile) {
   for (const char* yaml : {"log_level: debug\n", "data_dir: /x\nlog_level: debug\n", "---\nlog_level: debug\n"}) {
     const auto config = ParseConfig(yaml, "/y");
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_EQ(config->data_dir, "/y");
-    EXPECT_EQ(config->log_level, "debug");
+    EXPECT_EQ(config->log_level, LogLevel::kDebug);
   }
   EXPECT_EQ(ParseConfig("# no key\n", "/y")->data_dir, "/y");
   EXPECT_EQ(ParseConfig("", "/y")->data_dir, "/y");

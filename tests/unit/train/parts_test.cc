@@ -220,10 +220,63 @@ TEST(TrainOptions, RoundTripAndRefusals) {
   TrainOptions back;
   for (const auto& [key, value] : TrainOptionsToMap(options)) ASSERT_TRUE(SetTrainOption(back, key, value).ok()) << key;
   EXPECT_EQ(TrainOptionsToMap(back), TrainOptionsToMap(options));
+  EXPECT_EQ(ShowTrainOptions(options).at("warmup_ratio"), "0.06");
   EXPECT_EQ(StatusField(SetTrainOption(back, "lerning_rate", "1")), "lerning_rate");
   EXPECT_EQ(StatusField(SetTrainOption(back, "epochs", "three")), "epochs");
   options.lr = -1;
   EXPECT_EQ(StatusField(ValidateTrainOptions(options)), "lr");
+  options = {};
+  options.batch_size = 0;
+  EXPECT_EQ(StatusField(ValidateTrainOptions(options)), "batch_size");
+  options.batch_tokens = 15;
+  EXPECT_EQ(StatusField(ValidateTrainOptions(options)), "batch_tokens");
+  options.batch_tokens = 16;
+  EXPECT_TRUE(ValidateTrainOptions(options).ok());
+  EXPECT_EQ(ParseTrainOptions({{"dropout", "model"}, {"precision", "bf16"}})->precision, PrecisionChoice::kBFloat16);
+}
+
+// Every option may take both ends of its range and nothing beyond: the ranges as they were published.
+TEST(TrainOptions, Ranges) {
+  struct Case {
+    const char *name, *lowest, *highest, *below, *above;
+  };
+  for (const Case& c : std::vector<Case>{{"lr", "1e-12", "1", "0", "1.001"},
+                                         {"epochs", "1", "1000", "0", "1001"},
+                                         {"batch_size", "0", "4096", "-1", "4097"},
+                                         {"batch_tokens", "0", "1048576", "-1", "1048577"},
+                                         {"accumulation", "1", "1024", "0", "1025"},
+                                         {"warmup_ratio", "0", "1", "-0.1", "1.1"},
+                                         {"warmup_steps", "0", "1000000000", "-1", "1000000001"},
+                                         {"weight_decay", "0", "1", "-0.1", "1.1"},
+                                         {"beta1", "0", "0.999999", "-0.1", "1"},
+                                         {"beta2", "0", "0.999999", "-0.1", "1"},
+                                         {"epsilon", "1e-12", "1", "0", "1.1"},
+                                         {"max_grad_norm", "0", "1e6", "-1", "1e7"},
+                                         {"dropout", "0", "0.9", "-0.1", "0.91"},
+                                         {"seed", "0", "18446744073709551615", "-1", "18446744073709551616"},
+                                         {"max_length", "8", "1048576", "7", "1048577"},
+                                         {"validation_fraction", "0", "0.5", "-0.1", "0.51"},
+                                         {"early_stopping_patience", "0", "1000", "-1", "1001"},
+                                         {"checkpoint_every_steps", "0", "1000000000", "-1", "1000000001"}}) {
+    TrainOptions options;
+    EXPECT_TRUE(SetTrainOption(options, c.name, c.lowest).ok()) << c.name;
+    EXPECT_TRUE(SetTrainOption(options, c.name, c.highest).ok()) << c.name;
+    EXPECT_EQ(StatusField(SetTrainOption(options, c.name, c.below)), c.name);
+    EXPECT_EQ(StatusField(SetTrainOption(options, c.name, c.above)), c.name);
+  }
+  for (const auto& [name, choice] : std::vector<std::pair<const char*, const char*>>{{"order", "length_grouped"},
+                                                                                     {"order", "random"},
+                                                                                     {"order", "arrival"},
+                                                                                     {"schedule", "constant"},
+                                                                                     {"schedule", "linear"},
+                                                                                     {"schedule", "cosine"},
+                                                                                     {"precision", "auto"},
+                                                                                     {"precision", "fp32"}}) {
+    TrainOptions options;
+    ASSERT_TRUE(SetTrainOption(options, name, choice).ok()) << choice;
+    EXPECT_EQ(TrainOptionsToMap(options).at(name), choice);
+    EXPECT_EQ(StatusField(SetTrainOption(options, name, "other")), name);
+  }
 }
 
 }  // namespace
