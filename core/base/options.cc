@@ -240,6 +240,12 @@ std::map<std::string, std::string> OptionValues::Show() const {
 OptionTable::OptionTable(std::string what, std::vector<Option> options)
     : what_(std::move(what)), options_(std::make_shared<std::vector<Option>>(std::move(options))) {}
 
+OptionTable OptionTable::Named(std::string what) const {
+  OptionTable named = *this;
+  named.what_ = std::move(what);
+  return named;
+}
+
 const Option* OptionTable::Find(std::string_view name) const& {
   const auto found =
       std::find_if(options_->begin(), options_->end(), [name](const Option& option) { return option.name == name; });

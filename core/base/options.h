@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -116,6 +117,9 @@ class OptionTable {
   OptionTable() = default;
   // `what` completes "is no ..." for a name that the table does not have ("training option").
   OptionTable(std::string what, std::vector<Option> options);
+  explicit OptionTable(std::vector<Option> options) : OptionTable("option", std::move(options)) {}
+  // The same options under another `what`.
+  OptionTable Named(std::string what) const;
 
   // In the order in which they were stated. Not of a table that is about to go.
   const std::vector<Option>& options() const& { return *options_; }

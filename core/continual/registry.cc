@@ -1,137 +1,30 @@
 #include "core/continual/registry.h"
 
-#include <string_view>
 #include <utility>
-
-#include "absl/base/casts.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 namespace engram::continual {
 namespace {
 
-struct Known {
-  std::string summary;
-  StrategyFactory factory;
-};
-
 // Filled before main by the registrations, read-only afterwards.
-std::map<std::string, Known>& Registry() {
-  static std::map<std::string, Known> registry;
-  return registry;
+std::map<std::string, StrategyFactory>& Factories() {
+  static std::map<std::string, StrategyFactory> factories;
+  return factories;
 }
-
-class PenaltyStrategy final : public train::Strategy {
- public:
-  PenaltyStrategy(const std::string& name, BuildPenalties build) : name_(name), build_(std::move(build)) {}
-
-  std::string_view name() const override { return name_; }
-  absl::Status BeginTask(nn::Model& model, const train::TaskContext& context) override {
-    if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
-    ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(model, context));
-    for (const train::QuadraticPenalty& penalty : penalties_) {
-      if (penalty.end != model.EncoderElements() || penalty.anchor.numel() != penalty.end) {
-        return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");
-      }
-    }
-    return absl::OkStatus();
-  }
-  std::vector<train::QuadraticPenalty> Penalties() override { return penalties_; }
-  // Nothing changes while a task is learned; what is kept is which penalties these are, so that a run does not go on
-  // under others.
-  absl::Status SaveState(train::StrategyState& state) const override {
-    state.values["penalties"] = Description();
-    return absl::OkStatus();
-  }
-  absl::Status LoadState(const train::StrategyState& state) override {
-    const auto saved = state.values.find("penalties");
-    if (saved != state.values.end() && saved->second == Description()) return absl::OkStatus();
-    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
-                            "the run's checkpoint was made with other penalties; start the task again");
-  }
-  train::StrategyCost cost() const override {
-    int64_t bytes = 0;
-    for (const train::QuadraticPenalty& penalty : penalties_)
-      bytes += penalty.importance.nbytes() + penalty.anchor.nbytes();
-    return {bytes, 0};
-  }
-
- private:
-  std::string Description() const {
-    std::string text;
-    for (const train::QuadraticPenalty& penalty : penalties_) {
-      absl::StrAppend(&text, penalty.name, " ", absl::Hex(absl::bit_cast<uint64_t>(penalty.strength)), " ",
-                      AbslView(train::PenaltyModeName(penalty.mode)), "\n");
-    }
-    return text;
-  }
-
-  const std::string name_;
-  BuildPenalties build_;
-  std::vector<train::QuadraticPenalty> penalties_;
-};
 
 }  // namespace
 
-StrategyRegistration::StrategyRegistration(const std::string& name, const std::string& summary,
-                                           StrategyFactory factory) {
-  Registry()[name] = {summary, std::move(factory)};
+StrategyRegistration::StrategyRegistration(StrategyInfo info, StrategyFactory make) {
+  Factories()[info.name] = std::move(make);
+  AddStrategyInfo(std::move(info));
 }
 
-std::map<std::string, std::string> KnownStrategies() {
-  std::map<std::string, std::string> known;
-  for (const auto& [name, entry] : Registry()) known[name] = entry.summary;
-  return known;
-}
-
-absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const std::string& name, const StrategyOptions& options,
-                                                              ConsolidationSource consolidations) {
-  auto found = Registry().find(name);
-  if (found == Registry().end()) {
-    const std::string known =
-        absl::StrJoin(Registry(), ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
-    return InvalidField("strategy", absl::StrCat("unknown strategy \"", name, "\"; the strategies are ", known));
-  }
-  if (!(options.lambda >= 0 && options.lambda <= 1e9)) {
-    return InvalidField(
-        "lambda", absl::StrCat("is ", options.lambda, "; it must lie in [0, 1e9] Bayes units (about 1000 is usual)"));
-  }
-  if (!(options.gamma > 0 && options.gamma <= 1))
-    return InvalidField("gamma", absl::StrCat("is ", options.gamma, "; it must lie in (0, 1]"));
-  return found->second.factory(options, std::move(consolidations));
-}
-
-absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
-                                                              std::vector<Consolidation> consolidations) {
-  return OpenStrategy(name, options, FromMemory(std::move(consolidations)));
-}
-
-std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build) {
-  return std::make_unique<PenaltyStrategy>(name, std::move(build));
-}
-
-train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
-                                    train::PenaltyMode mode) {
-  train::QuadraticPenalty penalty;
-  penalty.name = consolidation.task;
-  penalty.end = importance.numel();
-  penalty.importance = std::move(importance);
-  penalty.anchor = consolidation.anchor;
-  penalty.strength = strength;
-  penalty.mode = mode;
-  return penalty;
-}
-
-absl::Status NeedConsolidations(const ConsolidationSource& consolidations, const std::string& strategy) {
-  if (consolidations.count > 0) return absl::OkStatus();
-  return StatusWithReason(
-      absl::StatusCode::kFailedPrecondition, "NOT_CONSOLIDATED",
-      absl::StrCat("strategy ", strategy,
-                   " protects consolidated tasks and this version has none: consolidate a task first, or use naive"));
-}
-
-double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b) {
-  return lambda * static_cast<double>(training_count_a) / static_cast<double>(training_count_b);
+absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name,
+                                                              const std::map<std::string, std::string>& options,
+                                                              StrategyInputs inputs) {
+  ENGRAM_ASSIGN_OR_RETURN(const StrategyInfo* const info, FindStrategy(name));
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues values, info->options.Parse(options));
+  ENGRAM_RETURN_IF_ERROR(CheckNeeds(*info, inputs.consolidations.count));
+  return Factories().at(name)(*info, values, std::move(inputs));
 }
 
 }  // namespace engram::continual

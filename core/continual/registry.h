@@ -1,62 +1,51 @@
 #pragma once
 
-// Strategies by name. A strategy is one file in strategies/ that registers itself; nothing else knows it:
-//   namespace { const StrategyRegistration kRegistration("ewc", "one quadratic for each earlier task", MakeEwc); }
+// Making strategies by name. A strategy is one file in strategies/ that registers itself; nothing else knows it:
+//
+//   absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, const OptionValues& options,
+//                                                         StrategyInputs inputs) { ... }
+//
+//   const StrategyRegistration kRegistration(
+//       {.name = "toy",
+//        .summary = "what it does, in one line",
+//        .options = OptionTable({Option::Real("tau", 0.5, LeftOpen(0, 1), "what tau is")}),
+//        .needs = {.consolidations = true}},
+//       Make);
+//
+// From there the name is accepted by StartTask, its options are checked, described and stored, and its cost is counted.
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
+#include "core/base/options.h"
 #include "core/base/status.h"
 #include "core/continual/consolidation.h"
+#include "core/continual/strategy_info.h"
 #include "core/train/strategy.h"
 
 namespace engram::continual {
 
-// What a request may say of a strategy.
-struct StrategyOptions {
-  double lambda = 1000;  // in Bayes units (docs/ewc.md), [0, 1e9]
-  double gamma = 1.0;    // online_ewc: how much of the earlier tasks is kept, (0, 1]
-  train::PenaltyMode mode = train::PenaltyMode::kAuto;
+// What a strategy may read of the version that a task starts from.
+struct StrategyInputs {
+  ConsolidationSource consolidations;  // read when the task begins
 };
 
-using StrategyFactory =
-    std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(const StrategyOptions&, ConsolidationSource)>;
+// `info` is the strategy's own registration, `options` values of its table. Where the strategy needs consolidations
+// there is at least one.
+using StrategyFactory = std::function<absl::StatusOr<std::unique_ptr<train::Strategy>>(
+    const StrategyInfo& info, const OptionValues& options, StrategyInputs inputs)>;
 
 class StrategyRegistration {
  public:
-  StrategyRegistration(const std::string& name, const std::string& summary, StrategyFactory factory);
+  StrategyRegistration(StrategyInfo info, StrategyFactory make);
 };
 
-// Name -> one line on what it does, for help texts and errors.
-std::map<std::string, std::string> KnownStrategies();
-
-// INVALID_ARGUMENT for an unknown name (the known ones are listed), lambda that is negative, NaN or above 1e9, gamma
-// outside (0, 1]; FAILED_PRECONDITION if the strategy stands on consolidations and there are none. Consolidations are
-// read when the task begins.
-absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const std::string& name, const StrategyOptions& options,
-                                                              ConsolidationSource consolidations);
-// The same for consolidations that are in memory.
-absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name, const StrategyOptions& options,
-                                                              std::vector<Consolidation> consolidations);
-
-// A strategy that is nothing but quadratics over the encoder; `build` makes them when the task and its size are known,
-// and leaves name, begin and end to this class. Shared by all penalty strategies.
-using BuildPenalties =
-    std::function<absl::StatusOr<std::vector<train::QuadraticPenalty>>(const nn::Model&, const train::TaskContext&)>;
-std::unique_ptr<train::Strategy> MakePenaltyStrategy(const std::string& name, BuildPenalties build);
-
-// One quadratic of `importance` around the anchor of `consolidation`.
-train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
-                                    train::PenaltyMode mode);
-
-// FAILED_PRECONDITION naming the remedy if there are no consolidations.
-absl::Status NeedConsolidations(const ConsolidationSource& consolidations, const std::string& strategy);
-
-// lambda N_A / N_B: the strength of task A's quadratic while a task is learned whose loss is the mean over N_B terms
-// (texts, or tagged or masked tokens).
-double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b);
+// The strategy of that name with these options, the others at their defaults. INVALID_ARGUMENT for an unknown name, an
+// option that the strategy does not have or a value out of range; FAILED_PRECONDITION if it needs what is not there.
+absl::StatusOr<std::unique_ptr<train::Strategy>> MakeStrategy(const std::string& name,
+                                                              const std::map<std::string, std::string>& options,
+                                                              StrategyInputs inputs);
 
 }  // namespace engram::continual

@@ -12,9 +12,11 @@
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/checkpoint/model_config.h"
-#include "core/continual/registry.h"
+#include "core/continual/importance.h"
+#include "core/continual/strategy_info.h"
 #include "core/corpus/dataset.h"
 #include "core/tagging/bio.h"
+#include "core/train/quadratic_penalty.h"
 #include "core/train/train_options.h"
 #include "server/rpc/names.h"
 
@@ -236,15 +238,17 @@ absl::Status TaskPlanner::FillOptions(const engram::v1::StartTaskRequest& reques
   ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
 
   const bool consolidated = !base.manifest.consolidations.empty();
-  continual::StrategyOptions strategy;
-  if (request.has_lambda()) strategy.lambda = request.lambda();
-  strategy.gamma = gamma;
-  const std::string name = request.strategy().empty() ? (consolidated ? "ewc" : "naive") : request.strategy();
-  // What the factory checks is whether there are consolidations, not what they hold.
-  ENGRAM_RETURN_IF_ERROR(
-      continual::MakeStrategy(name, strategy, std::vector<continual::Consolidation>(consolidated ? 1 : 0)).status());
+  const std::string name =
+      request.strategy().empty() ? continual::DefaultStrategy(consolidated).name : request.strategy();
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(name));
+  ENGRAM_RETURN_IF_ERROR(continual::CheckNeeds(*info, static_cast<int64_t>(base.manifest.consolidations.size())));
+  const double lambda = request.has_lambda() ? request.lambda() : 1000;
+  for (const auto& [key, value] : std::map<std::string, double>{{"lambda", lambda}, {"gamma", gamma}}) {
+    const Option* option = info->options.Find(key);
+    if (option != nullptr) ENGRAM_RETURN_IF_ERROR(option->Check(value));
+  }
   work.set_strategy(name);
-  work.set_lambda(strategy.lambda);
+  work.set_lambda(lambda);
   work.set_gamma(gamma);
   for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
   return absl::OkStatus();

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/continual/registry.h"
 #include "core/nn/device.h"
@@ -83,14 +84,15 @@ void RecordTask(const checkpoint::ManifestTask& task, checkpoint::VersionManifes
 
 absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
                                                               const nn::Model& model) {
-  continual::StrategyOptions options;
-  options.lambda = work.lambda();
-  options.gamma = work.gamma();
-  ENGRAM_ASSIGN_OR_RETURN(options.mode, train::ParsePenaltyMode(work.penalty_mode()));
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
+  std::map<std::string, std::string> options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
+                                                {"gamma", absl::StrFormat("%.17g", work.gamma())},
+                                                {"penalty_mode", work.penalty_mode()}};
+  std::erase_if(options, [&](const auto& option) { return info->options.Find(option.first) == nullptr; });
   ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
                           continual::OpenConsolidations(
                               absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
-  return continual::OpenStrategy(work.strategy(), options, std::move(consolidations));
+  return continual::MakeStrategy(work.strategy(), options, {std::move(consolidations)});
 }
 
 // The row of the stream's matrix that this training makes: only what was measured here.

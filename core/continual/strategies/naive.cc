@@ -5,12 +5,23 @@
 namespace engram::continual {
 namespace {
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyOptions&, ConsolidationSource) {
-  return MakePenaltyStrategy(
-      "naive", [](const nn::Model&, const train::TaskContext&) { return std::vector<train::QuadraticPenalty>(); });
+class Naive final : public train::Strategy {
+ public:
+  explicit Naive(std::string name) : name_(std::move(name)) {}
+  std::string_view name() const override { return name_; }
+
+ private:
+  const std::string name_;
+};
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, const OptionValues&, StrategyInputs) {
+  return std::make_unique<Naive>(info.name);
 }
 
-const StrategyRegistration kRegistration("naive", "plain fine-tuning; protects nothing", Make);
+const StrategyRegistration kRegistration({.name = "naive",
+                                          .summary = "plain fine-tuning; protects nothing",
+                                          .default_where = DefaultWhere::kNothingConsolidated},
+                                         Make);
 
 }  // namespace
 }  // namespace engram::continual

@@ -4,12 +4,14 @@
 // strategies, the optimizer is the one that trains encoders; only model and loss are replaced.
 
 #include <array>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/random.h"
-#include "core/continual/registry.h"
+#include "core/continual/penalty_strategy.h"
 #include "core/train/adamw.h"
 #include "tests/unit/tiny_model.h"
 
@@ -78,11 +80,11 @@ Consolidation Consolidate(const std::string& task, const Data& data, const Weigh
 Weights Learn(const Data& data, const std::string& strategy, double gamma, std::vector<Consolidation> consolidations,
               const Weights& start) {
   constexpr int kSteps = 2000;
-  StrategyOptions options;
-  options.lambda = 1;
-  options.gamma = gamma;
-  options.mode = train::PenaltyMode::kCoupled;
-  const auto made = MakeStrategy(strategy, options, std::move(consolidations));
+  std::map<std::string, std::string> options = {
+      {"lambda", "1"}, {"penalty_mode", "coupled"}, {"gamma", absl::StrCat(gamma)}};
+  std::erase_if(options,
+                [&](const auto& option) { return (*FindStrategy(strategy))->options.Find(option.first) == nullptr; });
+  const auto made = MakeStrategy(strategy, options, {FromMemory(std::move(consolidations))});
   EXPECT_TRUE(made.ok()) << made.status();
   train::TaskContext context;
   context.training_units = data.rows;

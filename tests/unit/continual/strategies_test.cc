@@ -11,6 +11,7 @@
 #include "core/base/files.h"
 #include "core/checkpoint/safetensors.h"
 #include "core/continual/registry.h"
+#include "core/train/quadratic_penalty.h"
 #include "core/train/trainer.h"
 #include "gmock/gmock.h"
 #include "tests/unit/tiny_model.h"
@@ -19,8 +20,7 @@ namespace engram::continual {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Key;
-using ::testing::UnorderedElementsAre;
+using ::testing::Not;
 
 constexpr int64_t kLabels = 3;
 
@@ -56,15 +56,12 @@ struct Learned {
 };
 
 // Task b on top of a fixed model with one strategy.
-Learned LearnB(const std::string& name, double lambda, double gamma = 1) {
+Learned LearnB(const std::string& name, const std::map<std::string, std::string>& options) {
   const auto model = TinyModel({"a", "b"}, kLabels);
   const auto a = TinyExamples(40, kLabels, 1), b = TinyExamples(40, kLabels, 9);
   std::vector<Consolidation> consolidations;
   if (name != "naive") consolidations.push_back(Consolidate(*model, "a", a));
-  StrategyOptions options;
-  options.lambda = lambda;
-  options.gamma = gamma;
-  const auto strategy = MakeStrategy(name, options, consolidations);
+  const auto strategy = MakeStrategy(name, options, {FromMemory(consolidations)});
   EXPECT_TRUE(strategy.ok()) << strategy.status();
   struct Watch final : train::TrainObserver {
     void OnProgress(const train::Progress& progress) override {
@@ -84,30 +81,93 @@ Learned LearnB(const std::string& name, double lambda, double gamma = 1) {
   return watch.run;
 }
 
-TEST(Registry, EveryStrategyIsThere) {
-  EXPECT_THAT(KnownStrategies(),
-              UnorderedElementsAre(Key("naive"), Key("ewc"), Key("online_ewc"), Key("l2sp"), Key("permuted_ewc")));
+// What the registry says of each strategy holds for it: nothing here knows a name, but for the two that are defaults.
+TEST(Registry, EveryStrategySaysWhatItNeedsAndIsMadeUnderItsName) {
+  ASSERT_FALSE(Strategies().empty());
+  const auto model = TinyModel({"a", "b"}, kLabels);
+  const Consolidation consolidation = Consolidate(*model, "a", TinyExamples(20, kLabels, 1));
+  for (const auto& [name, info] : Strategies()) {
+    EXPECT_EQ(info.name, name);
+    EXPECT_THAT(info.summary, Not(HasSubstr("\n")));
+    EXPECT_FALSE(info.summary.empty()) << name;
+    for (const Option& option : info.options.options()) {
+      EXPECT_FALSE(option.help.empty()) << name << " " << option.name;
+      EXPECT_TRUE(option.Check(option.default_value).ok()) << name << " " << option.name;
+      EXPECT_EQ(train::TrainOptionTable().Find(option.name), nullptr) << option.name << " would be two options";
+    }
+    const auto bare = MakeStrategy(name, {}, {});
+    EXPECT_EQ(bare.ok() ? "OK" : StatusReason(bare.status()), info.needs.consolidations ? "NOT_CONSOLIDATED" : "OK")
+        << name;
+    const auto made = MakeStrategy(name, info.options.Defaults().Render(), {FromMemory({consolidation})});
+    ASSERT_TRUE(made.ok()) << made.status();
+    EXPECT_EQ((*made)->name(), name);
+  }
+  EXPECT_EQ(DefaultStrategy(/*consolidated=*/false).name, "naive");
+  EXPECT_EQ(DefaultStrategy(/*consolidated=*/true).name, "ewc");
+}
+
+// What a strategy holds in memory is what its registration says, for any number of consolidated tasks.
+TEST(Registry, TheCostIsWhatThePenaltiesHold) {
+  const auto model = TinyModel({"a", "b"}, kLabels);
+  std::vector<Consolidation> consolidations;
+  for (const char* task : {"a", "c", "d"}) {
+    consolidations.push_back(Consolidate(*model, "a", TinyExamples(20, kLabels, 1)));
+    consolidations.back().task = task;
+  }
+  train::TaskContext context;
+  context.training_units = 20;
+  for (const auto& [name, info] : Strategies()) {
+    const auto made = MakeStrategy(name, {}, {FromMemory(consolidations)});
+    ASSERT_TRUE(made.ok()) << made.status();
+    ASSERT_TRUE((*made)->BeginTask(*model, context).ok());
+    int64_t bytes = 0;
+    for (const train::QuadraticPenalty& penalty : (*made)->Penalties())
+      bytes += static_cast<int64_t>(penalty.importance.nbytes() + penalty.anchor.nbytes());
+    const StrategySizes sizes{.encoder_bytes = model->EncoderElements() * 4, .consolidations = 3};
+    const int64_t said = CostOf(info, info.options.Defaults(), sizes).bytes;
+    if (info.needs.memory) {
+      EXPECT_GE(said, bytes) << name;
+    } else {
+      EXPECT_EQ(said, bytes) << name;
+    }
+    EXPECT_EQ(bytes > 0, info.needs.consolidations) << name;
+  }
 }
 
 TEST(Registry, RefusesWhatCannotBe) {
   const absl::Status unknown = MakeStrategy("ewk", {}, {}).status();
   EXPECT_EQ(StatusField(unknown), "strategy");
-  EXPECT_THAT(std::string(unknown.message()), HasSubstr("online_ewc"));
-  for (const double lambda : {-1.0, std::numeric_limits<double>::quiet_NaN(), 1e30}) {
-    StrategyOptions options;
-    options.lambda = lambda;
-    EXPECT_EQ(StatusField(MakeStrategy("naive", options, {}).status()), "lambda");
+  EXPECT_THAT(std::string(unknown.message()), HasSubstr("did you mean ewc?"));
+  for (const auto& [name, unused] : Strategies()) EXPECT_THAT(std::string(unknown.message()), HasSubstr(name));
+  for (const auto& [name, info] : Strategies()) {
+    if (info.options.Find("penalty_mode") == nullptr) continue;
+    for (const char* lambda : {"-1", "nan", "1e30", "much"})
+      EXPECT_EQ(StatusField(MakeStrategy(name, {{"lambda", lambda}}, {}).status()), "lambda") << name << lambda;
+    EXPECT_EQ(StatusField(MakeStrategy(name, {{"penalty_mode", "soft"}}, {}).status()), "penalty_mode") << name;
   }
-  for (const double gamma : {0.0, 1.5}) {
-    StrategyOptions options;
-    options.gamma = gamma;
-    EXPECT_EQ(StatusField(MakeStrategy("naive", options, {}).status()), "gamma");
+  for (const char* gamma : {"0", "1.5", "nan"})
+    EXPECT_EQ(StatusField(MakeStrategy("online_ewc", {{"gamma", gamma}}, {}).status()), "gamma");
+  EXPECT_EQ(StatusField(MakeStrategy("ewc", {{"gamma", "0.5"}}, {}).status()), "gamma");
+  EXPECT_EQ(StatusField(MakeStrategy("naive", {{"lambda", "1"}}, {}).status()), "lambda");
+}
+
+TEST(Registry, PenaltyModesReachThePenalty) {
+  const auto model = TinyModel({"a", "b"}, kLabels);
+  const Consolidation consolidation = Consolidate(*model, "a", TinyExamples(20, kLabels, 1));
+  train::TaskContext context;
+  context.training_units = 20;
+  for (const train::PenaltyMode mode :
+       {train::PenaltyMode::kAuto, train::PenaltyMode::kCoupled, train::PenaltyMode::kProximal}) {
+    const auto made = MakeStrategy("ewc", {{"penalty_mode", std::string(train::PenaltyModeName(mode))}},
+                                   {FromMemory({consolidation})});
+    ASSERT_TRUE(made.ok()) << made.status();
+    ASSERT_TRUE((*made)->BeginTask(*model, context).ok());
+    EXPECT_EQ((*made)->Penalties()[0].mode, mode);
   }
-  EXPECT_EQ(StatusReason(MakeStrategy("ewc", {}, {}).status()), "NOT_CONSOLIDATED");
 }
 
 TEST(Ewc, LambdaZeroIsNaiveToTheBit) {
-  EXPECT_TRUE(at::equal(LearnB("ewc", 0).weights, LearnB("naive", 1000).weights));
+  EXPECT_TRUE(at::equal(LearnB("ewc", {{"lambda", "0"}}).weights, LearnB("naive", {}).weights));
 }
 
 TEST(Ewc, ThePenaltyIsAboveZeroAfterOneStepAndHoldsTheWeights) {
@@ -116,12 +176,13 @@ TEST(Ewc, ThePenaltyIsAboveZeroAfterOneStepAndHoldsTheWeights) {
   const auto distance = [&](const Learned& run) {
     return (run.weights.narrow(0, 0, anchor.numel()) - anchor).norm().item<double>();
   };
-  const Learned naive = LearnB("naive", 0), ewc = LearnB("ewc", 1e6), control = LearnB("l2sp", 1e6);
+  const Learned naive = LearnB("naive", {}), ewc = LearnB("ewc", {{"lambda", "1e6"}}),
+                control = LearnB("l2sp", {{"lambda", "1e6"}});
   EXPECT_GT(ewc.first_penalty, 0);
   EXPECT_LT(distance(ewc), distance(naive));
   EXPECT_LT(distance(control), distance(naive));
   EXPECT_FALSE(at::equal(ewc.weights, control.weights));
-  EXPECT_FALSE(at::equal(ewc.weights, LearnB("permuted_ewc", 1e6).weights));
+  EXPECT_FALSE(at::equal(ewc.weights, LearnB("permuted_ewc", {{"lambda", "1e6"}}).weights));
 }
 
 TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
@@ -135,11 +196,9 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
-  StrategyOptions options;
-  options.lambda = 4;
   train::TaskContext context;
   context.training_units = 20;
-  const auto strategy = MakeStrategy("ewc", options, {first, second});
+  const auto strategy = MakeStrategy("ewc", {{"lambda", "4"}}, {FromMemory({first, second})});
   ASSERT_TRUE(strategy.ok()) << strategy.status();
   ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
   const auto penalties = (*strategy)->Penalties();
@@ -155,17 +214,17 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
 
 // lr * strength * F is far beyond 2 for most weights: the explicit step would diverge, the proximal one holds them.
 TEST(Ewc, TheLargestLambdaHoldsTheWeightsInsteadOfBlowingThemUp) {
-  const Learned run = LearnB("ewc", 1e9);
+  const Learned run = LearnB("ewc", {{"lambda", "1e9"}});
   const at::Tensor anchor = EncoderWeights(*TinyModel({"a", "b"}, kLabels));
   const at::Tensor moved = (run.weights.narrow(0, 0, anchor.numel()) - anchor).abs();
   EXPECT_TRUE(std::isfinite(run.weights.sum().item<double>()));
-  const Learned naive = LearnB("naive", 0);
+  const Learned naive = LearnB("naive", {});
   EXPECT_LT(moved.mean().item<double>(),
             0.2 * (naive.weights.narrow(0, 0, anchor.numel()) - anchor).abs().mean().item<double>());
 }
 
 TEST(OnlineEwc, WithOneTaskAndGammaOneIsEwc) {
-  const Learned online = LearnB("online_ewc", 1000), ewc = LearnB("ewc", 1000);
+  const Learned online = LearnB("online_ewc", {{"lambda", "1000"}}), ewc = LearnB("ewc", {{"lambda", "1000"}});
   EXPECT_LT((online.weights - ewc.weights).abs().max().item<double>(), 1e-5);
   EXPECT_NEAR(online.last_penalty, ewc.last_penalty, 1e-4 * ewc.last_penalty);
 }
@@ -174,9 +233,6 @@ TEST(OnlineEwc, MergesPrecisionsWithGamma) {
   Consolidation first, second;
   first.training_count = 10;
   second.training_count = 30;
-  StrategyOptions options;
-  options.lambda = 1;
-  options.gamma = 0.5;
   const auto model = TinyModel({"b"}, kLabels);
   // The penalties are what counts: asked of the factory's strategy through a context of its own.
   train::TaskContext context;
@@ -185,7 +241,7 @@ TEST(OnlineEwc, MergesPrecisionsWithGamma) {
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
-  const auto strategy = MakeStrategy("online_ewc", options, {first, second});
+  const auto strategy = MakeStrategy("online_ewc", {{"lambda", "1"}, {"gamma", "0.5"}}, {FromMemory({first, second})});
   ASSERT_TRUE(strategy.ok());
   ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
   const auto penalties = (*strategy)->Penalties();
@@ -208,7 +264,7 @@ TEST(Controls, KeepTheTrace) {
   train::TaskContext context;
   context.training_units = 10;
   for (const char* name : {"l2sp", "permuted_ewc"}) {
-    const auto strategy = MakeStrategy(name, {}, {c});
+    const auto strategy = MakeStrategy(name, {}, {FromMemory({c})});
     ASSERT_TRUE((*strategy)->BeginTask(*model, context).ok());
     const at::Tensor importance = (*strategy)->Penalties()[0].importance;
     EXPECT_FALSE(at::equal(importance, c.fisher));

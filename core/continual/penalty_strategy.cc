@@ -1,0 +1,121 @@
+#include "core/continual/penalty_strategy.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/base/casts.h"
+#include "absl/strings/str_cat.h"
+
+namespace engram::continual {
+namespace {
+
+using Penalties = std::vector<train::QuadraticPenalty>;
+
+constexpr const char* kLambda = "lambda";
+constexpr const char* kPenaltyMode = "penalty_mode";
+
+class PenaltyStrategy final : public train::Strategy {
+ public:
+  PenaltyStrategy(std::string name, OptionValues options, ConsolidationSource consolidations, BuildPenalties build)
+      : name_(std::move(name)),
+        options_(std::move(options)),
+        consolidations_(std::move(consolidations)),
+        build_(std::move(build)) {}
+
+  std::string_view name() const override { return name_; }
+  absl::Status BeginTask(nn::Model& model, const train::TaskContext& context) override {
+    if (context.training_units < 1) return InvalidField("dataset", "has no training texts");
+    ENGRAM_ASSIGN_OR_RETURN(penalties_, build_(options_, consolidations_, model, context));
+    for (const train::QuadraticPenalty& penalty : penalties_) {
+      if (penalty.end != model.EncoderElements() || penalty.anchor.numel() != penalty.end) {
+        return absl::FailedPreconditionError("a consolidation belongs to an encoder of another size");
+      }
+    }
+    return absl::OkStatus();
+  }
+  std::vector<train::QuadraticPenalty> Penalties() override { return penalties_; }
+  // Nothing changes while a task is learned; what is kept is which penalties these are, so that a run does not go on
+  // under others.
+  absl::Status SaveState(train::StrategyState& state) const override {
+    state.values["penalties"] = Description();
+    return absl::OkStatus();
+  }
+  absl::Status LoadState(const train::StrategyState& state) override {
+    const auto saved = state.values.find("penalties");
+    if (saved != state.values.end() && saved->second == Description()) return absl::OkStatus();
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "CHECKPOINT_OF_ANOTHER_RUN",
+                            "the run's checkpoint was made with other penalties; start the task again");
+  }
+
+ private:
+  std::string Description() const {
+    std::string text;
+    for (const train::QuadraticPenalty& penalty : penalties_) {
+      absl::StrAppend(&text, penalty.name, " ", absl::Hex(absl::bit_cast<uint64_t>(penalty.strength)), " ",
+                      AbslView(train::PenaltyModeName(penalty.mode)), "\n");
+    }
+    return text;
+  }
+
+  const std::string name_;
+  const OptionValues options_;
+  const ConsolidationSource consolidations_;
+  const BuildPenalties build_;
+  std::vector<train::QuadraticPenalty> penalties_;
+};
+
+}  // namespace
+
+std::vector<Option> PenaltyOptions() {
+  return {Option::Real(kLambda, 1000, Closed(0, 1e9),
+                       "strength of the pull to earlier weights, in Bayes units: 1 is the Laplace posterior, a penalty "
+                       "of lambda N_A / (2 N_B) sum F d^2 against the mean loss"),
+          Option::Choice(kPenaltyMode, "auto", {"auto", "coupled", "proximal"},
+                         "how the pull acts: inside AdamW, as an implicit step after it, or auto: inside AdamW but for "
+                         "weights that would oscillate")};
+}
+
+StrategyFactory PenaltyFactory(BuildPenalties build) {
+  return [build = std::move(build)](const StrategyInfo& info, const OptionValues& options,
+                                    StrategyInputs inputs) -> absl::StatusOr<std::unique_ptr<train::Strategy>> {
+    return std::make_unique<PenaltyStrategy>(info.name, options, std::move(inputs.consolidations), build);
+  };
+}
+
+StrategyFactory OneQuadraticPerTask(MakeImportance importance) {
+  return PenaltyFactory([importance](const OptionValues& options, const ConsolidationSource& consolidations,
+                                     const nn::Model& model,
+                                     const train::TaskContext& context) -> absl::StatusOr<Penalties> {
+    Penalties penalties;
+    for (int64_t i = 0; i < consolidations.count; ++i) {
+      ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
+      const double strength = BayesStrength(options.Real(kLambda), c.training_count, context.training_units);
+      penalties.push_back(MakePenalty(c, importance(c.fisher, model, context), strength, options));
+    }
+    return penalties;
+  });
+}
+
+StrategyCost OneQuadraticPerTaskCost(const OptionValues&, const StrategySizes& sizes) {
+  return {.bytes = 2 * sizes.encoder_bytes * sizes.consolidations};
+}
+
+train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,
+                                    const OptionValues& options) {
+  train::QuadraticPenalty penalty;
+  penalty.name = consolidation.task;
+  penalty.end = importance.numel();
+  penalty.importance = std::move(importance);
+  penalty.anchor = consolidation.anchor;
+  penalty.strength = strength;
+  penalty.mode = *train::ParsePenaltyMode(options.Text(kPenaltyMode));
+  return penalty;
+}
+
+double BayesStrength(double lambda, int64_t training_count_a, int64_t training_count_b) {
+  return lambda * static_cast<double>(training_count_a) / static_cast<double>(training_count_b);
+}
+
+}  // namespace engram::continual

@@ -1,0 +1,70 @@
+#pragma once
+
+// What can be known of a strategy without making it: its name, options, needs and cost. Planning a job, estimating it
+// and describing strategies to users need no more, and no libtorch. core/continual/registry.h makes strategies.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "core/base/options.h"
+#include "core/base/status.h"
+
+namespace engram::continual {
+
+// What a strategy takes from its surroundings.
+struct StrategyNeeds {
+  bool consolidations = false;    // importance and anchors of earlier tasks; refused where there are none
+  bool examples = false;          // the task's training examples
+  bool teacher = false;           // a frozen copy of the model as it was before the task
+  bool added_parameters = false;  // parameters of its own beside the encoder's and the head's
+  bool memory = false;            // tensors or rows that are stored with the version for later tasks
+};
+
+// Sizes of a run, as far as they are known before it starts.
+struct StrategySizes {
+  int64_t encoder_bytes = 0;  // of the encoder's weights in fp32
+  int64_t consolidations = 0;
+  int64_t training_examples = 0;
+  int64_t longest_example = 0;  // tokens
+};
+
+struct StrategyCost {
+  int64_t bytes = 0;        // held during training beyond a naive run
+  double extra_passes = 0;  // forward and backward passes per batch beyond naive's one
+};
+
+// Where a strategy is taken that no request has named.
+enum class DefaultWhere { kNowhere, kNothingConsolidated, kConsolidated };
+
+struct StrategyInfo {
+  std::string name;
+  std::string summary;  // one line
+  OptionTable options = {};
+  StrategyNeeds needs = {};
+  // Null: costs nothing beyond naive.
+  std::function<StrategyCost(const OptionValues&, const StrategySizes&)> cost = nullptr;
+  DefaultWhere default_where = DefaultWhere::kNowhere;
+};
+
+// Every strategy by name. Filled before main, read-only afterwards.
+const std::map<std::string, StrategyInfo>& Strategies();
+
+// Called by StrategyRegistration (core/continual/registry.h), before main.
+void AddStrategyInfo(StrategyInfo info);
+
+// INVALID_ARGUMENT for an unknown name; the nearest known one and all others are named.
+absl::StatusOr<const StrategyInfo*> FindStrategy(const std::string& name);
+
+// The one that is taken where none is named.
+const StrategyInfo& DefaultStrategy(bool consolidated);
+
+// FAILED_PRECONDITION naming the remedy if the strategy stands on consolidations and there are none.
+absl::Status CheckNeeds(const StrategyInfo& info, int64_t consolidations);
+
+// What it costs; zero where the strategy says nothing.
+StrategyCost CostOf(const StrategyInfo& info, const OptionValues& options, const StrategySizes& sizes);
+
+}  // namespace engram::continual
