@@ -33,7 +33,8 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
 
 // Writes what LoadVersion reads into `directory`, which must exist: weights, heads, config.json, the files of `source`
 // that make the tokenizer and say the pooling, continual.safetensors if `source` has one and `keep_consolidations`, and
-// last engram.json. Fills in manifest.default_task, the heads' places, and manifest.files.
+// last engram.json. Fills in manifest.default_task, the heads' places,
+// manifest.software and manifest.files.
 absl::Status SaveVersion(const Model& model, const std::string& config_text, const std::string& source,
                          bool keep_consolidations, checkpoint::VersionManifest& manifest, const std::string& directory);
 

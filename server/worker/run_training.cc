@@ -19,13 +19,6 @@ namespace {
 
 using engram::worker::v1::TrainWork;
 
-absl::StatusOr<train::TrainOptions> ReadOptions(const TrainWork& work) {
-  train::TrainOptions options;
-  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-  ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
-  return options;
-}
-
 // Sends the trainer's progress to the server.
 class ProgressObserver final : public train::TrainObserver {
  public:
@@ -82,13 +75,20 @@ void RecordTask(const checkpoint::ManifestTask& task, checkpoint::VersionManifes
   manifest.tasks.push_back(task);
 }
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
-                                                              const nn::Model& model) {
+// All options of the work's strategy as text; of lambda, gamma and penalty_mode those that it has.
+absl::StatusOr<std::map<std::string, std::string>> StrategyOptions(const TrainWork& work) {
   ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
   std::map<std::string, std::string> options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
                                                 {"gamma", absl::StrFormat("%.17g", work.gamma())},
                                                 {"penalty_mode", work.penalty_mode()}};
   std::erase_if(options, [&](const auto& option) { return info->options.Find(option.first) == nullptr; });
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues values, info->options.Parse(options));
+  return values.Render();
+}
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
+                                                              const std::map<std::string, std::string>& options,
+                                                              const nn::Model& model) {
   ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
                           continual::OpenConsolidations(
                               absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
@@ -117,16 +117,14 @@ void RecordMetric(const std::string& task, const std::string& metric, std::optio
 }
 
 void DescribeVersion(const RunContext& context, const TrainWork& work, const train::TrainOptions& options,
-                     checkpoint::VersionManifest& manifest) {
+                     std::map<std::string, std::string> strategy_options, checkpoint::VersionManifest& manifest) {
   manifest.model = context.spec.model();
   manifest.version = context.spec.version();
   manifest.parent = context.spec.base_version();
   manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
   manifest.strategy = work.strategy();
-  manifest.strategy_options = train::TrainOptionsToMap(options);
-  manifest.strategy_options["gamma"] = absl::StrCat(work.gamma());
-  manifest.strategy_options["penalty_mode"] = work.penalty_mode();
-  manifest.lambda = work.lambda();
+  manifest.strategy_options = std::move(strategy_options);
+  manifest.training_options = train::TrainOptionsToMap(options);
   manifest.seeds["training"] = options.seed;
 }
 
@@ -135,7 +133,9 @@ void DescribeVersion(const RunContext& context, const TrainWork& work, const tra
 RunResult RunTraining(RunContext& context) {
   const TrainWork& work = context.spec.train();
   context.Phase("loading");
-  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, ReadOptions(work));
+  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options,
+                          train::ParseTrainOptions({work.options().begin(), work.options().end()}));
+  ENGRAM_ASSIGN_OR_RETURN(const auto strategy_options, StrategyOptions(work));
   ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
@@ -159,7 +159,8 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const Examples examples,
                           MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
   context.WarnIfAny(CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
-  ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy, OpenStrategy(context, work, model));
+  ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
+                          OpenStrategy(context, work, strategy_options, model));
 
   ProgressObserver observer(context);
   train::TrainInput input;
@@ -190,7 +191,7 @@ RunResult RunTraining(RunContext& context) {
   result.set_tokens(trained.tokens);
   result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
-  DescribeVersion(context, work, options, base.manifest);
+  DescribeVersion(context, work, options, strategy_options, base.manifest);
   RecordTask(task, base.manifest);
   for (const char* metric : {"accuracy", "entity_f1", "perplexity"}) {
     RecordMetric(task.name, metric, FindMetric(result, task.name, metric), base.manifest);
