@@ -20,6 +20,7 @@
 #include "core/train/evaluate.h"
 #include "core/train/precision.h"
 #include "core/train/train_options.h"
+#include "server/jobs/task_options.h"
 #include "server/rpc/names.h"
 #include "server/worker/examples.h"
 #include "server/worker/measure.h"
@@ -113,9 +114,16 @@ double PassesPerToken(const PlannedJob& job) {
 }
 
 absl::StatusOr<train::TrainOptions> OptionsOf(const TrainWork& work) {
-  train::TrainOptions options;
-  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-  return options;
+  return train::ParseTrainOptions({work.options().begin(), work.options().end()});
+}
+
+// What a strategy's cost depends on. `model_bytes` stands for the encoder's.
+continual::StrategySizes SizesOf(const checkpoint::VersionManifest& manifest, int64_t model_bytes,
+                                 const JobEstimate& counts, int64_t max_length) {
+  return {.encoder_bytes = model_bytes,
+          .consolidations = static_cast<int64_t>(manifest.consolidations.size()),
+          .training_examples = counts.texts(),
+          .longest_example = max_length};
 }
 
 // The precision that decides a job's speed; evaluations and consolidations have no choice.
@@ -223,12 +231,11 @@ absl::Status JobEstimator::CountTraining(const PlannedJob& job, const Base& base
   const int64_t weights = base.weight_bytes + head;
   const bool bf16 = train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
   const bool best_kept = options.early_stopping_patience > 0;
-  const auto quadratics =
-      work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
-  // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyCost strategy,
+                          StrategyCostOf(work, SizesOf(base.manifest, base.model_bytes, out, options.max_length)));
+  // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
   out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
-                       2 * quadratics * base.model_bytes +
-                       ActivationBytes(largest, base.config.layers, base.config, bf16));
+                       strategy.bytes + ActivationBytes(largest, base.config.layers, base.config, bf16));
   out.set_version_bytes(base.size_bytes + head);
   // A new run checkpoint is whole before it replaces the old one.
   const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
@@ -320,15 +327,20 @@ absl::Status JobEstimator::AddTime(const PlannedJob& job, const Base& base, JobE
   const bool on_cpu = devices_ == std::vector<std::string>(devices_.size(), "cpu");
   if (out.speed_job().empty() && on_cpu) {
     train::TrainOptions options;
+    double passes = PassesPerToken(job);
     if (job.spec.has_train()) {
       ENGRAM_ASSIGN_OR_RETURN(options, OptionsOf(job.spec.train()));
+      ENGRAM_ASSIGN_OR_RETURN(
+          const continual::StrategyCost strategy,
+          StrategyCostOf(job.spec.train(), SizesOf(base.manifest, base.model_bytes, out, options.max_length)));
+      passes *= 1 + strategy.extra_passes;
     }
     // Importance is summed in fp32 (run_consolidation.cc).
     const bool bf16 =
         !job.spec.has_consolidate() && train::ResolvePrecision(options.precision, at::kCPU) == nn::Precision::kBFloat16;
     const auto speed = nn::GuardTorch([&]() -> absl::StatusOr<double> { return ProductSpeed(bf16); });
     if (!speed.ok()) return speed.status();
-    out.set_tokens_per_second(*speed / (PassesPerToken(job) * ProductsPerToken(base.config)));
+    out.set_tokens_per_second(*speed / (passes * ProductsPerToken(base.config)));
     out.set_speed_origin(engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS);
   }
   if (out.tokens_per_second() > 0) out.set_seconds(static_cast<double>(out.total_tokens()) / out.tokens_per_second());

@@ -1,23 +1,18 @@
 #include "server/jobs/task_planner.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <set>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/checkpoint/model_config.h"
 #include "core/continual/importance.h"
-#include "core/continual/strategy_info.h"
 #include "core/corpus/dataset.h"
 #include "core/tagging/bio.h"
-#include "core/train/quadratic_penalty.h"
 #include "core/train/train_options.h"
+#include "server/jobs/task_options.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -91,16 +86,6 @@ absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector
   return absl::OkStatus();
 }
 
-// A number as somebody would write it: the options that workers get have all digits of a double
-// ("0.90000000000000002").
-std::string Shortest(const std::string& text) {
-  double value = 0;
-  if (text.find('.') == std::string::npos || !absl::SimpleAtod(text, &value)) return text;
-  std::array<char, 32> buffer{};
-  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general);
-  return written.ec == std::errc() ? std::string(buffer.data(), written.ptr) : text;
-}
-
 // INVALID_ARGUMENT for a data set that the task cannot be measured on.
 absl::Status CheckMeasurable(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset) {
   const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
@@ -115,12 +100,6 @@ absl::Status CheckMeasurable(const checkpoint::ManifestTask& task, const jobs::D
                                 task.name, "\"; choose another data set"));
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outputs, OutputsOf(task.kind, dataset));
   return CheckLabels(task, outputs);
-}
-
-absl::StatusOr<double> RealOption(const std::string& name, const std::string& text) {
-  double value = 0;
-  if (!absl::SimpleAtod(text, &value)) return InvalidField(name, "is no number");
-  return value;
 }
 
 }  // namespace
@@ -179,12 +158,15 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
   if (kind == TaskKind::kSequenceClassification) {
     ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(base));
   }
-  if (const auto asked = request.options().find("pooling"); asked != request.options().end()) {
-    const absl::StatusOr<Pooling> named = checkpoint::ParsePooling(asked->second);
-    if (!named.ok()) return InvalidField("pooling", "must be mean or standard");
+  const auto asked = request.options().find("pooling");
+  if (asked != request.options().end())
+    ENGRAM_RETURN_IF_ERROR(StartTaskOptionTable().Find("pooling")->Parse(asked->second).status());
+  const bool pooling_asked = asked != request.options().end() && asked->second != kModelPooling;
+  if (pooling_asked) {
+    ENGRAM_ASSIGN_OR_RETURN(const Pooling named, checkpoint::ParsePooling(asked->second));
     if (kind != TaskKind::kSequenceClassification)
       return InvalidField("pooling", "only classification pools; leave it out");
-    pooling = *named;
+    pooling = named;
   }
   if (const checkpoint::ManifestTask* known = FindManifestTask(base.manifest, request.task())) {
     if (known->kind != kind) {
@@ -194,7 +176,7 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
     }
     ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
     labels = known->labels;
-    if (request.options().contains("pooling") && pooling != known->pooling) {
+    if (pooling_asked && pooling != known->pooling) {
       return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
                                                   AbslView(checkpoint::PoolingName(known->pooling)), "; leave it out"));
     }
@@ -208,27 +190,11 @@ absl::Status TaskPlanner::FillHead(const engram::v1::StartTaskRequest& request, 
 
 absl::Status TaskPlanner::FillOptions(const engram::v1::StartTaskRequest& request, const Base& base,
                                       TrainWork& work) const {
+  ENGRAM_ASSIGN_OR_RETURN(const TaskOptions asked,
+                          ReadTaskOptions(request, static_cast<int64_t>(base.manifest.consolidations.size())));
   train::TrainOptions options;
   options.checkpoint_every_steps = checkpoint_every_steps_;
-  double gamma = 1.0;
-  work.set_penalty_mode("auto");
-  work.set_progress_every_steps(1);
-  for (const auto& [key, value] : request.options()) {
-    if (key == "pooling") continue;
-    if (key == "gamma") {
-      ENGRAM_ASSIGN_OR_RETURN(gamma, RealOption(key, value));
-    } else if (key == "penalty_mode") {
-      ENGRAM_RETURN_IF_ERROR(train::ParsePenaltyMode(value).status());
-      work.set_penalty_mode(value);
-    } else if (key == "progress_every") {
-      int64_t every = 0;
-      if (!absl::SimpleAtoi(value, &every) || every < 1)
-        return InvalidField(key, "must be a whole number of at least 1");
-      work.set_progress_every_steps(every);
-    } else {
-      ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-    }
-  }
+  for (const auto& [key, value] : asked.training) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
   ENGRAM_ASSIGN_OR_RETURN(const int64_t longest, LongestText(base));
   if (!request.options().contains("max_length")) options.max_length = std::min(options.max_length, longest);
   if (options.max_length > longest) {
@@ -237,19 +203,9 @@ absl::Status TaskPlanner::FillOptions(const engram::v1::StartTaskRequest& reques
   }
   ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
 
-  const bool consolidated = !base.manifest.consolidations.empty();
-  const std::string name =
-      request.strategy().empty() ? continual::DefaultStrategy(consolidated).name : request.strategy();
-  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(name));
-  ENGRAM_RETURN_IF_ERROR(continual::CheckNeeds(*info, static_cast<int64_t>(base.manifest.consolidations.size())));
-  const double lambda = request.has_lambda() ? request.lambda() : 1000;
-  for (const auto& [key, value] : std::map<std::string, double>{{"lambda", lambda}, {"gamma", gamma}}) {
-    const Option* option = info->options.Find(key);
-    if (option != nullptr) ENGRAM_RETURN_IF_ERROR(option->Check(value));
-  }
-  work.set_strategy(name);
-  work.set_lambda(lambda);
-  work.set_gamma(gamma);
+  work.set_strategy(asked.strategy->name);
+  work.set_progress_every_steps(asked.task.Whole("progress_every"));
+  for (const auto& [key, value] : asked.strategy_options.Render()) (*work.mutable_strategy_options())[key] = value;
   for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
   return absl::OkStatus();
 }
@@ -271,14 +227,11 @@ absl::StatusOr<PlannedJob> TaskPlanner::Plan(const engram::v1::StartTaskRequest&
   job.record.datasets = {name};
 
   auto& shown = *job.description.mutable_options();
-  for (const auto& [key, value] : work.options()) shown[key] = Shortest(value);
+  ENGRAM_ASSIGN_OR_RETURN(const auto options, ShowOptions(work));
+  for (const auto& [key, value] : options) shown[key] = value;
   shown["dataset"] = DatasetName(name);
   shown["kind"] = work.kind();
   shown["pooling"] = work.pooling();
-  shown["strategy"] = work.strategy();
-  shown["lambda"] = absl::StrCat(work.lambda());
-  shown["gamma"] = absl::StrCat(work.gamma());
-  shown["penalty_mode"] = work.penalty_mode();
   shown["training_rows"] = absl::StrCat(dataset.training_rows);
   return job;
 }

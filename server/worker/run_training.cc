@@ -5,7 +5,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/continual/registry.h"
 #include "core/nn/device.h"
@@ -75,15 +74,16 @@ void RecordTask(const checkpoint::ManifestTask& task, checkpoint::VersionManifes
   manifest.tasks.push_back(task);
 }
 
-// All options of the work's strategy as text; of lambda, gamma and penalty_mode those that it has.
+// The options of the work's strategy, all of them: a default that is filled in here could differ from what the job was
+// planned with.
 absl::StatusOr<std::map<std::string, std::string>> StrategyOptions(const TrainWork& work) {
   ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
-  std::map<std::string, std::string> options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
-                                                {"gamma", absl::StrFormat("%.17g", work.gamma())},
-                                                {"penalty_mode", work.penalty_mode()}};
-  std::erase_if(options, [&](const auto& option) { return info->options.Find(option.first) == nullptr; });
-  ENGRAM_ASSIGN_OR_RETURN(const OptionValues values, info->options.Parse(options));
-  return values.Render();
+  const std::map<std::string, std::string> given(work.strategy_options().begin(), work.strategy_options().end());
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues values, info->options.Parse(given));
+  std::map<std::string, std::string> options = values.Render();
+  if (options.size() == given.size()) return options;
+  return StatusWithReason(absl::StatusCode::kFailedPrecondition, "JOB_OF_ANOTHER_VERSION",
+                          "the job was queued by a server whose strategies had other options; start the task again");
 }
 
 absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
