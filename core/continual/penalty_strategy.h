@@ -14,8 +14,9 @@ namespace engram::continual {
 // "lambda" and "penalty_mode", as every penalty strategy has them.
 std::vector<Option> PenaltyOptions();
 
-// A factory of strategies whose penalties `build` makes when a task begins. The rest is common to all: FAILED_PRECONDITION
-// for a consolidation of an encoder of another size, and a run that does not go on under other penalties.
+// A factory of strategies whose penalties `build` makes when a task begins. The rest is common to all:
+// FAILED_PRECONDITION for a consolidation of an encoder of another size, and a run that does not go on under other
+// penalties.
 using BuildPenalties = std::function<absl::StatusOr<std::vector<train::QuadraticPenalty>>(
     const OptionValues& options, const ConsolidationSource& consolidations, const nn::Model& model,
     const train::TaskContext& context)>;
