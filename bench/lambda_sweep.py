@@ -66,7 +66,8 @@ def learn_a(server: Server, seed: int) -> None:
 def measure(server: Server, strategy: str, strength: float, seed: int) -> dict:
     label = f"{strategy}-{strength:g}".replace("_", "-")
     start = time.monotonic()
-    job = server.engram("start-task", f"{MODEL}@{AFTER_A}", B, "--dataset", "dbpedia14", "--strategy", strategy, "--lambda", strength,
+    pull = [] if strategy == "naive" else ["--lambda", strength]
+    job = server.engram("start-task", f"{MODEL}@{AFTER_A}", B, "--dataset", "dbpedia14", "--strategy", strategy, *pull,
                         "--set", f"seed={seed}", "--label", label, "--wait")
     found = server.accuracies(label)
     return {"strategy": strategy, "lambda": strength, "seed": seed, "accuracy_a": found[A], "accuracy_b": found[B],

@@ -10,6 +10,7 @@ namespace engram::client {
 void AddDatasetVerbs(CLI::App& app, Session& session);
 void AddModelVerbs(CLI::App& app, Session& session);
 void AddTaskVerbs(CLI::App& app, Session& session);
+void AddStrategyVerbs(CLI::App& app, Session& session);
 void AddJobVerbs(CLI::App& app, Session& session);
 void AddInferenceVerbs(CLI::App& app, Session& session);
 

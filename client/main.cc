@@ -94,6 +94,7 @@ int main(int argc, char** argv) {
   AddDatasetVerbs(app, session);
   AddModelVerbs(app, session);
   AddTaskVerbs(app, session);
+  AddStrategyVerbs(app, session);
   AddJobVerbs(app, session);
   AddInferenceVerbs(app, session);
   app.add_subcommand("status", "Whether the server answers, and what it has to do")->callback([&session] {

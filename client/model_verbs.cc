@@ -47,6 +47,14 @@ void PrintModels(const std::vector<Model>& models) {
   std::printf("%s", Table(rows).c_str());
 }
 
+// "ewc lambda=1000 penalty_mode=auto"; "naive".
+std::string WithOptions(const Version& version) {
+  std::string text = version.strategy();
+  const std::map<std::string, std::string> sorted(version.strategy_options().begin(), version.strategy_options().end());
+  for (const auto& [option, value] : sorted) text += " " + option + "=" + value;
+  return text;
+}
+
 void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) {
   std::vector<std::vector<std::string>> rows = {
       {"version", "from", "strategy", "tasks (* consolidated)", "labels", "size", "published"}};
@@ -56,7 +64,7 @@ void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) 
       tasks += (tasks.empty() ? "" : ", ") + LastPart(task.name()) + (task.consolidated() ? "*" : "");
     for (const std::string& label : version.labels()) labels += (labels.empty() ? "" : ", ") + label;
     rows.push_back({LastPart(version.name()), version.parent().empty() ? "-" : LastPart(version.parent()),
-                    version.job().empty() ? "imported" : version.strategy(), tasks.empty() ? "-" : tasks,
+                    version.job().empty() ? "imported" : WithOptions(version), tasks.empty() ? "-" : tasks,
                     labels.empty() ? "-" : labels, FormatBytes(version.size_bytes()),
                     FormatTime(version.create_time())});
   }

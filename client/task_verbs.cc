@@ -5,6 +5,7 @@
 
 #include "client/commands.h"
 #include "client/follow.h"
+#include "client/strategy_verbs.h"
 
 namespace engram::client {
 namespace {
@@ -127,14 +128,15 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   start->add_option("--dataset", a.dataset, "data set to train on")->required();
   start->add_option("--kind", a.kind, "default: what the data set is for")
       ->check(CLI::IsMember({"classification", "ner", "mlm"}));
-  start->add_option(
-      "--strategy", a.strategy,
-      "naive, ewc, online_ewc, l2sp or permuted_ewc; default: ewc where something is consolidated, else naive");
-  start->add_option("--lambda", a.lambda, "strength of the penalty in Bayes units; default 1000");
+  start->add_option("--strategy", a.strategy,
+                    "how forgetting is prevented (`engram strategies` lists them); default: ewc where something is "
+                    "consolidated, else naive");
+  start->add_option("--lambda", a.lambda,
+                    "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
   start->add_option("--epochs", a.epochs, "passes over the training part; default 3");
-  start->add_option("--set", a.settings,
-                    "another training option as key=value (lr, batch_size, schedule, precision, ...); repeatable");
+  start->add_option("--set", a.settings, "an option of the training or of the strategy as key=value; repeatable");
   start->add_option("--label", a.label, "label to set to the new version");
+  start->footer([&app, &session] { return TaskOptionsHelp(app, session); });
   start->callback([&session, arguments] { session.run = [=, &session] { return Start(session, *arguments); }; });
 
   CLI::App* consolidate =

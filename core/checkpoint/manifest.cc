@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/base/strict_json.h"
 #include "core/checkpoint/version_directory.h"
@@ -74,14 +75,22 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
 
 absl::Status CheckConsolidation(const ManifestConsolidation& c, const std::string& field,
                                 const std::set<std::string>& tasks, const VersionManifest& manifest) {
-  if (c.task != "merged" && !tasks.contains(c.task))
+  if (!tasks.contains(c.task))
     return InvalidField(field + ".task", absl::StrCat(Quoted(c.task), " is no task of this version"));
   if (c.fisher.empty()) return InvalidField(field + ".fisher", "must name the kind of importance");
   if (c.samples < 1 || c.samples > kMaxCount) return InvalidField(field + ".samples", "must be at least 1");
   if (c.training_examples < 1 || c.training_examples > kMaxCount)
     return InvalidField(field + ".training_examples", "must be at least 1");
-  if (!(c.gamma >= 0 && c.gamma <= 1)) return InvalidField(field + ".gamma", "must lie in [0, 1]");
   if (!manifest.files.contains(c.file)) return InvalidField(field + ".file", "is not among the version's files");
+  return absl::OkStatus();
+}
+
+absl::Status CheckMemory(const ManifestMemory& memory, const std::string& field, const VersionManifest& manifest) {
+  if (memory.strategy.empty()) return InvalidField(field + ".strategy", "must not be empty");
+  if (memory.file != MemoryFile(memory.strategy))
+    return InvalidField(field + ".file", absl::StrCat("must be ", MemoryFile(memory.strategy)));
+  if (!manifest.files.contains(memory.file)) return InvalidField(field + ".file", "is not among the version's files");
+  if (memory.rows < 0 || memory.rows > kMaxCount) return InvalidField(field + ".rows", "must be a count");
   return absl::OkStatus();
 }
 
@@ -137,13 +146,17 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
   return reader.Finish();
 }
 
-absl::Status ReadConsolidation(const Json& json, const std::string& path, ManifestConsolidation& consolidation) {
+absl::Status ReadConsolidation(const Json& json, const std::string& path, int64_t format,
+                               ManifestConsolidation& consolidation) {
   ObjectReader reader(json, path);
   reader.Text("task", consolidation.task);
   reader.Text("fisher", consolidation.fisher);
   reader.Integer("samples", 1, kMaxCount, consolidation.samples);
   reader.Integer("training_examples", 1, kMaxCount, consolidation.training_examples);
-  reader.Real("gamma", 0, 1, consolidation.gamma);
+  if (format == 1) {
+    double gamma = 0;  // written as 1 and never used
+    reader.Real("gamma", 0, 1, gamma);
+  }
   reader.Text("file", consolidation.file);
   return reader.Finish();
 }
@@ -168,14 +181,48 @@ absl::Status ReadMatrix(const Json& json, const std::string& path, MetricsMatrix
   return reader.Finish();
 }
 
+absl::Status ReadMemory(const Json& json, const std::string& path, ManifestMemory& memory) {
+  ObjectReader reader(json, path);
+  reader.Text("strategy", memory.strategy);
+  reader.Text("file", memory.file);
+  reader.Integer("rows", 0, kMaxCount, memory.rows);
+  return reader.Finish();
+}
+
 absl::Status ReadStrategy(const Json& json, VersionManifest& manifest) {
   ObjectReader reader(json, "strategy");
   reader.Text("name", manifest.strategy);
   reader.TextMap("options", manifest.strategy_options);
+  return reader.Finish();
+}
+
+absl::Status ReadTraining(const Json& json, VersionManifest& manifest) {
+  ObjectReader reader(json, "training");
+  reader.TextMap("options", manifest.training_options);
+  return reader.Finish();
+}
+
+// Format 1 wrote the training's options under the strategy, and lambda, gamma and penalty_mode for each of the five
+// strategies of its time: naive had none of them, and gamma was online_ewc's.
+absl::Status ReadStrategyOfFormat1(const Json& json, VersionManifest& manifest) {
+  ObjectReader reader(json, "strategy");
+  std::map<std::string, std::string>& training = manifest.training_options;
+  std::map<std::string, std::string> penalty;
+  std::string units;
+  reader.Text("name", manifest.strategy);
+  reader.TextMap("options", training);
   if (const Json* lambda = reader.Optional("lambda"); lambda != nullptr && !lambda->is_null()) {
-    reader.Real("lambda", 0, std::numeric_limits<double>::max(), manifest.lambda.emplace());
+    double value = 0;
+    reader.Real("lambda", 0, std::numeric_limits<double>::max(), value);
+    penalty["lambda"] = absl::StrFormat("%.17g", value);
   }
-  reader.Text("lambda_units", manifest.lambda_units);
+  reader.Text("lambda_units", units);
+  if (reader.ok() && units != "bayes") reader.Fail("lambda_units", "must be bayes");
+  for (const char* option : {"gamma", "penalty_mode"}) {
+    if (auto found = training.extract(option)) penalty.insert(std::move(found));
+  }
+  if (manifest.strategy != "online_ewc") penalty.erase("gamma");
+  if (manifest.strategy != "naive") manifest.strategy_options = std::move(penalty);
   return reader.Finish();
 }
 
@@ -192,8 +239,15 @@ Ordered TaskJson(const ManifestTask& task) {
 }
 
 Ordered ConsolidationJson(const ManifestConsolidation& c) {
-  return {{"task", c.task},   {"fisher", c.fisher}, {"samples", c.samples}, {"training_examples", c.training_examples},
-          {"gamma", c.gamma}, {"file", c.file}};
+  return {{"task", c.task},
+          {"fisher", c.fisher},
+          {"samples", c.samples},
+          {"training_examples", c.training_examples},
+          {"file", c.file}};
+}
+
+Ordered MemoryJson(const ManifestMemory& memory) {
+  return {{"strategy", memory.strategy}, {"file", memory.file}, {"rows", memory.rows}};
 }
 
 Ordered MatrixJson(const MetricsMatrix& matrix) {
@@ -234,6 +288,10 @@ absl::Status CheckFiles(const VersionManifest& manifest) {
 
 }  // namespace
 
+std::string MemoryFile(std::string_view strategy) {
+  return absl::StrCat("memory/", AbslView(strategy), ".safetensors");
+}
+
 const ManifestTask* FindManifestTask(const VersionManifest& manifest, std::string_view name) {
   const auto found = std::find_if(manifest.tasks.begin(), manifest.tasks.end(),
                                   [name](const ManifestTask& task) { return task.name == name; });
@@ -247,11 +305,10 @@ absl::Status CheckManifest(const VersionManifest& manifest) {
     return InvalidField("parent", absl::StrCat("must be an earlier version than ", manifest.version));
   }
   if (manifest.strategy.empty()) return InvalidField("strategy.name", "must not be empty");
-  if (manifest.lambda && !(*manifest.lambda >= 0 && std::isfinite(*manifest.lambda)))
-    return InvalidField("strategy.lambda", "must be at least 0 and finite");
   ENGRAM_RETURN_IF_ERROR(CheckDigest("base_model_digest", manifest.base_model_digest, /*may_be_empty=*/true));
   ENGRAM_RETURN_IF_ERROR(CheckFiles(manifest));
-  for (const size_t entries : {manifest.tasks.size(), manifest.consolidations.size(), manifest.metrics.size()}) {
+  for (const size_t entries :
+       {manifest.tasks.size(), manifest.consolidations.size(), manifest.memory.size(), manifest.metrics.size()}) {
     if (entries > kMaxEntries)
       return InvalidField("tasks", absl::StrCat("a version holds at most ", kMaxEntries, " tasks"));
   }
@@ -268,6 +325,12 @@ absl::Status CheckManifest(const VersionManifest& manifest) {
     ENGRAM_RETURN_IF_ERROR(
         CheckConsolidation(manifest.consolidations[i], absl::StrCat("consolidations[", i, "]"), tasks, manifest));
   }
+  std::set<std::string> memories;
+  for (size_t i = 0; i < manifest.memory.size(); ++i) {
+    const std::string field = absl::StrCat("memory[", i, "]");
+    ENGRAM_RETURN_IF_ERROR(CheckMemory(manifest.memory[i], field, manifest));
+    if (!memories.insert(manifest.memory[i].strategy).second) return InvalidField(field + ".strategy", "occurs twice");
+  }
   for (size_t i = 0; i < manifest.metrics.size(); ++i) {
     ENGRAM_RETURN_IF_ERROR(CheckMatrix(manifest.metrics[i], absl::StrCat("metrics[", i, "]")));
   }
@@ -279,7 +342,7 @@ absl::StatusOr<VersionManifest> ParseManifest(std::string_view text) {
   VersionManifest manifest;
   ObjectReader reader(json, "");
   int64_t format = 0;
-  reader.Integer("format", kManifestFormat, kManifestFormat, format);
+  reader.Integer("format", kOldestManifestFormat, kManifestFormat, format);
   reader.Text("model", manifest.model);
   reader.Integer("version", 1, kMaxCount, manifest.version);
   if (const Json* parent = reader.Optional("parent"); parent != nullptr && !parent->is_null()) {
@@ -289,8 +352,16 @@ absl::StatusOr<VersionManifest> ParseManifest(std::string_view text) {
   reader.Text("default_task", manifest.default_task);
   ReadList(reader, "tasks", manifest.tasks, ReadTask);
   if (const Json* strategy = reader.Required("strategy"); strategy != nullptr)
-    reader.Fail(ReadStrategy(*strategy, manifest));
-  ReadList(reader, "consolidations", manifest.consolidations, ReadConsolidation);
+    reader.Fail(format == 1 ? ReadStrategyOfFormat1(*strategy, manifest) : ReadStrategy(*strategy, manifest));
+  if (format > 1) {
+    if (const Json* training = reader.Required("training"); training != nullptr)
+      reader.Fail(ReadTraining(*training, manifest));
+    ReadList(reader, "memory", manifest.memory, ReadMemory);
+  }
+  ReadList(reader, "consolidations", manifest.consolidations,
+           [format](const Json& item, const std::string& path, ManifestConsolidation& out) {
+             return ReadConsolidation(item, path, format, out);
+           });
   ReadList(reader, "metrics", manifest.metrics, ReadMatrix);
   reader.UnsignedMap("seeds", manifest.seeds);
   reader.Text("base_model_digest", manifest.base_model_digest);
@@ -306,8 +377,8 @@ absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest) {
   Ordered strategy = Ordered::object();
   strategy["name"] = manifest.strategy;
   strategy["options"] = manifest.strategy_options;
-  strategy["lambda"] = manifest.lambda ? Ordered(*manifest.lambda) : Ordered(nullptr);
-  strategy["lambda_units"] = manifest.lambda_units;
+  Ordered training = Ordered::object();
+  training["options"] = manifest.training_options;
   Ordered json = Ordered::object();
   json["format"] = kManifestFormat;
   json["model"] = manifest.model;
@@ -317,7 +388,9 @@ absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest) {
   json["default_task"] = manifest.default_task;
   json["tasks"] = ListJson(manifest.tasks, TaskJson);
   json["strategy"] = std::move(strategy);
+  json["training"] = std::move(training);
   json["consolidations"] = ListJson(manifest.consolidations, ConsolidationJson);
+  json["memory"] = ListJson(manifest.memory, MemoryJson);
   json["metrics"] = ListJson(manifest.metrics, MatrixJson);
   json["seeds"] = manifest.seeds;
   json["base_model_digest"] = manifest.base_model_digest;

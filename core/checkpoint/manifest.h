@@ -5,8 +5,12 @@
 // directory never serves.
 //
 // A version directory: config.json, model.safetensors, the tokenizer's files (what `transformers` loads), engram.json,
-// and where there is something to keep heads.safetensors (the heads of all tasks but the default one) and
-// continual.safetensors (importance and anchors).
+// and where there is something to keep heads.safetensors (the heads of all tasks but the default one),
+// continual.safetensors (importance and anchors) and memory/<strategy>.safetensors (what a strategy keeps for later
+// tasks).
+//
+// Format 2 is written; format 1 is read as the manifest that it would be in format 2. Format 1 had lambda, gamma and
+// penalty_mode of every training, whether its strategy knew them or not, among the training options.
 
 #include <cstdint>
 #include <map>
@@ -20,7 +24,8 @@
 
 namespace engram::checkpoint {
 
-inline constexpr int64_t kManifestFormat = 1;
+inline constexpr int64_t kManifestFormat = 2;
+inline constexpr int64_t kOldestManifestFormat = 1;
 inline constexpr const char* kManifestFile = "engram.json";
 inline constexpr const char* kConfigFile = "config.json";
 inline constexpr const char* kModelFile = "model.safetensors";
@@ -42,16 +47,27 @@ struct ManifestTask {
   friend bool operator==(const ManifestTask&, const ManifestTask&) = default;
 };
 
-// Importance and anchors of one task (or of several merged into one) in continual.safetensors.
+// Importance and anchors of one task in continual.safetensors.
 struct ManifestConsolidation {
-  std::string task;               // a task's name, or "merged"
+  std::string task;               // a task's name
   std::string fisher;             // kind: exact, sampled, empirical, batched, ...
   int64_t samples = 0;            // texts that the importance is the mean of
   int64_t training_examples = 0;  // N of the task: what a lambda of 1 Bayes unit stands for
-  double gamma = 1;               // decay that online methods apply to what they merge into, 0 to 1
   std::string file = kContinualFile;
 
   friend bool operator==(const ManifestConsolidation&, const ManifestConsolidation&) = default;
+};
+
+// The file that a strategy's memory lies in: memory/<strategy>.safetensors.
+std::string MemoryFile(std::string_view strategy);
+
+// What a strategy stored with the version for later tasks.
+struct ManifestMemory {
+  std::string strategy;  // unique in the version
+  std::string file;      // MemoryFile(strategy)
+  int64_t rows = 0;      // training examples in it; 0: tensors alone
+
+  friend bool operator==(const ManifestMemory&, const ManifestMemory&) = default;
 };
 
 // Rows: after a task was learned, columns: the task measured. Absent: not measured (a task not learned yet).
@@ -65,20 +81,20 @@ struct MetricsMatrix {
 
 struct VersionManifest {
   std::string model;
-  int64_t version = 0;              // from 1
-  std::optional<int64_t> parent;    // version that training started from; none: imported
-  std::string created;              // RFC 3339, UTC
-  std::string default_task;         // the task whose head model.safetensors holds; empty if none
-  std::vector<ManifestTask> tasks;  // in the order of the stream
-  std::string strategy = "naive";
-  std::map<std::string, std::string> strategy_options;
-  std::optional<double> lambda;        // of the last training
-  std::string lambda_units = "bayes";  // 1 is the Laplace posterior (N of the old task over N of the new one)
+  int64_t version = 0;                                  // from 1
+  std::optional<int64_t> parent;                        // version that training started from; none: imported
+  std::string created;                                  // RFC 3339, UTC
+  std::string default_task;                             // the task whose head model.safetensors holds; empty if none
+  std::vector<ManifestTask> tasks;                      // in the order of the stream
+  std::string strategy = "naive";                       // of the last training
+  std::map<std::string, std::string> strategy_options;  // its own, all of them
+  std::map<std::string, std::string> training_options;  // of the last training, all of them; none: imported
   std::vector<ManifestConsolidation> consolidations;
+  std::vector<ManifestMemory> memory;
   std::vector<MetricsMatrix> metrics;           // one for each metric
   std::map<std::string, uint64_t> seeds;        // by purpose
   std::string base_model_digest;                // SHA-256 of the model.safetensors that the line began with
-  std::map<std::string, std::string> software;  // name -> version
+  std::map<std::string, std::string> software;  // name -> version of what wrote it: engram, libtorch
   std::map<std::string, std::string> files;     // relative path -> SHA-256 of every file but engram.json
 
   friend bool operator==(const VersionManifest&, const VersionManifest&) = default;
@@ -88,13 +104,15 @@ struct VersionManifest {
 const ManifestTask* FindManifestTask(const VersionManifest& manifest, std::string_view name);
 
 // Everything that ParseManifest checks beyond the syntax: known kinds, unique names, sizes of the matrix, digests of 64
-// lower-case hexadecimal digits, heads and consolidations in files that are listed. INVALID_ARGUMENT names the field.
+// lower-case hexadecimal digits, heads, consolidations and memories in files that are listed. INVALID_ARGUMENT names
+// the field.
 absl::Status CheckManifest(const VersionManifest& manifest);
 
-// INVALID_ARGUMENT for another format number, unknown keys (the nearest known one is named), missing or impossible
+// INVALID_ARGUMENT for a format that is not known, unknown keys (the nearest known one is named), missing or impossible
 // values.
 absl::StatusOr<VersionManifest> ParseManifest(std::string_view text);
-// The text of engram.json; ParseManifest gives back an equal manifest. INVALID_ARGUMENT for what CheckManifest refuses.
+// The text of engram.json in format 2; ParseManifest gives back an equal manifest. INVALID_ARGUMENT for what
+// CheckManifest refuses.
 absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest);
 
 // engram.json of a version directory. NOT_FOUND if there is none.

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/build_info.h"
 #include "core/base/files.h"
 #include "core/checkpoint/version_directory.h"
+#include "torch/headeronly/version.h"
 
 namespace engram::nn {
 namespace {
@@ -98,6 +100,7 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
     ENGRAM_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(target).parent_path().string()));
     ENGRAM_RETURN_IF_ERROR(CopyFile(absl::StrCat(source, "/", file), target));
   }
+  manifest.software = {{"engram", std::string(EngramVersion())}, {"libtorch", TORCH_VERSION}};
   return checkpoint::WriteManifest(directory, manifest);
 }
 

@@ -33,7 +33,8 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
 
 // Writes what LoadVersion reads into `directory`, which must exist: weights, heads, config.json, the files of `source`
 // that make the tokenizer and say the pooling, the files `kept` of `source` (what is remembered of earlier tasks), and
-// last engram.json. What is remembered anew must be in `directory` already. Fills in manifest.default_task, the heads' places, and manifest.files.
+// last engram.json. What is remembered anew must be in `directory` already. Fills in manifest.default_task, the heads'
+// places, manifest.software and manifest.files.
 absl::Status SaveVersion(const Model& model, const std::string& config_text, const std::string& source,
                          const std::vector<std::string>& kept, checkpoint::VersionManifest& manifest,
                          const std::string& directory);

@@ -3,6 +3,7 @@
 #include "core/base/files.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/jobs/describe_strategies.h"
 #include "server/rpc/names.h"
 #include "server/rpc/unary.h"
 
@@ -75,6 +76,15 @@ grpc::ServerUnaryReactor* TaskService::EvaluateTask(grpc::CallbackServerContext*
                                                     const engram::v1::EvaluateTaskRequest* request,
                                                     engram::v1::Job* response) {
   return Handle(context, "EvaluateTask", request, response);
+}
+
+grpc::ServerUnaryReactor* TaskService::ListStrategies(grpc::CallbackServerContext* context,
+                                                      const engram::v1::ListStrategiesRequest*,
+                                                      engram::v1::ListStrategiesResponse* response) {
+  return Answer(environment_, context, "ListStrategies", [response] {
+    *response = DescribeStrategies();
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace engram::server

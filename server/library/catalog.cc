@@ -89,6 +89,8 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
                                        [&](const auto& consolidation) { return consolidation.task == from.name; }));
   }
   version.set_strategy(manifest.strategy);
+  for (const auto& [key, value] : manifest.strategy_options) (*version.mutable_strategy_options())[key] = value;
+  for (const auto& [key, value] : manifest.training_options) (*version.mutable_training_options())[key] = value;
   if (!record.job.empty()) version.set_job(JobName(record.job));
   version.set_size_bytes(record.size_bytes);
   engram::v1::JobResult metrics;

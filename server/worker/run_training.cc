@@ -5,7 +5,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/continual/registry.h"
 #include "core/examples/entity_f1.h"
@@ -20,13 +19,6 @@ namespace engram::worker {
 namespace {
 
 using engram::worker::v1::TrainWork;
-
-absl::StatusOr<train::TrainOptions> ReadOptions(const TrainWork& work) {
-  train::TrainOptions options;
-  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-  ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
-  return options;
-}
 
 // Sends the trainer's progress to the server.
 class ProgressObserver final : public train::TrainObserver {
@@ -84,30 +76,38 @@ void RecordTask(const checkpoint::ManifestTask& task, checkpoint::VersionManifes
   manifest.tasks.push_back(task);
 }
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
-                                                              const nn::Model& model) {
+// The options of the work's strategy, all of them: a default that is filled in here could differ from what the job was
+// planned with.
+absl::StatusOr<std::map<std::string, std::string>> StrategyOptions(const TrainWork& work) {
   ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
-  std::map<std::string, std::string> options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
-                                                {"gamma", absl::StrFormat("%.17g", work.gamma())},
-                                                {"penalty_mode", work.penalty_mode()}};
-  std::erase_if(options, [&](const auto& option) { return info->options.Find(option.first) == nullptr; });
+  const std::map<std::string, std::string> given(work.strategy_options().begin(), work.strategy_options().end());
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues values, info->options.Parse(given));
+  std::map<std::string, std::string> options = values.Render();
+  if (options.size() == given.size()) return options;
+  return StatusWithReason(absl::StatusCode::kFailedPrecondition, "JOB_OF_ANOTHER_VERSION",
+                          "the job was queued by a server whose strategies had other options; start the task again");
+}
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
+                                                              const std::map<std::string, std::string>& options,
+                                                              const nn::Model& model) {
   ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
                           continual::OpenConsolidations(
                               absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
-  return continual::MakeStrategy(work.strategy(), options, {std::move(consolidations)});
+  return continual::MakeStrategy(
+      work.strategy(), options,
+      {std::move(consolidations), train::MemorySource(context.spec.base_directory(), work.strategy())});
 }
 
 void DescribeVersion(const RunContext& context, const TrainWork& work, const train::TrainOptions& options,
-                     checkpoint::VersionManifest& manifest) {
+                     std::map<std::string, std::string> strategy_options, checkpoint::VersionManifest& manifest) {
   manifest.model = context.spec.model();
   manifest.version = context.spec.version();
   manifest.parent = context.spec.base_version();
   manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
   manifest.strategy = work.strategy();
-  manifest.strategy_options = train::TrainOptionsToMap(options);
-  manifest.strategy_options["gamma"] = absl::StrCat(work.gamma());
-  manifest.strategy_options["penalty_mode"] = work.penalty_mode();
-  manifest.lambda = work.lambda();
+  manifest.strategy_options = std::move(strategy_options);
+  manifest.training_options = train::TrainOptionsToMap(options);
   manifest.seeds["training"] = options.seed;
 }
 
@@ -116,7 +116,9 @@ void DescribeVersion(const RunContext& context, const TrainWork& work, const tra
 RunResult RunTraining(RunContext& context) {
   const TrainWork& work = context.spec.train();
   context.Phase("loading");
-  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options, ReadOptions(work));
+  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options,
+                          train::ParseTrainOptions({work.options().begin(), work.options().end()}));
+  ENGRAM_ASSIGN_OR_RETURN(const auto strategy_options, StrategyOptions(work));
   ENGRAM_ASSIGN_OR_RETURN(const at::Device device, nn::ParseDevice(context.spec.device()));
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
@@ -139,16 +141,15 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
                           examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
-  ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy, OpenStrategy(context, work, model));
+  ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
+                          OpenStrategy(context, work, strategy_options, model));
 
   ProgressObserver observer(context);
   train::TrainInput input;
   input.task = spec;
   input.training = examples.examples;
   input.strategy = strategy.get();
-  input.strategy_options = {{"lambda", absl::StrFormat("%.17g", work.lambda())},
-                            {"gamma", absl::StrFormat("%.17g", work.gamma())},
-                            {"penalty_mode", work.penalty_mode()}};
+  input.strategy_options = strategy_options;
   input.checkpoint_path = context.checkpoint();
   input.stop = context.stop;
   input.observer = &observer;
@@ -173,7 +174,7 @@ RunResult RunTraining(RunContext& context) {
   result.set_tokens(trained.tokens);
   result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);
-  DescribeVersion(context, work, options, base.manifest);
+  DescribeVersion(context, work, options, strategy_options, base.manifest);
   // The row of the version that this one was trained from is complete now, as far as anybody measured it.
   continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), base.manifest);
   RecordTask(task, base.manifest);

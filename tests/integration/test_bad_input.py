@@ -73,9 +73,12 @@ def start(server, **fields):
     (dict(base="7777"), grpc.StatusCode.NOT_FOUND, None),
     (dict(model="../etc"), grpc.StatusCode.INVALID_ARGUMENT, "model"),
     (dict(task="Bad Name"), grpc.StatusCode.INVALID_ARGUMENT, "task"),
-    ({"lambda": -1.0}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
-    ({"lambda": float("nan")}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
-    ({"lambda": 1e30}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": -1.0, "strategy": "ewc"}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": float("nan"), "strategy": "ewc"}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": 1e30, "strategy": "l2sp"}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": 1.0, "strategy": "naive"}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    ({"lambda": 1.0, "strategy": "ewc", "options": {"lambda": "1"}}, grpc.StatusCode.INVALID_ARGUMENT, "lambda"),
+    (dict(strategy="ewc", options={"gamma": "0.5"}), grpc.StatusCode.INVALID_ARGUMENT, "gamma"),
     (dict(strategy="magic"), grpc.StatusCode.INVALID_ARGUMENT, "strategy"),
     (dict(strategy="ewc"), grpc.StatusCode.FAILED_PRECONDITION, None),
     (dict(options={"lr": "-1"}), grpc.StatusCode.INVALID_ARGUMENT, "lr"),
@@ -100,7 +103,7 @@ def test_start_task(shared_server, fields, code, field):
                                            ("pooling", "max"), ("batch_size", "99999999999999999999")])
 def test_options(shared_server, option, value):
     with pytest.raises(grpc.RpcError) as refused:
-        start(shared_server, options={option: value})
+        start(shared_server, options={option: value}, strategy="online_ewc" if option in ("gamma", "penalty_mode") else "")
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [option], refused.value.details()
 
 

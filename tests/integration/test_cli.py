@@ -99,6 +99,8 @@ def test_every_verb_answers_in_json(stream, tmp_path):
         "classify": len(s.json("classify", f"base@{number}", "some text")["results"]) == 1,
         "tokenize": len(s.json("tokenize", "base@1", "some text")["results"][0]["tokens"]) == 4,
         "encode": s.json("encode", "base@1", "some text")["vector"]["shape"] == ["384"],
+        "strategies": {"naive", "ewc"} <= {x["name"] for x in s.json("strategies")["strategies"]},
+        "strategies ewc": [o["name"] for o in s.json("strategies", "ewc")["options"]] == ["lambda", "penalty_mode"],
         "status": s.json("status")["models"] >= 1,
     }
     assert all(answers.values()), [verb for verb, holds in answers.items() if not holds]
@@ -114,10 +116,38 @@ def test_status_counts_every_page_and_export_takes_a_trailing_slash(new_server, 
     assert (tmp_path / "out" / "model.safetensors").exists() and not (tmp_path / "out.partial").exists()
 
 
+def test_strategies_and_options_are_described_by_the_server(stream):
+    s = stream
+    described = s.json("strategies")
+    shown = s.engram("strategies").stdout
+    assert all(strategy["name"] in shown and strategy["summary"] in shown for strategy in described["strategies"])
+    online = s.engram("strategies", "online_ewc").stdout
+    assert re.search(r"^gamma +1 +\(0, 1\] ", online, re.MULTILINE) and re.search(r"^lambda +1000 +\[0, 1e9\] ", online, re.MULTILINE)
+    assert "with 10 consolidated tasks: 2 copies" in online and "with 10 consolidated tasks: 20 copies" in s.engram("strategies", "ewc").stdout
+    # One default for a version with consolidated tasks, one for a version without: those that StartTask takes.
+    for flag, base in ("default_if_nothing_is_consolidated", "base@1"), ("default_if_consolidated", "base@cli"):
+        [default] = [strategy["name"] for strategy in described["strategies"] if strategy[flag]]
+        planned = s.json("start-task", base, "planned", "--dataset", "banking77", "--validate-only")["options"]
+        assert planned["strategy"] == default
+        [strategy] = [strategy for strategy in described["strategies"] if strategy["name"] == default]
+        # The description is what holds where nothing is set, option by option (but for those that follow from the version).
+        for option in strategy["options"] + described["training_options"]:
+            if option["name"] not in ("pooling", "progress_every", "checkpoint_every_steps", "max_length"):
+                assert planned[option["name"]] == option["default_value"], option
+        assert ("lambda" in planned) == (default == "ewc")
+    help_text = s.engram("start-task", "--help").stdout
+    for option in described["training_options"] + [o for strategy in described["strategies"] for o in strategy["options"]]:
+        assert re.search(rf"^{option['name']} +{re.escape(option['default_value'])} +{re.escape(option['allowed'])} ", help_text, re.MULTILINE), option
+    unknown = s.engram("strategies", "ewk", check=False)
+    assert unknown.returncode == 2 and "online_ewc" in unknown.stderr
+    refused = s.engram("start-task", "base@cli", "x", "--dataset", "banking77", "--set", "gamma=0.5", check=False)
+    assert refused.returncode == 1 and "online_ewc has it" in refused.stderr
+
+
 def test_every_verb_has_help():
     listed = subprocess.run([ENGRAM, "--help"], capture_output=True, text=True, check=True).stdout
     verbs = re.findall(r"^  ([a-z-]+)  ", listed.split("Subcommands:")[1], re.MULTILINE)
-    assert {"datasets", "models", "start-task", "consolidate-task", "evaluate", "jobs", "classify", "tag-entities", "encode", "tokenize", "status"} == set(verbs)
+    assert {"datasets", "models", "start-task", "strategies", "consolidate-task", "evaluate", "jobs", "classify", "tag-entities", "encode", "tokenize", "status"} == set(verbs)
     for verb in verbs:
         shown = subprocess.run([ENGRAM, verb, "--help"], capture_output=True, text=True, timeout=60)
         assert shown.returncode == 0 and "Usage" in shown.stdout

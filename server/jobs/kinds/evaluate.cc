@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
+#include "core/train/precision.h"
 #include "core/train/train_options.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"

@@ -1,29 +1,25 @@
 // Training: a task on top of a version, in a new version.
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/model_config.h"
 #include "core/checkpoint/task_kind.h"
-#include "core/continual/strategy_info.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
-#include "core/train/quadratic_penalty.h"
 #include "core/train/train_options.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
 #include "server/jobs/job_kind.h"
+#include "server/jobs/task_options.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -88,12 +84,15 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
   if (kind == TaskKind::kSequenceClassification) {
     ENGRAM_ASSIGN_OR_RETURN(pooling, DefaultPooling(context, base));
   }
-  if (const auto asked = request.options().find("pooling"); asked != request.options().end()) {
-    const absl::StatusOr<Pooling> named = checkpoint::ParsePooling(asked->second);
-    if (!named.ok()) return InvalidField("pooling", "must be mean or standard");
+  const auto asked = request.options().find("pooling");
+  if (asked != request.options().end())
+    ENGRAM_RETURN_IF_ERROR(StartTaskOptionTable().Find("pooling")->Parse(asked->second).status());
+  const bool pooling_asked = asked != request.options().end() && asked->second != kModelPooling;
+  if (pooling_asked) {
+    ENGRAM_ASSIGN_OR_RETURN(const Pooling named, checkpoint::ParsePooling(asked->second));
     if (kind != TaskKind::kSequenceClassification)
       return InvalidField("pooling", "only classification pools; leave it out");
-    pooling = *named;
+    pooling = named;
   }
   if (const checkpoint::ManifestTask* known = FindManifestTask(base.manifest, request.task())) {
     if (known->kind != kind) {
@@ -103,7 +102,7 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
     }
     ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
     labels = known->labels;
-    if (request.options().contains("pooling") && pooling != known->pooling) {
+    if (pooling_asked && pooling != known->pooling) {
       return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
                                                   AbslView(checkpoint::PoolingName(known->pooling)), "; leave it out"));
     }
@@ -115,36 +114,14 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> RealOption(const std::string& name, const std::string& text) {
-  double value = 0;
-  if (!absl::SimpleAtod(text, &value)) return InvalidField(name, "is no number");
-  return value;
-}
-
 // Training options and those of the strategy.
 absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
                          TrainWork& work) {
+  ENGRAM_ASSIGN_OR_RETURN(const TaskOptions asked,
+                          ReadTaskOptions(request, static_cast<int64_t>(base.manifest.consolidations.size())));
   train::TrainOptions options;
   options.checkpoint_every_steps = context.checkpoint_every_steps;
-  double gamma = 1.0;
-  work.set_penalty_mode("auto");
-  work.set_progress_every_steps(1);
-  for (const auto& [key, value] : request.options()) {
-    if (key == "pooling") continue;
-    if (key == "gamma") {
-      ENGRAM_ASSIGN_OR_RETURN(gamma, RealOption(key, value));
-    } else if (key == "penalty_mode") {
-      ENGRAM_RETURN_IF_ERROR(train::ParsePenaltyMode(value).status());
-      work.set_penalty_mode(value);
-    } else if (key == "progress_every") {
-      int64_t every = 0;
-      if (!absl::SimpleAtoi(value, &every) || every < 1)
-        return InvalidField(key, "must be a whole number of at least 1");
-      work.set_progress_every_steps(every);
-    } else {
-      ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-    }
-  }
+  for (const auto& [key, value] : asked.training) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
   ENGRAM_ASSIGN_OR_RETURN(const int64_t longest, LongestText(context, base));
   if (!request.options().contains("max_length")) options.max_length = std::min(options.max_length, longest);
   if (options.max_length > longest) {
@@ -153,53 +130,29 @@ absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& req
   }
   ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
 
-  const bool consolidated = !base.manifest.consolidations.empty();
-  const std::string name =
-      request.strategy().empty() ? continual::DefaultStrategy(consolidated).name : request.strategy();
-  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(name));
-  ENGRAM_RETURN_IF_ERROR(continual::CheckNeeds(*info, static_cast<int64_t>(base.manifest.consolidations.size())));
-  const double lambda = request.has_lambda() ? request.lambda() : 1000;
-  for (const auto& [key, value] : std::map<std::string, double>{{"lambda", lambda}, {"gamma", gamma}}) {
-    const Option* option = info->options.Find(key);
-    if (option != nullptr) ENGRAM_RETURN_IF_ERROR(option->Check(value));
-  }
-  work.set_strategy(name);
-  work.set_lambda(lambda);
-  work.set_gamma(gamma);
+  work.set_strategy(asked.strategy->name);
+  work.set_progress_every_steps(asked.task.Whole("progress_every"));
+  for (const auto& [key, value] : asked.strategy_options.Render()) (*work.mutable_strategy_options())[key] = value;
   for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
   return absl::OkStatus();
 }
 
-// A number as somebody would write it: the options that workers get have all digits of a double
-// ("0.90000000000000002").
-std::string ShortestForm(const std::string& text) {
-  double value = 0;
-  if (text.find('.') == std::string::npos || !absl::SimpleAtod(text, &value)) return text;
-  std::array<char, 32> buffer{};
-  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::general);
-  return written.ec == std::errc() ? std::string(buffer.data(), written.ptr) : text;
-}
-
 // What the API shows of it: every option with its default filled in.
-void ShowOptions(const TrainWork& work, const jobs::DatasetRecord& dataset, engram::v1::Job& job) {
+absl::Status Show(const TrainWork& work, const jobs::DatasetRecord& dataset, engram::v1::Job& job) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto options, ShowOptions(work));
   auto& shown = *job.mutable_options();
-  for (const auto& [key, value] : work.options()) shown[key] = ShortestForm(value);
+  for (const auto& [key, value] : options) shown[key] = value;
   shown["dataset"] = DatasetName(dataset.name);
   shown["kind"] = work.kind();
   shown["pooling"] = work.pooling();
-  shown["strategy"] = work.strategy();
-  shown["lambda"] = absl::StrCat(work.lambda());
-  shown["gamma"] = absl::StrCat(work.gamma());
-  shown["penalty_mode"] = work.penalty_mode();
   shown["training_rows"] = absl::StrCat(dataset.training_rows);
+  return absl::OkStatus();
 }
 
 // ---------------------------------------------------------------- the estimate
 
 absl::StatusOr<train::TrainOptions> OptionsOf(const TrainWork& work) {
-  train::TrainOptions options;
-  for (const auto& [key, value] : work.options()) ENGRAM_RETURN_IF_ERROR(train::SetTrainOption(options, key, value));
-  return options;
+  return train::ParseTrainOptions({work.options().begin(), work.options().end()});
 }
 
 // Texts, tokens and steps; the answer is the number of tokens of the largest batch.
@@ -261,18 +214,22 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     const nn::Precision precision = train::ResolvePrecision(options.precision, at::kCPU);
     const bool bf16 = precision == nn::Precision::kBFloat16;
     const bool best_kept = options.early_stopping_patience > 0;
-    const auto quadratics =
-        work.strategy() == "naive" ? int64_t{0} : static_cast<int64_t>(base.manifest.consolidations.size());
-    // Weights, gradients and two moments; a bf16 copy; the best weights; importance and anchor of each quadratic.
+    ENGRAM_ASSIGN_OR_RETURN(
+        const continual::StrategyCost strategy,
+        StrategyCostOf(work, {.encoder_bytes = base.model_bytes,  // which is all but the encoder's
+                              .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
+                              .training_examples = out.texts(),
+                              .longest_example = options.max_length}));
+    // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
-                         2 * quadratics * base.model_bytes +
-                         nn::ActivationBytes(largest, base.config.layers, base.config, precision));
+                         strategy.bytes + nn::ActivationBytes(largest, base.config.layers, base.config, precision));
     out.set_version_bytes(base.size_bytes + head);
     // A new run checkpoint is whole before it replaces the old one.
     const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
     const bool periodic = options.checkpoint_every_steps > 0 && out.steps() > options.checkpoint_every_steps;
     out.set_disk_bytes(out.version_bytes() + (periodic ? 2 : 1) * checkpoint);
-    estimate.products_per_token = kForwardAndBackwardPass * nn::ProductsPerToken(base.config);
+    estimate.products_per_token =
+        (1 + strategy.extra_passes) * kForwardAndBackwardPass * nn::ProductsPerToken(base.config);
     estimate.bf16 = bf16;
     return estimate;
   }
@@ -291,7 +248,7 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     ENGRAM_RETURN_IF_ERROR(FillHead(context, request, base, dataset, work));
     ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, work));
     job.record.datasets = {dataset.name};
-    ShowOptions(work, dataset, job.description);
+    ENGRAM_RETURN_IF_ERROR(Show(work, dataset, job.description));
     return job;
   }
 };

@@ -98,8 +98,6 @@ class RunTest : public ::testing::Test {
     *work.mutable_dataset() = dataset;
     for (const std::string& label : labels) work.add_labels(label);
     work.set_strategy("naive");
-    work.set_gamma(1);
-    work.set_penalty_mode("auto");
     work.set_progress_every_steps(1);
     const std::map<std::string, std::string> options = {
         {"epochs", "2"}, {"batch_size", "4"}, {"precision", "fp32"}, {"lr", "0.01"}, {"seed", "7"}};

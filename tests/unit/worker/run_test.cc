@@ -137,6 +137,28 @@ TEST_F(RunTest, ADataSetThatIsNotWhatWasUploadedIsRefused) {
   EXPECT_TRUE(VerifyDataset(dataset).ok());
 }
 
+// The record in engram.json is what the job was planned with, and a job that says less is not filled in with defaults.
+TEST_F(RunTest, TheStrategysOptionsAreRecordedAndMustAllBeThere) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  auto spec = TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"});
+  Done(spec, root_ + "/1");
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/1/output");
+  EXPECT_TRUE(manifest.strategy_options.empty());
+  EXPECT_EQ(manifest.training_options.at("epochs"), "2");
+  EXPECT_EQ(manifest.training_options.at("seed"), "7");
+  EXPECT_FALSE(manifest.training_options.contains("lambda"));
+  EXPECT_FALSE(manifest.software.at("engram").empty());
+  spec.mutable_train()->set_strategy("online_ewc");
+  auto& options = *spec.mutable_train()->mutable_strategy_options();
+  options["lambda"] = "3";
+  options["penalty_mode"] = "auto";
+  EXPECT_EQ(StatusReason(Run(spec, root_ + "/2").status()), "JOB_OF_ANOTHER_VERSION");
+  options["gamma"] = "0.5";
+  EXPECT_EQ(StatusReason(Run(spec, root_ + "/2").status()), "NOT_CONSOLIDATED");
+  options["tau"] = "0.5";
+  EXPECT_EQ(StatusField(Run(spec, root_ + "/2").status()), "tau");
+}
+
 TEST_F(RunTest, ConsolidationKeepsTheWeightsAndReplacesWhatItTookBefore) {
   const auto dataset = FirstLetters("letters-ab", 'a', 'b');
   Done(TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"}), root_ + "/1");

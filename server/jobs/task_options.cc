@@ -1,0 +1,97 @@
+#include "server/jobs/task_options.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "core/train/train_options.h"
+
+namespace engram::server {
+namespace {
+
+using engram::v1::StartTaskRequest;
+using engram::worker::v1::TrainWork;
+
+constexpr const char* kLambda = "lambda";  // also a field of the request
+
+// The error for an option that a training with this strategy does not take.
+absl::Status NotTaken(const std::string& name, const continual::StrategyInfo& strategy) {
+  std::vector<std::string> owners;
+  for (const auto& [other, info] : continual::Strategies()) {
+    if (info.options.Find(name) != nullptr) owners.push_back(other);
+  }
+  if (!owners.empty()) {
+    return InvalidField(name, absl::StrCat("is no option of ", strategy.name, "; ", absl::StrJoin(owners, ", "),
+                                           owners.size() == 1 ? " has it" : " have it"));
+  }
+  std::vector<Option> taken = strategy.options.options();
+  for (const OptionTable* table : {&train::TrainOptionTable(), &StartTaskOptionTable()})
+    taken.insert(taken.end(), table->options().begin(), table->options().end());
+  return OptionTable(absl::StrCat("option of a training with ", strategy.name), std::move(taken)).Unknown(name);
+}
+
+absl::StatusOr<OptionValues> StrategyOptionsOf(const TrainWork& work, const continual::StrategyInfo& strategy) {
+  return strategy.options.Parse({work.strategy_options().begin(), work.strategy_options().end()});
+}
+
+}  // namespace
+
+const OptionTable& StartTaskOptionTable() {
+  static const OptionTable table(
+      "option of a task",
+      {Option::Choice("pooling", kModelPooling, {kModelPooling, "standard", "mean"},
+                      "what a new classification head reads: the family's own vector, the mean over all tokens, or as "
+                      "the base model pools"),
+       Option::Whole("progress_every", 1, Closed(1, 1e9), "optimizer steps between two progress messages")});
+  return table;
+}
+
+absl::StatusOr<TaskOptions> ReadTaskOptions(const StartTaskRequest& request, int64_t consolidations) {
+  TaskOptions options;
+  options.strategy = &continual::DefaultStrategy(consolidations > 0);
+  if (!request.strategy().empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(options.strategy, continual::FindStrategy(request.strategy()));
+  }
+  std::map<std::string, std::string> strategy, task;
+  for (const auto& [name, value] : request.options()) {
+    if (options.strategy->options.Find(name) != nullptr) {
+      strategy[name] = value;
+    } else if (StartTaskOptionTable().Find(name) != nullptr) {
+      task[name] = value;
+    } else if (train::TrainOptionTable().Find(name) != nullptr) {
+      options.training[name] = value;
+    } else {
+      return NotTaken(name, *options.strategy);
+    }
+  }
+  if (request.has_lambda()) {
+    if (options.strategy->options.Find(kLambda) == nullptr) return NotTaken(kLambda, *options.strategy);
+    if (!strategy.emplace(kLambda, absl::StrFormat("%.17g", request.lambda())).second)
+      return InvalidField(kLambda, "is given twice: in its field and among the options");
+  }
+  ENGRAM_ASSIGN_OR_RETURN(options.strategy_options, options.strategy->options.Parse(strategy));
+  ENGRAM_ASSIGN_OR_RETURN(options.task, StartTaskOptionTable().Parse(task));
+  ENGRAM_RETURN_IF_ERROR(continual::CheckNeeds(*options.strategy, consolidations));
+  return options;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ShowOptions(const TrainWork& work) {
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const strategy, continual::FindStrategy(work.strategy()));
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues own, StrategyOptionsOf(work, *strategy));
+  ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions training,
+                          train::ParseTrainOptions({work.options().begin(), work.options().end()}));
+  std::map<std::string, std::string> shown = train::ShowTrainOptions(training);
+  shown.merge(own.Show());
+  shown["strategy"] = work.strategy();
+  return shown;
+}
+
+absl::StatusOr<continual::StrategyCost> StrategyCostOf(const TrainWork& work, const continual::StrategySizes& sizes) {
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const strategy, continual::FindStrategy(work.strategy()));
+  ENGRAM_ASSIGN_OR_RETURN(const OptionValues own, StrategyOptionsOf(work, *strategy));
+  return continual::CostOf(*strategy, own, sizes);
+}
+
+}  // namespace engram::server
