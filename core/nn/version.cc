@@ -13,7 +13,6 @@
 namespace engram::nn {
 namespace {
 
-constexpr const char* kMemoryDirectory = "memory/";
 constexpr const char* kPoolingFile = "1_Pooling/config.json";
 
 // The task whose head the standard names of model.safetensors can hold: the last one learned that transformers has a
@@ -43,9 +42,8 @@ std::vector<std::string> CompanionFiles(const std::string& directory) {
 
 std::vector<std::string> MemoryFiles(const checkpoint::VersionManifest& manifest) {
   std::vector<std::string> files;
-  for (const auto& [file, digest] : manifest.files) {
-    if (file == checkpoint::kContinualFile || file.starts_with(kMemoryDirectory)) files.push_back(file);
-  }
+  if (manifest.files.contains(checkpoint::kContinualFile)) files.emplace_back(checkpoint::kContinualFile);
+  for (const checkpoint::ManifestMemory& memory : manifest.memory) files.push_back(memory.file);
   return files;
 }
 

@@ -172,8 +172,6 @@ absl::StatusOr<std::vector<std::string>> ReadHeader(const SafetensorsFile& file,
 
 }  // namespace
 
-std::string MemoryFile(const std::string& strategy) { return absl::StrCat("memory/", strategy, ".safetensors"); }
-
 absl::Status WriteVersionMemory(const std::string& directory, const std::string& strategy,
                                 const VersionMemory& memory) {
   const Columns columns = ToColumns(memory.examples);
@@ -197,14 +195,14 @@ absl::Status WriteVersionMemory(const std::string& directory, const std::string&
   std::map<std::string, std::string> metadata;
   metadata[kHeaderKey] = nlohmann::json{{"format", kFormat}, {"strategy", strategy}, {"tasks", columns.tasks}}.dump();
   for (const auto& [name, value] : memory.values) metadata[kValuePrefix + name] = value;
-  const std::string path = absl::StrCat(directory, "/", MemoryFile(strategy));
+  const std::string path = absl::StrCat(directory, "/", checkpoint::MemoryFile(strategy));
   ENGRAM_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(path).parent_path().string()));
   return list.Write(path, metadata);
 }
 
 absl::StatusOr<VersionMemory> ReadVersionMemory(const std::string& directory, const std::string& strategy) {
   const absl::StatusOr<SafetensorsFile> file =
-      SafetensorsFile::Open(absl::StrCat(directory, "/", MemoryFile(strategy)));
+      SafetensorsFile::Open(absl::StrCat(directory, "/", checkpoint::MemoryFile(strategy)));
   if (absl::IsInvalidArgument(file.status())) return Damaged("its file", std::string(file.status().message()));
   ENGRAM_RETURN_IF_ERROR(file.status());
   ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> tasks, ReadHeader(*file, strategy));
@@ -232,7 +230,8 @@ absl::StatusOr<VersionMemory> ReadVersionMemory(const std::string& directory, co
 
 absl::StatusOr<VersionMemory> MemorySource::Read() const {
   if (memory_ != nullptr) return *memory_;
-  if (directory_.empty() || !PathExists(absl::StrCat(directory_, "/", MemoryFile(strategy_)))) return VersionMemory();
+  if (directory_.empty() || !PathExists(absl::StrCat(directory_, "/", checkpoint::MemoryFile(strategy_))))
+    return VersionMemory();
   return ReadVersionMemory(directory_, strategy_);
 }
 

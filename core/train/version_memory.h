@@ -37,10 +37,7 @@ struct VersionMemory {
   bool empty() const { return tensors.empty() && values.empty() && examples.empty(); }
 };
 
-// "memory/<strategy>.safetensors", relative to the version's directory.
-std::string MemoryFile(const std::string& strategy);
-
-// Writes MemoryFile(strategy) into `directory`, so that a crash leaves no file or a whole one. RESOURCE_EXHAUSTED
+// Writes checkpoint::MemoryFile(strategy) into `directory`, so that a crash leaves no file or a whole one. RESOURCE_EXHAUSTED
 // beyond the bounds above, or on a full disk.
 absl::Status WriteVersionMemory(const std::string& directory, const std::string& strategy, const VersionMemory& memory);
 

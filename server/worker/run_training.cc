@@ -111,6 +111,13 @@ void DescribeVersion(const RunContext& context, const TrainWork& work, const tra
   manifest.seeds["training"] = options.seed;
 }
 
+// In place of what the strategy stored before.
+void RecordMemory(const std::string& strategy, const train::VersionMemory& memory,
+                  checkpoint::VersionManifest& manifest) {
+  std::erase_if(manifest.memory, [&](const checkpoint::ManifestMemory& known) { return known.strategy == strategy; });
+  manifest.memory.push_back({strategy, checkpoint::MemoryFile(strategy), static_cast<int64_t>(memory.examples.size())});
+}
+
 }  // namespace
 
 RunResult RunTraining(RunContext& context) {
@@ -183,7 +190,8 @@ RunResult RunTraining(RunContext& context) {
   std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
   if (!trained.memory.empty()) {
     ENGRAM_RETURN_IF_ERROR(train::WriteVersionMemory(context.output(), work.strategy(), trained.memory));
-    std::erase(kept, train::MemoryFile(work.strategy()));
+    std::erase(kept, checkpoint::MemoryFile(work.strategy()));
+    RecordMemory(work.strategy(), trained.memory, base.manifest);
   }
   ENGRAM_RETURN_IF_ERROR(
       nn::SaveVersion(model, base.config_text, context.spec.base_directory(), kept, base.manifest, context.output()));

@@ -1,3 +1,4 @@
+#include "core/checkpoint/manifest.h"
 #include "core/train/version_memory.h"
 
 #include <cstdlib>
@@ -83,13 +84,13 @@ TEST_F(VersionMemoryTest, MoreTokensThanMayBeAreRefused) {
   stored.example.sequence.ids.resize(1);
   memory.examples.assign(static_cast<size_t>(kMostStoredExamples) + 1, stored);
   EXPECT_TRUE(absl::IsResourceExhausted(WriteVersionMemory(directory_, "er", memory)));
-  EXPECT_FALSE(PathExists(directory_ + "/" + MemoryFile("er")));
+  EXPECT_FALSE(PathExists(directory_ + "/" + checkpoint::MemoryFile("er")));
 }
 
 // Each kind of damage to a good file is refused and named.
 TEST_F(VersionMemoryTest, DamageIsRefusedByName) {
   ASSERT_TRUE(WriteVersionMemory(directory_, "er", Filled()).ok());
-  const std::string path = directory_ + "/" + MemoryFile("er");
+  const std::string path = directory_ + "/" + checkpoint::MemoryFile("er");
   std::map<std::string, at::Tensor> good;
   std::map<std::string, std::string> metadata;
   {
