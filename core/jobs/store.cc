@@ -427,7 +427,7 @@ absl::StatusOr<std::vector<std::string>> Store::OutcomesOfEvaluations(std::strin
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                           database_->Query("SELECT outcome FROM jobs WHERE model=?1 AND base_version=?2 AND version=0 "
                                            "AND state=?3 ORDER BY ended, id",
-                                           {Text(model), number, static_cast<int64_t>(JobState::kSucceeded)}));
+                                           {std::string(model), number, static_cast<int64_t>(JobState::kSucceeded)}));
   std::vector<std::string> outcomes;
   for (const Row& row : rows) outcomes.push_back(AsText(row[0]));
   return outcomes;

@@ -8,6 +8,7 @@
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/checkpoint/manifest.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/nn/tensor_file.h"
 #include "nlohmann/json.hpp"

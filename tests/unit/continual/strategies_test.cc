@@ -114,12 +114,12 @@ TEST(Registry, TheCostIsWhatThePenaltiesHold) {
     consolidations.push_back(Consolidate(*model, "a", TinyExamples(20, kLabels, 1)));
     consolidations.back().task = task;
   }
-  train::TaskContext context;
-  context.training_units = 20;
+  train::TaskSetup setup(*model);
+  setup.training_units = 20;
   for (const auto& [name, info] : Strategies()) {
     const auto made = MakeStrategy(name, {}, {FromMemory(consolidations)});
     ASSERT_TRUE(made.ok()) << made.status();
-    ASSERT_TRUE((*made)->BeginTask(*model, context).ok());
+    ASSERT_TRUE((*made)->BeginTask(setup).ok());
     int64_t bytes = 0;
     for (const train::QuadraticPenalty& penalty : (*made)->Penalties())
       bytes += static_cast<int64_t>(penalty.importance.nbytes() + penalty.anchor.nbytes());
@@ -154,14 +154,14 @@ TEST(Registry, RefusesWhatCannotBe) {
 TEST(Registry, PenaltyModesReachThePenalty) {
   const auto model = TinyModel({"a", "b"}, kLabels);
   const Consolidation consolidation = Consolidate(*model, "a", TinyExamples(20, kLabels, 1));
-  train::TaskContext context;
-  context.training_units = 20;
+  train::TaskSetup setup(*model);
+  setup.training_units = 20;
   for (const train::PenaltyMode mode :
        {train::PenaltyMode::kAuto, train::PenaltyMode::kCoupled, train::PenaltyMode::kProximal}) {
     const auto made = MakeStrategy("ewc", {{"penalty_mode", std::string(train::PenaltyModeName(mode))}},
                                    {FromMemory({consolidation})});
     ASSERT_TRUE(made.ok()) << made.status();
-    ASSERT_TRUE((*made)->BeginTask(*model, context).ok());
+    ASSERT_TRUE((*made)->BeginTask(setup).ok());
     EXPECT_EQ((*made)->Penalties()[0].mode, mode);
   }
 }

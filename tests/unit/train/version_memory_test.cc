@@ -1,4 +1,3 @@
-#include "core/checkpoint/manifest.h"
 #include "core/train/version_memory.h"
 
 #include <cstdlib>
@@ -8,6 +7,7 @@
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "core/base/files.h"
+#include "core/checkpoint/manifest.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/nn/tensor_file.h"
 #include "gmock/gmock.h"
