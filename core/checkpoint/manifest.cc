@@ -117,7 +117,8 @@ void ReadList(ObjectReader& reader, const std::string& key, std::vector<T>& out,
   if (!list->is_array() || list->size() > kMaxEntries) return reader.Fail(key, "must be a list of objects");
   for (const Json& item : *list) {
     if (!reader.ok()) return;
-    reader.Fail(read(item, absl::StrCat(reader.Field(key), "[", out.size(), "]"), out.emplace_back()));
+    const std::string path = absl::StrCat(reader.Field(key), "[", out.size(), "]");
+    reader.Fail(read(item, path, out.emplace_back()));
   }
 }
 

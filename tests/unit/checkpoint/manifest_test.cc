@@ -82,9 +82,9 @@ TEST(Manifest, RefusesByField) {
   };
   EXPECT_EQ(StatusField(edited("\"format\": 2", "\"format\": 3")), "format");
   EXPECT_EQ(StatusField(edited("\"format\": 2", "\"format\": 0")), "format");
-  EXPECT_EQ(StatusField(edited("\"name\": \"er\",", "\"name\": \"er\", \"lambda\": 3,")), "strategy.lambda");
-  EXPECT_EQ(StatusField(edited("\"rows\": 0", "\"rows\": 0, \"row\": 0")), "memory[1].row");
-  EXPECT_EQ(StatusField(edited("\"samples\": 20", "\"samples\": 20, \"gamma\": 1")), "consolidations[0].gamma");
+  EXPECT_EQ(StatusField(edited("\"name\": \"er\",", "\"name\": \"er\", \"lambda\": 3,")), "strategy.\"lambda\"");
+  EXPECT_EQ(StatusField(edited("\"rows\": 0", "\"rows\": 0, \"row\": 0")), "memory[1].\"row\"");
+  EXPECT_EQ(StatusField(edited("\"samples\": 20", "\"samples\": 20, \"gamma\": 1")), "consolidations[0].\"gamma\"");
   // A manifest of format 2 without its members is none of format 1.
   EXPECT_EQ(StatusField(edited("\"training\"", "\"trainin\"")), "training");
 }
