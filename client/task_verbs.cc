@@ -129,8 +129,7 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   start->add_option("--kind", a.kind, "default: what the data set is for")
       ->check(CLI::IsMember({"classification", "ner", "mlm"}));
   start->add_option("--strategy", a.strategy,
-                    "how forgetting is prevented (`engram strategies` lists them); default: ewc where something is "
-                    "consolidated, else naive");
+                    "how forgetting is prevented; `engram strategies` lists them and says which is taken by default");
   start->add_option("--lambda", a.lambda,
                     "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
   start->add_option("--epochs", a.epochs, "passes over the training part; default 3");
