@@ -19,6 +19,7 @@ FamilySpec Roberta() {
                    .output = "classifier.out_proj"},
       .token = {.before_output = DropoutSource::kClassifier, .output = "classifier"},
       .masked_lm = {.dense = "lm_head.dense",
+                    .activation = "gelu",  // whatever the layers have
                     .norm = "lm_head.layer_norm",
                     .output = "lm_head.bias",
                     .tied = true,
