@@ -9,45 +9,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
+#include "core/jobs/schema.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::jobs {
 namespace {
 
-constexpr const char* kFirstSchema = R"(
-CREATE TABLE models(name TEXT PRIMARY KEY, created INTEGER NOT NULL, next_version INTEGER NOT NULL);
-CREATE TABLE versions(model TEXT NOT NULL REFERENCES models(name), number INTEGER NOT NULL, parent INTEGER NOT NULL,
-  job TEXT NOT NULL, created INTEGER NOT NULL, size_bytes INTEGER NOT NULL, metrics BLOB, PRIMARY KEY(model, number));
-CREATE TABLE labels(model TEXT NOT NULL, label TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(model, label),
-  FOREIGN KEY(model, version) REFERENCES versions(model, number));
-CREATE TABLE label_history(id INTEGER PRIMARY KEY, model TEXT NOT NULL, label TEXT NOT NULL, version INTEGER NOT NULL,
-  time INTEGER NOT NULL);
-CREATE TABLE datasets(name TEXT PRIMARY KEY, kind INTEGER NOT NULL, training_rows INTEGER NOT NULL, test_rows INTEGER NOT NULL,
-  labels TEXT NOT NULL, digest TEXT NOT NULL, created INTEGER NOT NULL, size_bytes INTEGER NOT NULL);
-CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL, base_version INTEGER NOT NULL,
-  version INTEGER NOT NULL, label TEXT NOT NULL, datasets TEXT NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL,
-  started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT NULL, specification BLOB, outcome BLOB);
-CREATE INDEX jobs_by_state ON jobs(state);
-CREATE TABLE requests(id TEXT PRIMARY KEY, method TEXT NOT NULL, digest TEXT NOT NULL, resource TEXT NOT NULL,
-  created INTEGER NOT NULL);
-)";
-// A job need not belong to a model, nor start from a version. SQLite takes no constraint back: the table is made anew.
-constexpr const char* kModelOptional = R"(
-CREATE TABLE jobs_anew(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT, base_version INTEGER,
-  version INTEGER NOT NULL, label TEXT NOT NULL, datasets TEXT NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL,
-  started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT NULL, specification BLOB, outcome BLOB,
-  request INTEGER NOT NULL DEFAULT 0);
-INSERT INTO jobs_anew SELECT id, state, model, nullif(base_version, 0), version, label, datasets, priority, created,
-  started, ended, attempts, description, specification, outcome, request FROM jobs;
-DROP TABLE jobs;
-ALTER TABLE jobs_anew RENAME TO jobs;
-CREATE INDEX jobs_by_state ON jobs(state);
-)";
-// Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
-constexpr const char* kSteps[] = {kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0",
-                                  kModelOptional,
-                                  "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)"};
-constexpr auto kFormat = static_cast<int64_t>(std::size(kSteps));
+constexpr auto kFormat = static_cast<int64_t>(std::size(kSchemaSteps));
 
 // SQL that holds for jobs that have not ended.
 constexpr const char* kUnfinished = "state<4";
@@ -162,7 +130,7 @@ absl::Status Store::Migrate() {
     return absl::FailedPreconditionError("the database was written by a newer Engram; start that one");
   if (found < kFormat) {
     ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-    for (int64_t step = found; step < kFormat; ++step) ENGRAM_RETURN_IF_ERROR(database_->Script(kSteps[step]));
+    for (int64_t step = found; step < kFormat; ++step) ENGRAM_RETURN_IF_ERROR(database_->Script(kSchemaSteps[step]));
     ENGRAM_RETURN_IF_ERROR(database_->Script(absl::StrCat("PRAGMA user_version=", kFormat)));
     ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   }

@@ -100,9 +100,9 @@ class Store {
   // ALREADY_EXISTS with reason REQUEST_ID_REUSED if the id was used for another call.
   absl::StatusOr<std::optional<std::string>> FindRequest(const RequestKey& key) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // ---- jobs. AddJob fills id, created and, if `makes_version` (of a model, then), the reserved number. RESOURCE_EXHAUSTED with reason
-  // QUEUE_FULL if `queue_limit` jobs are unfinished; NOT_FOUND if the base version or a data set is gone. The key is
-  // stored in the same transaction; a race on one key gives ALREADY_EXISTS.
+  // ---- jobs. AddJob fills id, created and, if `makes_version` (of a model, then), the reserved number.
+  // RESOURCE_EXHAUSTED with reason QUEUE_FULL if `queue_limit` jobs are unfinished; NOT_FOUND if the base version or a
+  // data set is gone. The key is stored in the same transaction; a race on one key gives ALREADY_EXISTS.
   absl::StatusOr<JobRecord> AddJob(JobRecord job, bool makes_version, const RequestKey& key, int64_t queue_limit)
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<JobRecord> GetJob(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);

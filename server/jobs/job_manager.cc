@@ -105,12 +105,14 @@ void JobManager::TakeUp(const jobs::JobRecord& record) {
       claimed = table_.TakeUpRunning(record, *devices);
     }
     if (claimed) {
-      const absl::Status attached = runs_.Attach(record.id);
+      const bool attached = runs_.Attach(record.id).ok();
+      // It may have ended between the two looks at it.
+      const absl::StatusOr<std::optional<RunOutcome>> left = attached ? outcome : runs_.ReadOutcome(record.id);
       absl::MutexLock lock(&mutex_);
-      if (attached.ok()) {
+      if (attached) {
         Send(record.id, table_.Started(record.id));
       } else {
-        table_.NotAttached(record.id);
+        table_.NotAttached(record.id, left);
       }
       return;
     }
@@ -147,7 +149,8 @@ void JobManager::Run() {
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
-      const absl::Duration wait = std::max(absl::ZeroDuration(), table_.NextTry() - clock_.Now());
+      sleeps_until_ = table_.NextTry();
+      const absl::Duration wait = std::max(absl::ZeroDuration(), sleeps_until_ - clock_.Now());
       mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::ThreadWakes), wait);
       if (stopped_) return;
     }

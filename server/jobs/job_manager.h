@@ -6,10 +6,10 @@
 //   Submit ─► store (durable) ─► queue ─► run ─► result.binpb ─► publish: rename, then one transaction ─► ended
 //
 // This class only joins its parts: JobTable decides, the store remembers, RunController runs, Publisher does the files.
-// One thread (Run) does the work that the table gives out; calls change what is stored and then the table, and wake it. Killed at any point, the next
-// process finds each job where the store says: queued and paused ones as they were, running ones are paused or
-// cancelled if that was asked of them, else queued again (their checkpoint makes them go on), or finished, if their
-// worker had left a result. Thread-safe.
+// One thread (Run) does the work that the table gives out; calls change what is stored and then the table, and wake it.
+// Killed at any point, the next process finds each job where the store says: queued and paused ones as they were,
+// running ones are paused or cancelled if that was asked of them, else queued again (their checkpoint makes them go
+// on), or finished, if their worker had left a result. Thread-safe.
 
 #include <cstdint>
 #include <functional>
@@ -93,7 +93,9 @@ class JobManager {
   RunListener Listener();
 
   void Run() ABSL_LOCKS_EXCLUDED(changing_, mutex_);
-  bool ThreadWakes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_ || table_.HasWork(); }
+  bool ThreadWakes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopped_ || table_.HasWork() || table_.NextTry() < sleeps_until_;
+  }
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !table_.Busy(); }
   // Takes the next piece of work and does it; false if there is none.
   bool DoNext(bool may_start) ABSL_LOCKS_EXCLUDED(changing_, mutex_);
@@ -142,6 +144,8 @@ class JobManager {
   int64_t next_subscription_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // no new jobs, no new runs
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;   // the thread is to end
+  // Of the thread: a next try that is put before it, by a call that failed to record an end, wakes it to wait anew.
+  absl::Time sleeps_until_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   std::thread thread_;
 };
 

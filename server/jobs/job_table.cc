@@ -46,10 +46,10 @@ bool JobTable::TakeUpRunning(const jobs::JobRecord& record, const std::vector<st
   return true;
 }
 
-void JobTable::NotAttached(const std::string& id) {
+void JobTable::NotAttached(const std::string& id, const absl::StatusOr<std::optional<RunOutcome>>& outcome) {
   Entry& entry = At(id);
   EndOfRun(entry);
-  TakeUp(jobs::JobRecord(entry.record), std::optional<RunOutcome>());
+  TakeUp(jobs::JobRecord(entry.record), outcome);
 }
 
 // ---------------------------------------------------------------- what people ask

@@ -112,8 +112,8 @@ class JobTable {
               const absl::StatusOr<std::optional<engram::worker::v1::RunOutcome>>& outcome);
   // One whose run is still under way, on these devices; false, and nothing done, if they are not free.
   bool TakeUpRunning(const jobs::JobRecord& record, const std::vector<std::string>& devices);
-  // It was not, after all.
-  void NotAttached(const std::string& id);
+  // It was not, after all; `outcome`: what it left.
+  void NotAttached(const std::string& id, const absl::StatusOr<std::optional<engram::worker::v1::RunOutcome>>& outcome);
 
   // ---- what people ask. The job must be in the table.
   JobChange PlanPause(const std::string& id) const;

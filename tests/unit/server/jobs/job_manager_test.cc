@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "core/base/files.h"
 #include "core/checkpoint/manifest.h"
 #include "core/checkpoint/version_directory.h"
@@ -271,6 +272,11 @@ class JobManagerTest : public ::testing::Test {
     spec.mutable_train()->set_task("emotion");
     return manager_->Submit(record, Job(), spec, key);
   }
+  // A job is seen to have ended a moment before its directory is gone; a manager that has shut down is through with it.
+  void ExpectNoRunDirectories() {
+    manager_.reset();
+    EXPECT_THAT(*ListDirectory(paths_.runs()), IsEmpty());
+  }
   std::string Add(int64_t priority = 0) { return Submit(priority)->name().substr(5); }
   // The job once it is in that state.
   Job Await(const std::string& id, engram::v1::JobState state) {
@@ -316,9 +322,9 @@ TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
     EXPECT_EQ(job.result().version(), absl::StrCat("models/news/versions/", run->spec().version()));
     EXPECT_EQ(job.result().steps(), 7);
     EXPECT_TRUE(PathExists(paths_.version("news", run->spec().version()) + "/engram.json"));
-    EXPECT_FALSE(PathExists(paths_.run(id)));
   }
   EXPECT_EQ(store_->GetModel("news")->versions, 4);
+  ExpectNoRunDirectories();
 }
 
 TEST_F(JobManagerTest, NoJobsAreCountedWhereTheyCannotBeRead) {
@@ -382,8 +388,8 @@ TEST_F(JobManagerTest, CancelsQueuedAndRunningJobsAndLeavesEndedOnes) {
   ASSERT_TRUE(manager_->Cancel(running).ok());  // the worker is killed
   Await(running, engram::v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(manager_->Cancel(running)->state(), engram::v1::JOB_STATE_CANCELLED);
-  EXPECT_FALSE(PathExists(paths_.run(running)));
   EXPECT_EQ(launcher_.count(), 1);
+  ExpectNoRunDirectories();
 }
 
 TEST_F(JobManagerTest, WhatWasAskedOfARunOutlivesTheServer) {
@@ -499,9 +505,32 @@ TEST_F(JobManagerTest, AnEndThatTheStoreDoesNotTakeIsRecordedLater) {
   EXPECT_TRUE(PathExists(paths_.run(id)));
   ASSERT_TRUE((*database)->Script("DROP TRIGGER refuse").ok());
   EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().steps(), 7);
-  EXPECT_FALSE(PathExists(paths_.run(id)));
   next->Succeed();
   Await(other, engram::v1::JOB_STATE_SUCCEEDED);
+  ExpectNoRunDirectories();
+}
+
+// The thread sleeps without a limit when the call fails to record the end.
+TEST_F(JobManagerTest, ACancelThatTheStoreDoesNotTakeIsRecordedLater) {
+  const std::string running = Add();
+  launcher_.Run(0);
+  Await(running, engram::v1::JOB_STATE_RUNNING);
+  const std::string id = Add();
+  absl::Notification cancelled;
+  const auto watching = manager_->Watch(id, [&](const absl::StatusOr<Job>& job) {
+    if (job.ok() && job->state() == engram::v1::JOB_STATE_CANCELLED) cancelled.Notify();
+  });
+  ASSERT_TRUE(watching.ok());
+  auto database = jobs::Database::Open(paths_.database());
+  ASSERT_TRUE(database.ok());
+  ASSERT_TRUE(
+      (*database)
+          ->Script("CREATE TRIGGER refuse BEFORE UPDATE OF outcome ON jobs BEGIN SELECT RAISE(ABORT, 'no'); END")
+          .ok());
+  EXPECT_EQ(manager_->Cancel(id)->state(), engram::v1::JOB_STATE_QUEUED);
+  ASSERT_TRUE((*database)->Script("DROP TRIGGER refuse").ok());
+  EXPECT_TRUE(cancelled.WaitForNotificationWithTimeout(kPatience));
+  manager_->Unwatch(*watching);
 }
 
 TEST_F(JobManagerTest, ARunThatCannotBeStartedForNowIsStartedLaterAndLosesNothing) {

@@ -350,15 +350,20 @@ TEST_F(JobTableTest, ARunThatIsStillThereKeepsItsDevice) {
 
 TEST_F(JobTableTest, ARunThatIsNotThereAnyMoreGivesItsDeviceBack) {
   ASSERT_TRUE(table_.TakeUpRunning(Job("1", JobState::kRunning), {"cpu"}));
-  table_.NotAttached("1");
+  table_.NotAttached("1", Nothing());
   Requeue("1", JobState::kQueued);
   Start("1");
   Exit("1", {-1, 9}, Nothing());
   Requeue("1", JobState::kQueued);
   table_.Apply(table_.PlanPause("1"));
   ASSERT_TRUE(table_.TakeUpRunning(Job("2", JobState::kRunning, PendingAction::kCancel), {"cpu"}));
-  table_.NotAttached("2");
+  table_.NotAttached("2", Nothing());
   Record("2", JobState::kCancelled);
+  // It had ended by the time that somebody looked for it.
+  ASSERT_TRUE(table_.TakeUpRunning(Job("3", JobState::kRunning), {"cpu"}));
+  table_.NotAttached("3", Success());
+  Record("3", JobState::kSucceeded);
+  Run("4");  // the device is free
 }
 
 TEST_F(JobTableTest, ADrainingTableStartsNothingAndQueuesWhatStops) {
