@@ -14,12 +14,12 @@ namespace {
 
 // Sorted, for the search.
 constexpr std::array kTexts = std::to_array<std::string_view>(
-    {"abstract",  "answer",    "body",       "comment",    "comment_text", "content",    "context",    "description",
-     "document",  "headline",  "hypothesis", "message",    "news",         "passage",    "post",       "premise",
-     "query",     "question",  "question1",  "question2",  "question_1",   "question_2", "review",     "review_text",
-     "sentence",  "sentence1", "sentence2",  "sentence_1", "sentence_2",   "sentence_a", "sentence_b", "sms",
-     "statement", "summary",   "text",       "text1",      "text2",        "text_1",     "text_2",     "text_a",
-     "text_b",    "text_pair", "texts",      "title",      "tweet",        "tweet_text", "utterance"});
+    {"abstract",  "body",       "comment",    "comment_text", "content",    "context",    "description", "document",
+     "headline",  "hypothesis", "message",    "news",         "passage",    "post",       "premise",     "query",
+     "question",  "question1",  "question2",  "question_1",   "question_2", "review",     "review_text", "sentence",
+     "sentence1", "sentence2",  "sentence_1", "sentence_2",   "sentence_a", "sentence_b", "sms",         "statement",
+     "summary",   "text",       "text1",      "text2",        "text_1",     "text_2",     "text_a",      "text_b",
+     "text_pair", "texts",      "title",      "tweet",        "tweet_text", "utterance"});
 constexpr std::array kLabels = std::to_array<std::string_view>(
     {"annotation", "categories", "category",     "class",    "class_index",  "class_label",
      "class_name", "classes",    "coarse_label", "emotion",  "fine_label",   "gold",

@@ -41,13 +41,20 @@ size_t CommonColumns(std::string_view text) {
 // What the lines with the common number of columns say about one column.
 struct ColumnFacts {
   int64_t tags = 0, entities = 0;
+  int64_t first_number = 1;   // of the sentence that is looked at
   bool numbers_words = true;  // 1, 2, 3, ... (or from 0) in every sentence
+  bool repeats = true;        // one value throughout each sentence: a document's name, or its part
 };
 
 struct FileFacts {
   std::vector<ColumnFacts> columns;
   std::vector<std::string> first;  // cells of the first line
   int64_t lines = 0;
+  bool several_words = false;  // in some sentence
+  // What says which word it is, or of which document, and is none itself.
+  bool NoWord(size_t column) const {
+    return lines > 1 && (columns[column].numbers_words || (several_words && columns[column].repeats));
+  }
   // A column of tags, in which some may be misspelt; the first line may be a header.
   bool TagLike(size_t column) const {
     return columns[column].entities > 0 && columns[column].tags * 10 >= (lines - 1) * 9;
@@ -57,8 +64,8 @@ struct FileFacts {
 FileFacts GatherFacts(std::string_view text, size_t common) {
   FileFacts facts;
   facts.columns.resize(common);
-  int64_t place = 0, base = 0;  // of the word in its sentence; what its number begins with
-  Columns columns;
+  int64_t place = 0;  // of the word in its sentence
+  Columns columns, before;
   ForEachLine(text, [&](int64_t, std::string_view line) {
     if (IsConllBreak(line)) {
       place = 0;
@@ -73,14 +80,17 @@ FileFacts GatherFacts(std::string_view text, size_t common) {
       return;
     }
     ++facts.lines;
-    if (place == 0) base = columns[0] == "0" ? 0 : 1;
+    if (place > 0) facts.several_words = true;
     for (size_t i = 0; i < common; ++i) {
       ColumnFacts& column = facts.columns[i];
       const auto tag = tagging::ParseTag(WithoutSpaces(columns[i]));
       column.tags += tag ? 1 : 0;
       column.entities += tag && tag->prefix != 'O' ? 1 : 0;
-      column.numbers_words = column.numbers_words && columns[i] == absl::StrCat(place + base);
+      if (place == 0) column.first_number = columns[i] == "0" ? 0 : 1;
+      column.numbers_words = column.numbers_words && columns[i] == absl::StrCat(place + column.first_number);
+      column.repeats = column.repeats && (place == 0 || before.size() != common || columns[i] == before[i]);
     }
+    before = columns;
     ++place;
   });
   return facts;
@@ -113,6 +123,7 @@ absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& inp
     tag_like.push_back(ColumnText(i));
     layout.tag = i;
   }
+  if (tag_like.empty() && facts.TagLike(0)) layout.tag = 0;
   if (!input.options.tag_column.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(layout.tag, NamedColumn(facts, input.options.tag_column, "tag_column", layout.header));
   } else if (tag_like.size() > 1) {
@@ -123,11 +134,21 @@ absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& inp
   }
   if (!input.options.word_column.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(layout.word, NamedColumn(facts, input.options.word_column, "word_column", layout.header));
-  } else if (layout.columns > 2 && facts.lines > 1 && facts.columns[0].numbers_words && layout.tag != 1) {
+  } else if (layout.tag == 0) {
     layout.word = 1;
-    notes.push_back({"INDEX_COLUMN",
-                     "column 1 numbers the words, so column 2 was read as the words: choose another one with "
-                     "--word-column"});
+    notes.push_back({"TAGS_FIRST",
+                     "column 1 holds the tags, so column 2 was read as the words: choose others with --word-column and "
+                     "--tag-column"});
+  } else {
+    while (layout.word < layout.tag && facts.NoWord(layout.word)) ++layout.word;
+    if (layout.word == layout.tag) layout.word = 0;
+    if (layout.word > 0) {
+      notes.push_back({"INDEX_COLUMN", absl::StrCat("what stands before ", ColumnText(layout.word),
+                                                    " numbers the words or is the same throughout each sentence, so ",
+                                                    ColumnText(layout.word),
+                                                    " was read as the words: choose another one with "
+                                                    "--word-column")});
+    }
   }
   if (layout.word == layout.tag) return InvalidField("tag_column", "is the column of the words too");
   const bool named =
@@ -144,6 +165,8 @@ class ConllReader {
   absl::Status Read(Reading& reading) {
     ForEachLine(input_.text, [&](int64_t number, std::string_view line) { Line(number, line); });
     comments_.AddTo(reading.notes, "COMMENTS", "comment line(s) were left out");
+    headers_.AddTo(reading.notes, "HEADER_REPEATED", "line(s) repeat the header and are no words",
+                   ": were files joined?");
     FinishTagging(std::move(raw_), input_.options, errors_, reading);
     return errors_.ToStatus(input_.field);
   }
@@ -162,7 +185,15 @@ class ConllReader {
       comments_.Add(number);
       return;
     }
-    if (layout_.header && !std::exchange(header_seen_, true)) return;
+    if (layout_.header && header_.empty()) {
+      header_ = line;
+      return;
+    }
+    if (layout_.header && line == header_) {
+      headers_.Add(number);
+      if (input_.options.strict) errors_.Add(number, "repeats the header");
+      return;
+    }
     if (!fits || layout_.columns < 2) {
       errors_.Add(number, columns_.size() < 2 ? std::string("has one column only; a word and its tag are needed")
                                               : absl::StrCat("has ", columns_.size(), " columns where most lines have ",
@@ -185,8 +216,9 @@ class ConllReader {
   Columns columns_;
   RawSentences raw_;
   RowErrors errors_;
-  LineList comments_;
-  bool open_ = false, header_seen_ = false;
+  LineList comments_, headers_;
+  std::string_view header_;
+  bool open_ = false;
 };
 
 }  // namespace

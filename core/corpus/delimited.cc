@@ -9,6 +9,9 @@
 namespace engram::corpus {
 namespace {
 
+// A cell takes more memory than its separator.
+constexpr size_t kMaxCells = 10'000;
+
 bool AtLineEnd(std::string_view text, size_t at) { return at >= text.size() || text[at] == '\n' || text[at] == '\r'; }
 
 // What a quoted cell may hold beside other characters.
@@ -58,6 +61,10 @@ absl::StatusOr<bool> DelimitedReader::Next(DelimitedRow& row) {
     row.cells.clear();
     if (separator_ == '\t') {
       ReadTabRow(row);
+      if (row.cells.size() > kMaxCells) {
+        return InvalidField(absl::StrCat(AbslView(field_), " line ", row.line),
+                            absl::StrCat("has more than ", kMaxCells, " cells"));
+      }
     } else {
       ENGRAM_RETURN_IF_ERROR(ReadQuotedRow(row));
     }
@@ -101,6 +108,7 @@ absl::Status DelimitedReader::ReadQuotedRow(DelimitedRow& row) {
       while (!AtLineEnd(text_, at_) && text_[at_] != separator_) cell += text_[at_++];
     }
     row.cells.push_back(std::move(cell));
+    if (row.cells.size() > kMaxCells) return InvalidField(where(), absl::StrCat("has more than ", kMaxCells, " cells"));
     if (AtLineEnd(text_, at_)) break;
     ++at_;  // the separator
   }
@@ -131,6 +139,7 @@ bool DelimitedReader::ReadWholeCells(size_t& at, int64_t& line, std::vector<std:
       while (!AtLineEnd(text_, at) && text_[at] != '\t') cell += text_[at++];
     }
     cells.push_back(std::move(cell));
+    if (cells.size() > columns_) return false;
     if (AtLineEnd(text_, at)) return true;
     ++at;
   }
@@ -140,7 +149,7 @@ void DelimitedReader::ReadTabRow(DelimitedRow& row) {
   constexpr int kMaxFailed = 20;
   const size_t end = FindLineEnd(text_, at_).end;
   bool open = false;
-  for (size_t at = at_; at <= end;) {
+  for (size_t at = at_; at <= end && row.cells.size() <= kMaxCells;) {
     const size_t tab = std::min(text_.find('\t', at), end);
     const std::string_view cell = text_.substr(at, tab - at);
     std::string unquoted;

@@ -29,7 +29,7 @@ class DelimitedReader {
       : text_(text), separator_(separator), field_(field), line_(line) {}
 
   // Fills the next row; false at the end. INVALID_ARGUMENT (with the line) for a quote that is never closed or that has
-  // text behind it. The first row is the header: its number of cells is what others are measured by.
+  // text behind it, and for more than 10,000 cells. The first row is the header: its number of cells is what others are measured by.
   absl::StatusOr<bool> Next(DelimitedRow& row);
 
   // What was odd so far.

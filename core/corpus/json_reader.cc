@@ -30,6 +30,9 @@ const char* KindName(DatasetKind kind) {
 
 // The object of a row, or why there is none.
 std::string ParseRow(std::string_view text, Json& json) {
+  // A tree takes several times the bytes of its text.
+  constexpr size_t kMaxRowBytes = size_t{64} << 20;
+  if (text.size() > kMaxRowBytes) return absl::StrCat("is longer than ", kMaxRowBytes, " bytes");
   if (text.empty()) return "has an empty place in its list, or its list is never closed";
   // The parser keeps the last of two equal keys; here neither is better than the other.
   std::set<std::string> seen;
@@ -40,8 +43,12 @@ std::string ParseRow(std::string_view text, Json& json) {
     return true;
   };
   json = Json::parse(text, check, /*allow_exceptions=*/false);
-  if (json.is_discarded() || FindZeroByte(text)) return "is not JSON";
+  if (json.is_discarded() || FindZeroByte(text)) {
+    const bool nan = text.find("NaN") != std::string_view::npos;
+    return nan ? "is not JSON (a NaN outside of quotes is none: a missing value is null)" : "is not JSON";
+  }
   if (!repeated.empty()) return absl::StrCat("has ", Quoted(repeated), " twice");
+  if (json.is_array()) return "is a list, not a JSON object; an object has its texts and annotations under their names";
   return json.is_object() ? "" : "is not a JSON object";
 }
 
@@ -123,7 +130,7 @@ class JsonReader {
         return absl::StrCat("has ", value.size(), " labels (", Quoted(roles_.label),
                             "); a classifier learns one label per text");
       const std::optional<std::string> name = LabelText(value);
-      if (!name) return absl::StrCat("has a ", Quoted(roles_.label), " that is no string");
+      if (!name) return absl::StrCat("has a ", Quoted(roles_.label), " that is no string, whole number or boolean");
       if (tagging::TrimWhiteSpace(*name).empty()) return absl::StrCat("has an empty ", Quoted(roles_.label));
       reading_.dataset.labels.push_back(*name);
     }

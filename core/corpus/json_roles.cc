@@ -163,7 +163,12 @@ class RoleFinder {
     if (Named(options_.text_column, roles_.text)) return;
     const Keys keys = TextKeys();
     if (keys.empty()) {
-      const Keys all = AllKeys();
+      const Keys all = AllKeys(),
+                 lists = KeysThat([](const auto&, const auto&, Shape shape) { return shape == Shape::kThings; });
+      if (!lists.empty() && lists.size() == all.size()) {
+        Fail(absl::StrCat("has no \"text\", but lists (", QuotedList(all),
+                          "): write the rows of one of them alone, one object per line"));
+      }
       Fail(absl::StrCat("has no \"text\"; ", all.empty() ? std::string("it has no keys")
                                                          : absl::StrCat("its keys are ", QuotedList(all),
                                                                         "; name the text's with --text-column")));
@@ -174,6 +179,12 @@ class RoleFinder {
                         "; no task reads pairs of texts: name one with --text-column"));
     }
     roles_.text = keys[0];
+    const Shape shape = At(keys[0]);
+    if (shape == Shape::kObject || shape == Shape::kScalars || shape == Shape::kThings) {
+      Fail(absl::StrCat("has a ", Quoted(keys[0]),
+                        " that is no string but holds several: if these are the rows, write one object per line "
+                        "(pandas: to_json with orient=\"records\", lines=True)"));
+    }
   }
 
   // The text beside words is kept, if it is there.

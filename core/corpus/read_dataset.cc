@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/base/foreign_content.h"
+#include "core/base/strict_json.h"
 #include "core/corpus/encoding.h"
 #include "core/corpus/readers.h"
 #include "core/corpus/sniff.h"
@@ -52,6 +53,18 @@ absl::Status NoteFormat(const char* what, Reading& reading) {
   return absl::OkStatus();
 }
 
+absl::Status LabelledLines(const LineLabel& label, std::string_view field) {
+  const std::string where = label.separator == 0 ? std::string("begins with")
+                                                 : absl::StrCat(label.behind ? "ends" : "begins", " (\"",
+                                                                std::string(1, label.separator), "\" beside it) with");
+  const char* help = label.separator == 0 ? "write the label behind __label__ (\"__label__pos text\") or before a tab"
+                     : label.behind       ? "name the columns with --text-column 1 --label-column 2 (their numbers)"
+                                          : "name the columns with --text-column 2 --label-column 1 (their numbers)";
+  return InvalidField(field, absl::StrCat("every line ", where, " what reads like a label (", Quoted(label.first),
+                                          " in the first), under a name that says plain text; ", help,
+                                          ", or say with --format txt that each line is one text"));
+}
+
 // A file whose name says "text" or nothing: what its lines are, if they leave no doubt.
 absl::Status ReadByLines(const ReaderInput& input, Format format, Reading& reading) {
   const ReadOptions& options = input.options;
@@ -88,6 +101,7 @@ absl::Status ReadByLines(const ReaderInput& input, Format format, Reading& readi
     ENGRAM_RETURN_IF_ERROR(NoteFormat("rows of a table", reading));
     return ReadTable(input, separator, reading);
   }
+  if (const auto label = FindLineLabel(input.text)) return LabelledLines(*label, input.field);
   if (format == Format::kPlain) return ReadPlain(input, reading);
   return InvalidField(absl::StrCat(AbslView(input.field), "_file"),
                       absl::StrCat("has an extension that says no format, and its lines do not say it either; say it "
@@ -155,7 +169,11 @@ absl::Status MakeKind(const ReadOptions& options, std::string_view field, Readin
 
 absl::StatusOr<Reading> ReadDataset(std::string bytes, std::string_view name, std::string_view field,
                                     const ReadOptions& options, const ReadLimits& limits) {
-  ENGRAM_ASSIGN_OR_RETURN(const Format format, FormatOf(name, field, options));
+  const absl::StatusOr<Format> format = FormatOf(name, field, options);
+  if (!format.ok()) {
+    const auto foreign = ForeignContent(bytes);
+    return foreign ? InvalidField(field, *foreign) : format.status();
+  }
   absl::StatusOr<std::string> inflated = MaybeGunzip(std::move(bytes), limits.max_bytes);
   if (!inflated.ok()) return Annotate(inflated.status(), field);
   if (inflated->size() > limits.max_bytes)
@@ -164,7 +182,7 @@ absl::StatusOr<Reading> ReadDataset(std::string bytes, std::string_view name, st
   Reading reading;
   ENGRAM_ASSIGN_OR_RETURN(const std::string text,
                           DecodeText(*std::move(inflated), field, limits.max_bytes, reading.notes));
-  ENGRAM_RETURN_IF_ERROR(ReadRows({text, field, options}, format, reading));
+  ENGRAM_RETURN_IF_ERROR(ReadRows({text, field, options}, *format, reading));
   const int64_t rows = reading.dataset.size();
   if (rows == 0) return InvalidField(field, "holds no rows; it must hold at least one");
   if (rows > limits.max_rows)

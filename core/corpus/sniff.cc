@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "core/base/status.h"
 #include "core/corpus/conll_lines.h"
 #include "core/corpus/lines.h"
 #include "core/tagging/bio.h"
@@ -14,6 +16,7 @@ namespace engram::corpus {
 namespace {
 
 constexpr size_t kMaxLineBytes = size_t{1} << 20;
+constexpr size_t kMaxLabelBytes = 64;
 
 std::string_view FirstLine(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
@@ -25,7 +28,63 @@ std::string_view FirstLine(std::string_view text) {
   return {};
 }
 
+// One way in which lines may hold their labels, while all lines seen so far do.
+struct LabelPlace {
+  LineLabel label;
+  // The label of a line; empty if it has none there.
+  std::string_view In(std::string_view line) const {
+    if (label.separator == 0) {
+      const std::string_view lead = line.substr(0, line.find(' '));
+      const size_t colon = lead.find(':');
+      const bool number = lead.find_first_not_of("0123456789") == std::string_view::npos;
+      const bool inner = colon != std::string_view::npos && colon > 0 && colon + 1 < lead.size() &&
+                         lead.find_first_of("/.,;0123456789") == std::string_view::npos;
+      return lead.size() < line.size() && (label.behind ? inner : number) ? lead : std::string_view();
+    }
+    const size_t at = label.behind ? line.rfind(label.separator) : line.find(label.separator);
+    if (at == std::string_view::npos || at == 0 || at + 1 == line.size()) return {};
+    const bool spaced = line[at - 1] == ' ' || line[at + 1] == ' ';
+    const std::string_view found = label.behind ? line.substr(at + 1) : line.substr(0, at);
+    return spaced || found.size() > kMaxLabelBytes || found.find_first_of(" \t") != std::string_view::npos
+               ? std::string_view()
+               : found;
+  }
+};
+
 }  // namespace
+
+std::optional<LineLabel> FindLineLabel(std::string_view text) {
+  std::vector<LabelPlace> places;
+  for (const char separator : {';', '|', ','}) {
+    places.push_back({{separator, true, {}}});
+    places.push_back({{separator, false, {}}});
+  }
+  places.push_back({{0, false, {}}});
+  places.push_back({{0, true, {}}});
+  int64_t lines = 0;
+  bool counts_up = true;  // numbers that count the lines are no labels
+  int64_t previous = 0;
+  ForEachLine(text, [&](int64_t, std::string_view whole) {
+    const std::string_view line = tagging::TrimWhiteSpace(whole);
+    if (line.empty() || places.empty()) return;
+    std::erase_if(places, [&](LabelPlace& place) {
+      const std::string_view found = place.In(line);
+      if (lines == 0) place.label.first = found;
+      if (!found.empty() && place.label.separator == 0 && !place.label.behind) {
+        int64_t number = 0;
+        const bool small = absl::SimpleAtoi(AbslView(found), &number);
+        counts_up = counts_up && small && (lines == 0 || number == previous + 1);
+        previous = number;
+      }
+      return found.empty();
+    });
+    ++lines;
+  });
+  if (lines < 2) return std::nullopt;
+  std::erase_if(
+      places, [&](const LabelPlace& place) { return place.label.separator == 0 && !place.label.behind && counts_up; });
+  return places.empty() ? std::nullopt : std::optional(places[0].label);
+}
 
 bool LooksLikeJson(std::string_view text) {
   const std::string_view line = FirstLine(text);
@@ -88,6 +147,7 @@ int64_t TabColumns(std::string_view text) {
   bool same = true;
   ForEachLine(text, [&](int64_t, std::string_view line) {
     if (!same || tagging::TrimWhiteSpace(line).empty()) return;
+    if (line.starts_with('#') && line.find('\t') == std::string_view::npos) return;
     int64_t here = 1;
     for (const char c : line) here += c == '\t' ? 1 : 0;
     if (lines++ == 0) columns = here;

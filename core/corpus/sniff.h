@@ -3,6 +3,7 @@
 // What the lines of a file are, where its name does not say.
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace engram::corpus {
@@ -20,7 +21,17 @@ struct FastTextLines {
 };
 FastTextLines CountFastText(std::string_view text);
 
-// All lines that are not empty have this many columns separated by tabs; 1 if they differ, or if there is one line.
+// All lines that are neither empty nor comments (#) have this many columns separated by tabs; 1 if they differ, or if there is one line.
 int64_t TabColumns(std::string_view text);
+
+// What reads like a label beside the text in all lines that are not empty (two or more): a word before the first or
+// behind the last ',', ';' or '|', without a space beside it; a number at the beginning, other than the line's own; or
+// a word with a colon inside ("DESC:manner"). `separator`: 0 for the last two.
+struct LineLabel {
+  char separator = 0;
+  bool behind = false;     // the label is the last column, not the first
+  std::string_view first;  // that of the first line
+};
+std::optional<LineLabel> FindLineLabel(std::string_view text);
 
 }  // namespace engram::corpus

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -8,11 +9,15 @@
 #include "core/corpus/delimited.h"
 #include "core/corpus/lines.h"
 #include "core/corpus/readers.h"
+#include "core/tagging/bio.h"
 #include "core/tagging/words.h"
 
 namespace engram::corpus {
 namespace {
 
+constexpr const char* kUnnamedHelp =
+    "has text in a column that the header does not name; name the columns, or leave it out with --label-column or "
+    "--kind text";
 constexpr const char* kHelp =
     "name the columns with --text-column and --label-column (by their numbers, from 1, if the file has no header)";
 
@@ -20,9 +25,10 @@ constexpr const char* kHelp =
 struct TableLayout {
   size_t text = 0;
   std::optional<size_t> label;
-  bool header = true;                    // the first row is one
-  std::vector<std::string> unread;       // columns that an option leaves out
-  std::vector<std::string> row_numbers;  // id, index
+  bool header = true;               // the first row is one
+  std::vector<std::string> unread;  // columns that an option leaves out
+  std::vector<size_t> unnamed;      // columns whose header is empty: numbers of rows, or nothing
+  bool rest_is_named = false;       // an option says what of the other columns is to be left out
 };
 
 // The columns of the header of which `is` holds.
@@ -40,6 +46,8 @@ std::vector<std::string> NamesOf(const std::vector<std::string>& header, const s
   return names;
 }
 
+bool IsWordName(std::string_view name) { return IsWordsName(name) || name == "word" || name == "token"; }
+
 class LayoutPlanner {
  public:
   LayoutPlanner(const DelimitedRow& first, const ReaderInput& input) : first_(first.cells), input_(input) {
@@ -52,14 +60,15 @@ class LayoutPlanner {
     const bool text_alone = options.kind == DatasetKind::kText && options.label_column.empty();
     if (!text_alone) ENGRAM_RETURN_IF_ERROR(FindLabel());
     layout_.header = !by_number_ || (by_name_ || HeaderByName());
-    const bool rest_is_named = text_alone || !options.label_column.empty();
+    layout_.rest_is_named = text_alone || !options.label_column.empty();
     std::vector<std::string> rest;
     for (size_t i = 0; i < first_.size(); ++i) {
       if (i == layout_.text || layout_.label == i) continue;
       const std::string name = layout_.header ? first_[i] : absl::StrCat("column ", i + 1);
-      (layout_.header && IsNumberName(ComparableName(name)) ? layout_.row_numbers : rest).push_back(name);
+      if (!layout_.header || !IsNumberName(ComparableName(name))) rest.push_back(name);
+      if (layout_.header && ComparableName(name).empty()) layout_.unnamed.push_back(i);
     }
-    if (!rest.empty() && !rest_is_named) {
+    if (!rest.empty() && !layout_.rest_is_named) {
       return InvalidField(
           where_, absl::StrCat("has columns that would not be read: ", QuotedList(rest), " beside ",
                                QuotedList({first_[layout_.text]}),
@@ -78,6 +87,11 @@ class LayoutPlanner {
       return absl::OkStatus();
     }
     const std::vector<size_t> texts = ColumnsThat(first_, IsTextName);
+    if (texts.empty() && !ColumnsThat(first_, IsWordName).empty()) {
+      return InvalidField(where_, absl::StrCat("has a column of words (its columns are ", QuotedList(first_),
+                                               "); words and tags are read from .conll: a word, a tab and its tag per "
+                                               "line, an empty line between sentences"));
+    }
     if (texts.empty()) {
       return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
                                                "sentence, ...); its columns are ",
@@ -111,16 +125,23 @@ class LayoutPlanner {
     return absl::OkStatus();
   }
 
+  // A number is a place, but where the first row is 0, 1, 2, ..., as pandas names columns without names.
   absl::StatusOr<size_t> Named(const std::string& name, std::string_view option) {
     const std::optional<size_t> number = ColumnNumber(name);
-    absl::StatusOr<size_t> found = FindColumn(first_, name, option);
-    if (found.ok() || !number) {
-      by_name_ = by_name_ || found.ok();
-      return found;
+    if (!number || NumbersColumns()) {
+      by_name_ = true;
+      return FindColumn(first_, name, option);
     }
     by_number_ = true;
     if (*number < first_.size()) return *number;
     return InvalidField(option, absl::StrCat("there is no column ", name, "; rows have ", first_.size()));
+  }
+
+  bool NumbersColumns() const {
+    for (size_t i = 0; i < first_.size(); ++i) {
+      if (first_[i] != absl::StrCat(i)) return false;
+    }
+    return true;
   }
 
   // Columns were given by number, but the first row names them.
@@ -146,18 +167,42 @@ class LayoutPlanner {
   bool by_name_ = false, by_number_ = false;
 };
 
+// How many cells the first rows have, if all have as many; else 1.
+size_t CommonCells(const ReaderInput& input, char separator) {
+  constexpr int kLooked = 100;
+  DelimitedReader reader(input.text, separator, input.field);
+  DelimitedRow row;
+  size_t cells = 0;
+  for (int i = 0; i < kLooked; ++i) {
+    const absl::StatusOr<bool> read = reader.Next(row);
+    if (!read.ok()) return 1;
+    if (!*read) break;
+    if (cells > 0 && row.cells.size() != cells) return 1;
+    cells = row.cells.size();
+  }
+  return cells;
+}
+
 // The separator under which the first row has a column of texts: what the file's name promises, or another one.
 std::optional<char> ChooseSeparator(const ReaderInput& input, char promised) {
+  const std::string& asked = input.options.text_column;
+  const bool by_number = ColumnNumber(asked).has_value();
   const auto known = [&](char separator) {
     DelimitedReader reader(input.text, separator, input.field);
     DelimitedRow first;
     const absl::StatusOr<bool> read = reader.Next(first);
     if (!read.ok() || !*read) return false;
-    const std::string& asked = input.options.text_column;
-    if (!asked.empty() && !ColumnNumber(asked)) return FindColumn(first.cells, asked, "text_column").ok();
-    return !ColumnsThat(first.cells, IsTextName).empty() || (!asked.empty() && first.cells.size() > 1);
+    if (!asked.empty() && !by_number) return FindColumn(first.cells, asked, "text_column").ok();
+    return !ColumnsThat(first.cells, IsTextName).empty();
   };
-  for (const char separator : {promised, ',', ';', '\t', '|'}) {
+  constexpr std::array kOthers = {',', ';', '\t', '|'};
+  // Columns by number: no name can tell, but all rows have as many.
+  if (by_number && CommonCells(input, promised) > 1) return promised;
+  for (const char separator : kOthers) {
+    if (by_number && CommonCells(input, separator) > 1) return separator;
+  }
+  if (known(promised)) return promised;
+  for (const char separator : kOthers) {
     if (known(separator)) return separator;
   }
   return std::nullopt;
@@ -186,13 +231,45 @@ bool TakeSeparatorLine(std::string_view& text, char& separator) {
   return true;
 }
 
+// Whether a cell of a column without a name is more than the row's number.
+bool HoldsText(const std::string& cell) {
+  return tagging::TrimWhiteSpace(cell).find_first_not_of("0123456789") != std::string_view::npos;
+}
+
+// Whether a label is a tag of a word, or a list of tags: one for each word of the text.
+bool IsTags(std::string_view label) {
+  constexpr std::string_view kBetween = " ,[]'\"";
+  bool any = false;
+  for (size_t at = label.find_first_not_of(kBetween); at != std::string_view::npos;) {
+    const size_t end = std::min(label.find_first_of(kBetween, at), label.size());
+    if (!tagging::ParseTag(label.substr(at, end - at))) return false;
+    any = true;
+    at = label.find_first_not_of(kBetween, end);
+  }
+  return any;
+}
+
+// Labels that are all tags of words are no classifier's.
+absl::Status RefuseTags(const ReaderInput& input, const Dataset& dataset) {
+  if (input.options.kind == DatasetKind::kClassification || dataset.labels.empty()) return absl::OkStatus();
+  const bool all = std::all_of(dataset.labels.begin(), dataset.labels.end(), IsTags);
+  const bool any = std::any_of(dataset.labels.begin(), dataset.labels.end(),
+                               [](const std::string& label) { return label.find('-') != std::string::npos; });
+  if (!all || !any) return absl::OkStatus();
+  return InvalidField(
+      input.field,
+      absl::StrCat("has labels that are tags of words (", Quoted(dataset.labels[0]),
+                   " in the first row); write words and tags as .conll or as JSON Lines of {\"words\", \"tags\"}, or "
+                   "say with --kind classification that they are labels of texts"));
+}
+
 // The rows behind `row`, which is the first that is no header.
 absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const DelimitedRow& first,
                       DelimitedReader& rows, Reading& reading) {
   Dataset& dataset = reading.dataset;
   dataset.kind = layout.label ? DatasetKind::kClassification : DatasetKind::kText;
   RowErrors errors;
-  LineList headers;
+  LineList headers, unnamed;
   DelimitedRow row = first;
   bool more = true, is_header = layout.header;
   while (more) {
@@ -208,13 +285,21 @@ absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const
     } else if (layout.label && tagging::TrimWhiteSpace(row.cells[*layout.label]).empty()) {
       errors.Add(row.line, "has no label");
     } else {
+      if (std::any_of(layout.unnamed.begin(), layout.unnamed.end(),
+                      [&](size_t column) { return HoldsText(row.cells[column]); })) {
+        unnamed.Add(row.line);
+        if (!layout.rest_is_named) errors.Add(row.line, kUnnamedHelp);
+      }
       dataset.texts.push_back(std::move(row.cells[layout.text]));
       if (layout.label) dataset.labels.push_back(std::move(row.cells[*layout.label]));
     }
     ENGRAM_ASSIGN_OR_RETURN(more, rows.Next(row));
   }
   headers.AddTo(reading.notes, "HEADER_REPEATED", "row(s) repeat the header and are no rows", ": were files joined?");
-  return errors.ToStatus(input.field);
+  unnamed.AddTo(reading.notes, "COLUMNS_NOT_READ", "row(s) have text in a column without a name",
+                "; it was left out, as asked for");
+  ENGRAM_RETURN_IF_ERROR(errors.ToStatus(input.field));
+  return RefuseTags(input, dataset);
 }
 
 }  // namespace

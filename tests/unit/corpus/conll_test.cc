@@ -101,6 +101,21 @@ TEST(Conll, NumbersOfWordsAndNestedTags) {
   EXPECT_THAT(Tagged(Parse("1 CD O\n2 CD O\n\nAda NNP B-x\n", "t.conll"))[0], "1/O 2/O");
 }
 
+TEST(Conll, WhatRepeatsThroughoutASentenceIsNoWord) {
+  const Reading r = Read("bc/x 0 0 Ada NNP B-PER\nbc/x 0 1 ran VB O\n\nbc/y 0 0 Oslo NNP B-LOC\n", "t.conll");
+  EXPECT_THAT(Tagged(r.dataset), ElementsAre("Ada/B-PER ran/O", "Oslo/B-LOC"));
+  EXPECT_THAT(NoteOf(r.notes, "INDEX_COLUMN"), HasSubstr("column 4 was read as the words"));
+  EXPECT_THAT(Tagged(Parse("ha X B-a\nha Y O\n\nho X O\nhe Y O\n", "t.conll"))[0], "ha/B-a ha/O");
+  EXPECT_THAT(Tagged(Parse("ha B-a\nha O\n", "t.conll")), ElementsAre("ha/B-a ha/O"));
+}
+
+TEST(Conll, TagsMayStandFirst) {
+  const Reading r = Read("B-ACTOR\tSteve\nI-ACTOR\tHart\nO\tfilms\n", "t.bio");
+  EXPECT_THAT(Tagged(r.dataset), ElementsAre("Steve/B-ACTOR Hart/I-ACTOR films/O"));
+  EXPECT_THAT(NoteOf(r.notes, "TAGS_FIRST"), HasSubstr("column 2 was read as the words"));
+  EXPECT_EQ(r.columns[0].second, "tags");
+}
+
 TEST(Conll, ChunksBesideEntitiesAreAWarning) {
   const Reading r = Read("Acme NNP B-NP B-ORG\ngrows VBZ B-VP O\n", "t.conll");
   EXPECT_THAT(Tagged(r.dataset), ElementsAre("Acme/B-ORG grows/O"));
@@ -111,6 +126,10 @@ TEST(Conll, ChunksBesideEntitiesAreAWarning) {
 
 TEST(Conll, AHeaderIsNoWord) {
   EXPECT_THAT(Tagged(Parse("word\ttag\nAda\tB-x\nran\tO\n", "t.conll")), ElementsAre("Ada/B-x ran/O"));
+  const Reading joined = Read("word\ttag\nAda\tB-x\n\nword\ttag\nran\tO\n", "t.conll");
+  EXPECT_THAT(Tagged(joined.dataset), ElementsAre("Ada/B-x", "ran/O"));
+  EXPECT_THAT(NoteOf(joined.notes, "HEADER_REPEATED"), HasSubstr("line 4"));
+  EXPECT_EQ(StatusField(Refusal("word\ttag\nAda\tB-x\nword\ttag\n", "t.conll", Strict())), "training line 3");
   ReadOptions options;
   options.word_column = "form";
   options.tag_column = "entity";

@@ -36,7 +36,37 @@ TEST(Content, TablesUnderTxt) {
   const std::string bare = "ham\tSee you\nspam\tWin now\n";
   EXPECT_THAT(RefusalText(bare, "t.txt"), HasSubstr("2 columns separated by tabs"));
   EXPECT_THAT(Parse(bare, "t.txt", As("txt")).texts, ElementsAre("ham\tSee you", "spam\tWin now"));
+  EXPECT_THAT(RefusalText("# sent_id = 1\n1\tAda\tPROPN\n2\tran\tVERB\n", "t.txt"),
+              HasSubstr("3 columns separated by tabs"));
   EXPECT_EQ(StatusField(Refusal("plain lines\n", "t.train")), "training_file");
+}
+
+ReadOptions ByNumber(const char* text, const char* label) {
+  ReadOptions options;
+  options.text_column = text;
+  options.label_column = label;
+  return options;
+}
+
+TEST(Content, LabelsUnderTxtAreRefusedWithAWayOn) {
+  const std::string behind = "i feel humiliated;sadness\n\ngrateful, and calm;joy\n";
+  EXPECT_THAT(RefusalText(behind, "t.txt"),
+              HasSubstr("ends (\";\" beside it) with what reads like a label (\"sadness\""));
+  EXPECT_THAT(RefusalText(behind, "t.txt"), HasSubstr("--text-column 1 --label-column 2"));
+  EXPECT_THAT(Labelled(Parse(behind, "t.txt", ByNumber("1", "2"))),
+              ElementsAre("i feel humiliated -> sadness", "grateful, and calm -> joy"));
+  EXPECT_THAT(Parse(behind, "t.txt", As("txt")).texts.size(), 2);
+  EXPECT_THAT(RefusalText("Good film,pos\nBad film,neg\n", "t.txt"), HasSubstr("--text-column 1 --label-column 2"));
+  EXPECT_THAT(RefusalText("pos,Good film\nneg,Bad, film\n", "t.txt"), HasSubstr("--text-column 2 --label-column 1"));
+  EXPECT_THAT(RefusalText("1 good film\n0 bad film\n", "t.train"),
+              HasSubstr("begins with what reads like a label (\"1\""));
+  EXPECT_THAT(RefusalText("DESC:manner How did it\nENTY:cremat What films\n", "t.txt"), HasSubstr("__label__"));
+  // Prose is none of these, and neither are numbers of lines or a line alone.
+  for (const char* prose : {"Good, bad\nWell, fine\n", "It ends; so it does\nThen;it goes on\n",
+                            "1 Buy milk\n2 Go home\n", "Good film,pos\n", "Ada: hello there\nBob: hi all\n",
+                            "at 10:30 we\n11:45 they\n", "http://a.org is one\nhttp://b.org too\n"}) {
+    EXPECT_EQ(Parse(prose, "t.txt").kind, DatasetKind::kText) << prose;
+  }
 }
 
 TEST(Content, PlainTextStaysPlain) {
@@ -85,6 +115,7 @@ TEST(Content, WhatAFileIsIsSaid) {
   EXPECT_THAT(RefusalText("PK\x03\x04\x14\0\x06\0"s, "t.csv"), HasSubstr("ZIP"));
   EXPECT_EQ(StatusField(Refusal("{}", "t.xlsx")), "training_file");
   EXPECT_THAT(RefusalText("{}", "t.parquet"), HasSubstr("--format"));
+  EXPECT_THAT(RefusalText("PAR1\x15\0\x15\x10"s, "t.parquet"), HasSubstr("Parquet"));
   EXPECT_EQ(StatusField(Refusal("a\n", "t.txt", As("yaml"))), "format");
 }
 

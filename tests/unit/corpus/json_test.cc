@@ -157,5 +157,19 @@ TEST(Json, UnderOtherNames) {
   }
 }
 
+TEST(Json, OtherShapesAreRefusedByWhatTheyAre) {
+  EXPECT_THAT(RefusalText(R"({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}})", "t.json"),
+              HasSubstr("orient=\"records\""));
+  EXPECT_THAT(RefusalText(R"({"text": ["a", "b"], "label": ["x", "y"]})", "t.json"), HasSubstr("one object per line"));
+  EXPECT_THAT(
+      RefusalText(R"({"train": [{"text": "a", "label": "x"}], "dev": [{"text": "b", "label": "y"}]})", "t.json"),
+      HasSubstr("lists (\"dev\", \"train\")"));
+  EXPECT_THAT(RefusalText(R"([["Ada ran", {"entities": [[0, 3, "PER"]]}]])", "t.json"), HasSubstr("is a list"));
+  EXPECT_THAT(RefusalText("{\"text\": \"a\", \"label\": NaN}\n", "t.jsonl"), HasSubstr("NaN"));
+  EXPECT_THAT(RefusalText("{\"text\": \"a\", \"label\": 1.5}\n", "t.jsonl"), HasSubstr("whole number"));
+  EXPECT_THAT(RefusalText("{\"text\": \"a\", \"answer\": \"reject\", \"spans\": []}\n", "t.jsonl"),
+              HasSubstr("would not be read: \"answer\""));
+}
+
 }  // namespace
 }  // namespace engram::corpus

@@ -65,9 +65,64 @@ TEST(Table, ColumnsByNumberAreOfAFileWithoutAHeader) {
   EXPECT_THAT(Labelled(Parse("label\ttext\nspam\tWin now\n", "t.tsv", options)), ElementsAre("Win now -> spam"));
   EXPECT_THAT(Labelled(Parse("ham\tSee you\nspam\tWin now\n", "t.txt", options)),
               ElementsAre("See you -> ham", "Win now -> spam"));
+  // The separator is the one that all rows have as often.
+  EXPECT_THAT(Labelled(Parse("ham;See, you\nspam;Win now\n", "t.csv", options)),
+              ElementsAre("See, you -> ham", "Win now -> spam"));
   options.text_column = "3";
   EXPECT_EQ(StatusField(Refusal("ham\tSee you\n", "t.tsv", options)), "text_column");
   EXPECT_EQ(StatusField(Refusal("ham,See you\nspam,Win now\n", "t.csv")), "training line 1");
+}
+
+// The first row may hold the number that names its column.
+TEST(Table, ANumberIsAPlaceAndNoName) {
+  ReadOptions options;
+  options.text_column = "2";
+  options.label_column = "1";
+  EXPECT_THAT(Labelled(Parse("\"1\",\"good food\"\n\"2\",\"bad food\"\n", "t.csv", options)),
+              ElementsAre("good food -> 1", "bad food -> 2"));
+  // pandas' own names count from 0.
+  options.text_column = "1";
+  options.label_column = "0";
+  EXPECT_THAT(Labelled(Parse("0,1\nx,good\ny,bad\n", "t.csv", options)), ElementsAre("good -> x", "bad -> y"));
+}
+
+TEST(Table, WordsInATableAreNoTexts) {
+  EXPECT_THAT(RefusalText("Sentence #,Word,POS,Tag\nSentence: 1,Oslo,NNP,B-geo\n,is,VB,O\n", "t.csv"),
+              HasSubstr("are read from .conll"));
+}
+
+TEST(Table, AColumnWithoutANameIsNoHidingPlace) {
+  const std::string file = "text,label,\nGood,pos,\nBad,neg,and more\n";
+  EXPECT_THAT(RefusalText(file, "t.csv"), HasSubstr("line 3 has text in a column that the header does not name"));
+  ReadOptions options;
+  options.label_column = "label";
+  const Reading r = Read(file, "t.csv", options);
+  EXPECT_THAT(Labelled(r.dataset), ElementsAre("Good -> pos", "Bad -> neg"));
+  EXPECT_THAT(NoteOf(r.notes, "COLUMNS_NOT_READ"), HasSubstr("1 row(s) have text in a column without a name (line 3)"));
+  EXPECT_THAT(Labelled(Parse("text,label,\nGood,pos,\nBad,neg, 7\n", "t.csv")),
+              ElementsAre("Good -> pos", "Bad -> neg"));
+}
+
+TEST(Table, LabelsThatAreTagsOfWordsAreRefused) {
+  const std::string lists = "text,labels\nAda ran,\"['B-PER', 'O']\"\nSo it is,O O O\n";
+  EXPECT_THAT(RefusalText(lists, "t.csv"), HasSubstr("tags of words (\"['B-PER', 'O']\" in the first row)"));
+  const std::string words = "text,label\nAda,B-PER\nran,O\n";
+  EXPECT_THAT(RefusalText(words, "t.csv"), HasSubstr("--kind classification"));
+  ReadOptions options;
+  options.kind = DatasetKind::kClassification;
+  EXPECT_THAT(Labelled(Parse(words, "t.csv", options)), ElementsAre("Ada -> B-PER", "ran -> O"));
+  EXPECT_THAT(Labelled(Parse("text,label\na,O\nb,A\nc,B-12\n", "t.csv")), ElementsAre("a -> O", "b -> A", "c -> B-12"));
+  EXPECT_THAT(Labelled(Parse("text,label\na,O\nb,O\n", "t.csv")), ElementsAre("a -> O", "b -> O"));
+}
+
+TEST(Table, RowsOfMoreCellsThanAnyTableHas) {
+  const std::string commas(20'000, ','), tabs(20'000, '\t');
+  EXPECT_THAT(RefusalText("text,label\na,b\n" + commas, "t.csv"), HasSubstr("more than 10000 cells"));
+  EXPECT_EQ(StatusField(Refusal("text\tlabel\na\tb\n" + tabs, "t.tsv")), "training line 3");
+  EXPECT_FALSE(Refusal(std::string(3'000'000, ','), "t.csv").ok());
+  std::string spaces;
+  for (int i = 0; i < 100'000; ++i) spaces += "a ";
+  EXPECT_FALSE(Refusal("a B-x\nb O\n" + spaces, "t.conll").ok());
 }
 
 TEST(Table, SeparatorsAreSeen) {
