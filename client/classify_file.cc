@@ -53,8 +53,13 @@ class FileClassifier {
     if (out_.fail()) return Broken(job_.out, "cannot be written");
     if (!reader_.whole()) return Broken(job_.file, "cannot be read to its end");
     ShowProgress(/*last=*/true);
-    std::printf("%lld records written to %s, %lld without a result\n", static_cast<long long>(records_),
-                job_.out.c_str(), static_cast<long long>(without_));
+    if (session_.json) {
+      const nlohmann::ordered_json said = {{"out", job_.out}, {"records", records_}, {"without_result", without_}};
+      std::printf("%s\n", said.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+    } else {
+      std::printf("%lld records written to %s, %lld without a result\n", static_cast<long long>(records_),
+                  job_.out.c_str(), static_cast<long long>(without_));
+    }
     return failed_ ? kFailed : kOk;
   }
 
@@ -113,14 +118,17 @@ class FileClassifier {
     return Broken(job_.out, "cannot be written");
   }
 
+  // What a row has beyond the header's columns stands behind all others.
   std::string Row(const Record& record, const Result& result) const {
-    std::vector<std::string> cells = record.cells;
+    const auto beyond = record.cells.begin() + static_cast<std::ptrdiff_t>(reader_.columns().size());
+    std::vector<std::string> cells(record.cells.begin(), beyond);
     for (int i = 0; i < static_cast<int>(tasks_.size()); ++i) {
       const bool scored = !result.has_error() && i < result.tasks_size() && result.tasks(i).scores_size() > 0;
       cells.push_back(scored ? result.tasks(i).scores(0).label() : "");
       cells.push_back(scored ? Number(result.tasks(i).scores(0).probability()) : "");
     }
     cells.push_back(result.has_error() ? result.error().message() : "");
+    cells.insert(cells.end(), beyond, record.cells.end());
     return RenderRow(format_, cells);
   }
 
@@ -136,7 +144,7 @@ class FileClassifier {
           scores.push_back({{"label", score.label()}, {"probability", score.probability()}});
       }
     }
-    return RenderJsonLine(reader_, record, added.dump());
+    return RenderJsonLine(reader_, record, added);
   }
 
   void ShowProgress(bool last) const {

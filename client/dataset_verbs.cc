@@ -41,6 +41,12 @@ void PrintWarnings(const char* part, const google::protobuf::RepeatedPtrField<en
   for (const auto& warning : warnings) std::printf("warning: %s%s\n", part, warning.message().c_str());
 }
 
+// In quotes where it could not be seen otherwise.
+std::string Shown(const std::string& label) {
+  const bool seen = !label.empty() && label.front() != ' ' && label.back() != ' ';
+  return seen ? label : "\"" + label + "\"";
+}
+
 void PrintPart(const char* part, const engram::v1::PartReport& report, engram::v1::DatasetKind kind) {
   constexpr int kShownLabels = 20, kShownWords = 12;
   std::printf("\n%s, read as %s:", part, report.format().c_str());
@@ -52,12 +58,13 @@ void PrintPart(const char* part, const engram::v1::PartReport& report, engram::v
       std::printf("%s/%s ", row.words(i).c_str(), row.tags(i).c_str());
     std::printf("%s\n", row.words_size() > kShownWords ? "..." : "");
   } else {
-    std::printf("%s%s%s\n", row.text().c_str(), row.label().empty() ? "" : "  ->  ", row.label().c_str());
+    std::printf("%s%s%s\n", row.text().c_str(), row.label().empty() ? "" : "  ->  ",
+                row.label().empty() ? "" : Shown(row.label()).c_str());
   }
   if (report.labels_size() > 0) {
     std::printf("  %s:", kind == engram::v1::DATASET_KIND_TAGGING ? "entities" : "labels");
     for (int i = 0; i < std::min(kShownLabels, report.labels_size()); ++i) {
-      std::printf("%s %s %lld", i > 0 ? "," : "", report.labels(i).label().c_str(),
+      std::printf("%s %s %lld", i > 0 ? "," : "", Shown(report.labels(i).label()).c_str(),
                   static_cast<long long>(report.labels(i).count()));
     }
     if (report.labels_size() > kShownLabels) std::printf(", and %d more", report.labels_size() - kShownLabels);

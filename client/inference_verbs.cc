@@ -9,6 +9,7 @@
 #include "client/classify_file.h"
 #include "client/commands.h"
 #include "client/output.h"
+#include "client/record_file.h"
 #include "client/text_calls.h"
 
 namespace engram::client {
@@ -141,6 +142,10 @@ int Classify(Session& session, const TextArguments& arguments) {
   if (!arguments.text_column.empty()) return Session::Usage("--text-column needs --file and --out");
   const TextInput input = Texts(arguments);
   if (!input.error.empty()) return Session::Usage(input.error);
+  if (FormatOfFile(arguments.file) != RecordFormat::kLines) {
+    std::fprintf(stderr, "note: each line of %s is taken as one text; with --out FILE its rows are read\n",
+                 arguments.file.c_str());
+  }
   return AnswerTexts<engram::v1::ClassifyRequest, engram::v1::ClassifyResponse>(
       session, input.texts, request, &InferenceService::Stub::Classify, PrintLabels);
 }

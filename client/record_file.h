@@ -3,30 +3,35 @@
 // Tables that are read and written record by record: a file of texts in, the same file with results out, whatever its
 // size. Not thread-safe.
 
+#include <deque>
 #include <fstream>
 #include <istream>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "nlohmann/json_fwd.hpp"
+
 namespace engram::client {
 
 enum class RecordFormat { kCsv, kTsv, kJsonLines, kLines };
-// By the extension (.csv, .tsv, .jsonl or .ndjson); everything else, and "-", is lines.
+// By the extension (.csv; .tsv or .tab; .jsonl, .ndjson or .json); everything else, and "-", is lines.
 RecordFormat FormatOfFile(const std::string& path);
 
 struct Record {
-  std::vector<std::string> cells;  // of the reader's columns; of JSON Lines the line itself
-  std::string text;
+  // Of the reader's columns, and what a row has beyond them; of JSON Lines the line itself.
+  std::vector<std::string> cells;
+  std::string text;     // empty for an empty line
   std::string problem;  // why there is no text; empty if there is
 };
 
 // Tables as in RFC 4180, with a header; of .tsv each line is a row and a quote is a character, but for cells that are
-// quoted whole. CR LF and a byte-order mark are accepted. Memory: one record.
+// quoted whole. Lines end with LF, CR LF or CR; a byte-order mark is accepted. A quote that is never closed is its own
+// line's problem: those behind it are rows. Memory: one record, and at most 16 MiB behind an open quote.
 class RecordReader {
  public:
   // "-": standard input. `text_column`: of a table or the key of JSON Lines; empty: "text", or the only column. `error`
-  // says why there is no reader.
+  // says why there is no reader: no such column or two of them, or a file that is no text (gzip, UTF-16, ...).
   static std::optional<RecordReader> Open(const std::string& path, const std::string& text_column, std::string& error);
 
   // False at the end of the file.
@@ -42,7 +47,9 @@ class RecordReader {
   std::istream& stream();
   const std::istream& stream() const;
   bool NextLine(std::string& line);
-  bool NextRow(std::vector<std::string>& cells);
+  bool NextRow(std::vector<std::string>& cells, std::string& problem);
+  bool LookAtFirstLine(std::string& error);
+  void FindText(Record& record) const;
   bool FindTextColumn(std::string& error);
 
   std::ifstream file_;
@@ -52,12 +59,13 @@ class RecordReader {
   std::vector<std::string> columns_;
   size_t text_ = 0;
   std::string key_;
+  std::deque<std::string> waiting_;  // lines that come before the stream's next one
 };
 
 // One line of the output with its line end. Not for JSON Lines.
 std::string RenderRow(RecordFormat format, const std::vector<std::string>& cells);
 // A record as one line of JSON with `added` behind its own members: of JSON Lines the object as it stands, else an
-// object of its columns. `added`: a JSON object.
-std::string RenderJsonLine(const RecordReader& reader, const Record& record, const std::string& added);
+// object of its columns. `added`: a JSON object; a name that the record has gets "predicted_" before it.
+std::string RenderJsonLine(const RecordReader& reader, const Record& record, const nlohmann::ordered_json& added);
 
 }  // namespace engram::client

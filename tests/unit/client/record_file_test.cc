@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace engram::client {
 namespace {
@@ -46,7 +47,7 @@ TEST_F(RecordFile, LinesTablesAndObjects) {
   EXPECT_THAT(Texts("a.tsv", "text\tid\n\"Wow\t1\n\"say \"\"a\"\"\"\t2\n\"a\" and \"b\"\t3\n"),
               ElementsAre("\"Wow", "say \"a\"", "\"a\" and \"b\""));
   EXPECT_THAT(Texts("a.jsonl", "{\"q\": \"a\"}\n\n[1]\n{\"q\": 7}\n", "q"),
-              ElementsAre("a", "!is no JSON object", "!is no JSON object", "!has no text under \"q\""));
+              ElementsAre("a", "", "!is no JSON object", "!has no text under \"q\""));
   EXPECT_THAT(Texts("c.txt", "caf\xE9\n"), ElementsAre("!is not UTF-8"));
   EXPECT_THAT(Texts("c.csv", "body\nx\n"), ElementsAre("x"));
   EXPECT_THAT(Error("d.csv", "id,body\n1,x\n"), HasSubstr("\"id\", \"body\": name one with --text-column"));
@@ -72,14 +73,31 @@ TEST_F(RecordFile, ObjectsKeepTheirMembers) {
   Record record;
   auto reader = RecordReader::Open(Write("o.jsonl", "{\"n\": 1.50, \"text\": \"a\"}\n{ }\nno\n"), "", error);
   ASSERT_TRUE(reader && reader->Next(record));
-  EXPECT_EQ(RenderJsonLine(*reader, record, R"({"x":2})"), "{\"n\": 1.50, \"text\": \"a\",\"x\":2}\n");
+  EXPECT_EQ(RenderJsonLine(*reader, record, {{"x", 2}}), "{\"n\": 1.50, \"text\": \"a\",\"x\":2}\n");
   ASSERT_TRUE(reader->Next(record));
-  EXPECT_EQ(RenderJsonLine(*reader, record, R"({"x":2})"), "{ \"x\":2}\n");
+  EXPECT_EQ(RenderJsonLine(*reader, record, {{"x", 2}}), "{ \"x\":2}\n");
   ASSERT_TRUE(reader->Next(record));
-  EXPECT_EQ(RenderJsonLine(*reader, record, R"({"x":2})"), "{\"line\":\"no\",\"x\":2}\n");
-  auto table = RecordReader::Open(Write("o.csv", "id,text\n1,a\n"), "", error);
+  EXPECT_EQ(RenderJsonLine(*reader, record, {{"x", 2}}), "{\"line\":\"no\",\"x\":2}\n");
+  auto table = RecordReader::Open(Write("o.csv", "id,text,id\n1,a,2,more\n"), "", error);
   ASSERT_TRUE(table && table->Next(record));
-  EXPECT_EQ(RenderJsonLine(*table, record, R"({"x":2})"), "{\"id\":\"1\",\"text\":\"a\",\"x\":2}\n");
+  EXPECT_EQ(RenderJsonLine(*table, record, {{"x", 2}, {"id", 3}}),
+            "{\"id\":\"1\",\"text\":\"a\",\"id (again)\":\"2\",\"cell 4\":\"more\",\"x\":2,\"predicted_id\":3}\n");
+}
+
+// A record is never lost in another one's quotes, and what a file is decides before its name.
+TEST_F(RecordFile, OddFiles) {
+  EXPECT_THAT(Texts("q.csv", "text,id\na,1\n\"Wow, b,2\nc,3\nd,4\n"),
+              ElementsAre("a", "!has a quote that is never closed", "c", "d"));
+  EXPECT_THAT(Texts("cr.csv", "text,id\ra,1\r\rb,2"), ElementsAre("a", "", "b"));
+  EXPECT_THAT(Texts("crcrlf.txt", "a\r\r\nb\r\n"), ElementsAre("a", "b"));
+  EXPECT_THAT(Texts("blank.csv", "id,text\n1,a\n\n2,b"), ElementsAre("a", "", "b"));
+  EXPECT_THAT(Texts("open.tsv", "text\tid\n\"a\"\"\t1\n\"\t2\n\"\"\t3\n"), ElementsAre("\"a\"\"", "\"", ""));
+  EXPECT_THAT(Texts("more.csv", "text,id\na,1,2\n"), ElementsAre("!has 3 cells where the header has 2"));
+  EXPECT_THAT(Error("t.csv", "text,text\na,b\n"), HasSubstr("two columns are named \"text\""));
+  EXPECT_THAT(Error("g.csv", "\x1F\x8B\x08"), HasSubstr("gzip"));
+  EXPECT_THAT(Error("u.txt", std::string("\xFF\xFE\0a", 4)), HasSubstr("UTF-16"));
+  EXPECT_THAT(Error("z.txt", std::string("a\0b", 3)), HasSubstr("zero bytes"));
+  EXPECT_THAT(Error("l.json", "[\n{\"text\": \"a\"}]"), HasSubstr("one list of JSON"));
 }
 
 }  // namespace
