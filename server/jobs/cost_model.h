@@ -34,7 +34,8 @@ struct CountedTexts {
 
   int64_t examples() const { return static_cast<int64_t>(lengths.size()); }
   int64_t Scaled(int64_t count) const;
-  // Adds the warning that texts are cut, if any are. `which` they are: "training texts"; `window`: what the model takes.
+  // Adds the warning that texts are cut, if any are. `which` they are: "training texts"; `window`: what the model
+  // takes.
   void WarnOfCuts(std::string_view which, int64_t max_length, int64_t window, engram::v1::JobEstimate& out) const;
 };
 

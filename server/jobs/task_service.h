@@ -1,8 +1,9 @@
 #pragma once
 
 // engram.v1.TaskService: requests for work become jobs. Each call is planned by the kind of job that takes its
-// request (job_kind.h: names resolved, options checked, defaults filled in) and queued (JobManager), or with validate_only planned and estimated (JobEstimator) and
-// nothing else. Two calls with one request id make one job; ALREADY_EXISTS (REQUEST_ID_REUSED) if they differ.
+// request (job_kind.h: names resolved, options checked, defaults filled in) and queued (JobManager), or with
+// validate_only planned and estimated (JobEstimator) and nothing else. Two calls with one request id make one job;
+// ALREADY_EXISTS (REQUEST_ID_REUSED) if they differ.
 // Thread-safe; what it is given outlives it.
 
 #include "engram/v1/task.grpc.pb.h"
