@@ -33,6 +33,7 @@ absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::s
     train::TrainingExample example;
     example.sequence = {std::move(encoding.ids), {}};
     example.label = number->second;
+    example.source = static_cast<int64_t>(i);
     out.examples.push_back(std::move(example));
   }
   return absl::OkStatus();
@@ -60,6 +61,7 @@ void AddWindow(WordWindow window, ExampleSet& out) {
   for (const auto& [token, word] : window.rows)
     example.tags[static_cast<size_t>(token)] = gold[static_cast<size_t>(word)];
   example.sequence = {std::move(window.ids), {}};
+  example.source = static_cast<int64_t>(sentence);
   example.continues = !out.places.windows.empty() && out.places.windows.back().sentence == sentence;
   out.examples.push_back(std::move(example));
   out.places.windows.push_back({sentence, std::move(window.rows)});
@@ -84,13 +86,14 @@ absl::Status Plain(const corpus::Dataset& dataset, int64_t max_length, const tok
   if (budget < 1) return InvalidField("max_length", "leaves no room beside the special tokens");
   tokenize::EncodeOptions bare;
   bare.add_special_tokens = false;
-  for (const std::string& text : dataset.texts) {
-    ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.Encode(text, bare));
+  for (size_t i = 0; i < dataset.texts.size(); ++i) {
+    ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.Encode(dataset.texts[i], bare));
     const std::span<const int32_t> ids(encoding.ids);
     for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(budget)) {
       train::TrainingExample example;
       example.sequence.ids =
           tokenizer.frame().Around(ids.subspan(begin, std::min(ids.size() - begin, static_cast<size_t>(budget))));
+      example.source = static_cast<int64_t>(i);
       out.examples.push_back(std::move(example));
     }
   }

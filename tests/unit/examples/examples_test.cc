@@ -55,6 +55,8 @@ TEST(Examples, ATextIsOneExampleAndIsCutAtTheEnd) {
   EXPECT_EQ(made->examples[0].label, 1);
   EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kA, kXx, kYy, kSep));
   EXPECT_EQ(made->examples[1].label, 0);
+  EXPECT_EQ(made->examples[0].source, 0);
+  EXPECT_EQ(made->examples[1].source, 1);
   EXPECT_EQ(made->cut, 1);
   EXPECT_EQ(made->texts(), 2);
   EXPECT_EQ(TotalTokens(made->examples), 9);
@@ -79,6 +81,8 @@ TEST(Examples, PlainTextIsCutIntoConsecutivePieces) {
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kC, kSep));
   EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kD, kA, kXx, kSep));
   EXPECT_THAT(made->examples[2].sequence.ids, ElementsAre(kCls, kB, kSep));
+  EXPECT_EQ(made->examples[1].source, 0);
+  EXPECT_EQ(made->examples[2].source, 2) << "the dropped text is one of the data set's";
   EXPECT_EQ(made->cut, 0);
   EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 2, Letters()).ok());
 }
@@ -107,6 +111,8 @@ TEST(Examples, ALongSentenceIsSeveralWindowsThatOwnEachWordOnce) {
   EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kC, kD, kA, kB, kSep));
   EXPECT_THAT(made->examples[1].tags, ElementsAre(kNone, kNone, 2, 0, 0, kNone));
   EXPECT_TRUE(made->examples[1].continues);
+  EXPECT_EQ(made->examples[0].source, 0);
+  EXPECT_EQ(made->examples[1].source, 0);
   EXPECT_EQ(made->texts(), 1);
   EXPECT_EQ(made->cut, 0);  // nothing is lost
 }

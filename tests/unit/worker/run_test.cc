@@ -1,10 +1,13 @@
 // What a run leaves: the record in engram.json, the numbers of its result, and what it says on the way.
 
 #include <cmath>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "core/tokenize/tokenizer.h"
 #include "core/train/evaluate.h"
+#include "core/train/version_memory.h"
 #include "server/worker/measure.h"
 #include "tests/unit/worker/run_fixture.h"
 
@@ -192,6 +195,52 @@ TEST_F(RunTest, ConsolidationKeepsTheWeightsAndReplacesWhatItTookBefore) {
   EXPECT_EQ(replaced.consolidations[0].fisher, "sampled");
   EXPECT_EQ(replaced.consolidations[0].samples, 4);
   EXPECT_EQ(replaced.consolidations[0].training_examples, 10) << "N of the task is not the sample's size";
+}
+
+// What a strategy remembers comes to the next task that it learns, through a consolidation and through a task that
+// another strategy learned in between.
+TEST_F(RunTest, WhatAStrategyRemembersStaysWithTheLineUntilItRemembersMore) {
+  const auto ab = FirstLetters("letters-ab", 'a', 'b'), cd = FirstLetters("letters-cd", 'c', 'd');
+  const auto replay = [&](engram::worker::v1::RunSpec spec) {
+    spec.mutable_train()->set_strategy("er");
+    (*spec.mutable_train()->mutable_strategy_options())["memory_size"] = "6";
+    (*spec.mutable_train()->mutable_strategy_options())["replay_batch"] = "2";
+    return spec;
+  };
+  Done(replay(TrainSpec(root_ + "/base", 1, "ab", ab, {"a", "b"})), root_ + "/1");
+  const auto first = train::ReadVersionMemory(root_ + "/1/output", "er");
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_EQ(first->examples.size(), 6U);
+  std::set<int64_t> sources;
+  for (const train::StoredExample& stored : first->examples) {
+    EXPECT_EQ(stored.task, "ab");
+    // Labels alternate in the data set, so the number of the text says which it must have.
+    EXPECT_EQ(stored.example.label, stored.example.source % 2);
+    sources.insert(stored.example.source);
+  }
+  EXPECT_EQ(sources.size(), 6U);
+
+  auto consolidate = Spec(root_ + "/1/output", 2);
+  consolidate.mutable_consolidate()->set_task("ab");
+  *consolidate.mutable_consolidate()->mutable_dataset() = ab;
+  consolidate.mutable_consolidate()->set_fisher("sampled");
+  Done(consolidate, root_ + "/2");
+  Done(TrainSpec(root_ + "/2/output", 3, "cd", cd, {"c", "d"}), root_ + "/3");
+  const std::string file = checkpoint::MemoryFile("er");
+  EXPECT_EQ(Manifest(root_ + "/3/output").files.at(file), Manifest(root_ + "/1/output").files.at(file));
+  ASSERT_EQ(Manifest(root_ + "/3/output").memory.size(), 1U);
+
+  Done(replay(TrainSpec(root_ + "/3/output", 4, "cd", cd, {"c", "d"})), root_ + "/4");
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/4/output");
+  ASSERT_EQ(manifest.memory.size(), 1U);
+  EXPECT_EQ(manifest.memory[0].strategy, "er");
+  EXPECT_EQ(manifest.memory[0].rows, 6);
+  EXPECT_NE(manifest.files.at(file), Manifest(root_ + "/3/output").files.at(file));
+  const auto second = train::ReadVersionMemory(root_ + "/4/output", "er");
+  ASSERT_TRUE(second.ok()) << second.status();
+  std::map<std::string, int> held;
+  for (const train::StoredExample& stored : second->examples) ++held[stored.task];
+  EXPECT_EQ(held, (std::map<std::string, int>{{"ab", 3}, {"cd", 3}}));
 }
 
 TEST_F(RunTest, EvaluationMeasuresTheTestPartAndAllPartsWithoutOne) {
