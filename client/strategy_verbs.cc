@@ -44,11 +44,12 @@ std::string DefaultWhere(const Strategy& strategy) {
   return strategy.default_if_nothing_is_consolidated() ? "where none is" : "-";
 }
 
-// "2.0 copies of the encoder, 0 further passes".
+// "2 copies of the encoder in memory, 1 further pass per batch".
 std::string Cost(const engram::v1::StrategyCost& cost) {
   char text[96];
-  std::snprintf(text, sizeof text, "%.3g copies of the encoder in memory, %.3g further passes per batch",
-                cost.encoder_copies(), cost.extra_passes());
+  std::snprintf(text, sizeof text, "%.3g %s of the encoder in memory, %.3g further %s per batch", cost.encoder_copies(),
+                cost.encoder_copies() == 1 ? "copy" : "copies", cost.extra_passes(),
+                cost.extra_passes() == 1 ? "pass" : "passes");
   return text;
 }
 

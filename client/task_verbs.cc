@@ -132,7 +132,7 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
                     "how forgetting is prevented; `engram strategies` lists them and says which is taken by default");
   start->add_option("--lambda", a.lambda,
                     "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
-  start->add_option("--epochs", a.epochs, "passes over the training part; default 3");
+  start->add_option("--epochs", a.epochs, "passes over the training part; the same as --set epochs=");
   start->add_option("--set", a.settings, "an option of the training or of the strategy as key=value; repeatable");
   start->add_option("--label", a.label, "label to set to the new version");
   start->footer([&app, &session] { return TaskOptionsHelp(app, session); });

@@ -5,7 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/options.h"
+#include "core/continual/strategy_info.h"
 #include "core/corpus/dataset.h"
+#include "core/train/train_options.h"
 #include "engram/worker/v1/worker.pb.h"
 #include "server/rpc/names.h"
 #include "server/worker/stream_report.h"
@@ -31,6 +34,18 @@ engram::v1::TaskKind ToProto(checkpoint::TaskKind kind) {
       return engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL;
   }
   return engram::v1::TASK_KIND_UNSPECIFIED;
+}
+
+// The options as somebody would write them: 0.1, where engram.json has all digits of it. What the table does not take,
+// an option of another program's strategy, stays as it stands.
+void ShowOptions(const OptionTable& table, const std::map<std::string, std::string>& options,
+                 google::protobuf::Map<std::string, std::string>& out) {
+  for (const auto& [name, text] : options) {
+    out[name] = text;
+    const Option* const option = table.Find(name);
+    if (option == nullptr) continue;
+    if (const absl::StatusOr<OptionValue> value = option->Parse(text); value.ok()) out[name] = option->Show(*value);
+  }
 }
 
 }  // namespace
@@ -89,8 +104,10 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
                                        [&](const auto& consolidation) { return consolidation.task == from.name; }));
   }
   version.set_strategy(manifest.strategy);
-  for (const auto& [key, value] : manifest.strategy_options) (*version.mutable_strategy_options())[key] = value;
-  for (const auto& [key, value] : manifest.training_options) (*version.mutable_training_options())[key] = value;
+  const auto strategy = continual::Strategies().find(manifest.strategy);
+  ShowOptions(strategy == continual::Strategies().end() ? OptionTable() : strategy->second.options,
+              manifest.strategy_options, *version.mutable_strategy_options());
+  ShowOptions(train::TrainOptionTable(), manifest.training_options, *version.mutable_training_options());
   if (!record.job.empty()) version.set_job(JobName(record.job));
   version.set_size_bytes(record.size_bytes);
   engram::v1::JobResult metrics;
