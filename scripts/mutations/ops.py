@@ -15,7 +15,7 @@ GROUPS = [
     ]),
     ("core/nn/kernels/isa_rows.h", "test_nn", [
         ("CPU LayerNorm: epsilon outside of the root", "1.0F / __builtin_sqrtf(Sum(squares) / width + a.eps);", "1.0F / (__builtin_sqrtf(Sum(squares) / width) + a.eps);"),
-        ("CPU LayerNorm: beta is not added", "n * Load(gamma + i, count) + Load(beta + i, count)", "n * Load(gamma + i, count)"),
+        ("CPU LayerNorm: beta is not added", "n * Load(gamma + i, count) + Load(beta + i, count)", "n * Load(gamma + i, count) + 0.0F * Load(beta + i, count)"),
         ("CPU LayerNorm: lanes past the row's end count", "squares += count == kLanes ? square : (lane < static_cast<int32_t>(count) ? square : Floats{});", "squares += square + 0.0F * __builtin_convertvector(lane, Floats);"),
         ("CPU LayerNorm gradient: without the projection", "- Load(normalized + i, count) * projection) * a.rstd;", "- 0.0F * projection) * a.rstd;"),
         ("CPU LayerNorm gradient: the residual branch is masked too", "Store(residual + i, ds, count);", "Store(residual + i, a.keep != nullptr ? ds * LoadKeep(a.keep + i, a.keep_scale, count) : ds, count);"),
@@ -83,7 +83,7 @@ GROUPS = [
         ("CPU AdamW: bf16 is cut off", "(bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16", "bits >> 16"),
     ]),
     ("core/nn/ops/adamw/adamw_cpu.cc", "test_nn", [
-        ("CPU AdamW: everything decays", "update.keep = decay ? view.keep : 1.0F;", "update.keep = view.keep;"),
+        ("CPU AdamW: everything decays", "update.keep = decay ? view.keep : 1.0F;", "update.keep = decay || !decay ? view.keep : 1.0F;"),
         ("CPU AdamW: a penalty's value is twice as large", "for (double& value : values) value *= 0.5;", ""),
     ]),
     ("core/nn/ops/adamw/adamw_reference.cc", "test_nn", [
