@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -118,8 +119,8 @@ TEST_F(StoreTest, ARequestSurvivesUntilItIsSettledAndACancelOverrulesAPause) {
   EXPECT_EQ(store_->GetJob(job.id)->pending, PendingAction::kNone);
 }
 
-TEST_F(StoreTest, OpensWhatTheFirstFormatWroteAndNothingNewer) {
-  const JobRecord job = Add();
+TEST_F(StoreTest, OpensWhatEarlierFormatsWroteAndNothingNewer) {
+  const int64_t base = Publish("news", "");
   const auto change = [this](const std::string& script) {
     store_.reset();
     auto database = Database::Open(directory_ + "/engram.db");
@@ -127,32 +128,53 @@ TEST_F(StoreTest, OpensWhatTheFirstFormatWroteAndNothingNewer) {
     ASSERT_EQ((*database)->Script(script), absl::OkStatus());
   };
   // Format 2 had no jobs without a model; format 1 knew of no pending actions either.
-  change(
-      "ALTER TABLE jobs RENAME TO now;"
-      "CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL, base_version INTEGER NOT "
-      "NULL,"
-      "  version INTEGER NOT NULL, label TEXT NOT NULL, datasets TEXT NOT NULL, priority INTEGER NOT NULL,"
-      "  created INTEGER NOT NULL, started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT "
-      "NULL,"
-      "  specification BLOB, outcome BLOB);"
-      "INSERT INTO jobs SELECT id, state, model, 0, version, label, datasets, priority, created, started, ended, "
-      "attempts,"
-      "  description, specification, outcome FROM now;"
-      "DROP TABLE now; CREATE INDEX jobs_by_state ON jobs(state); PRAGMA user_version=1");
-  Reopen();
-  const auto kept = store_->GetJob(job.id);
-  ASSERT_TRUE(kept.ok());
-  EXPECT_EQ(kept->model, "news");
-  EXPECT_EQ(kept->base_version, 0);
-  EXPECT_EQ(kept->version, job.version);
-  EXPECT_EQ(kept->description, job.description);
-  EXPECT_EQ(kept->created, job.created);
-  EXPECT_THAT(kept->datasets, ElementsAre("rows"));
-  ASSERT_TRUE(store_->SetPending(job.id, PendingAction::kPause).ok());
-  EXPECT_EQ(store_->GetJob(job.id)->pending, PendingAction::kPause);
-  // What belongs to no model came with format 3.
-  JobRecord report;
-  EXPECT_TRUE(store_->AddJob(report, false, {}, 100).ok());
+  for (const int format : {1, 2}) {
+    SCOPED_TRACE(format);
+    const std::string request = format == 1 ? "" : ", request";
+    const JobRecord first = Add();
+    JobRecord later;
+    later.model = "news";
+    later.base_version = base;
+    later = *store_->AddJob(later, /*makes_version=*/true, {}, 100);
+    ASSERT_TRUE(store_->SetPending(later.id, PendingAction::kCancel).ok());
+    change(absl::StrCat(
+        "ALTER TABLE jobs RENAME TO now; DROP INDEX jobs_by_base; DROP INDEX jobs_by_state;"
+        "CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL,"
+        "  base_version INTEGER NOT NULL, version INTEGER NOT NULL, label TEXT NOT NULL,"
+        "  datasets TEXT NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL, started INTEGER,"
+        "  ended INTEGER, attempts INTEGER NOT NULL, description BLOB NOT NULL, specification BLOB,"
+        "  outcome BLOB",
+        format == 1 ? "" : ", request INTEGER NOT NULL DEFAULT 0",
+        "); INSERT INTO jobs SELECT id, state, model, coalesce(base_version, 0), version, label, datasets,"
+        "  priority, created, started, ended, attempts, description, specification, outcome",
+        request, " FROM now WHERE model IS NOT NULL; DROP TABLE now; CREATE INDEX jobs_by_state ON jobs(state);",
+        "PRAGMA user_version=", format));
+    Reopen();
+    const auto kept = store_->GetJob(first.id);
+    ASSERT_TRUE(kept.ok());
+    EXPECT_EQ(kept->model, "news");
+    EXPECT_EQ(kept->base_version, 0);
+    EXPECT_EQ(kept->version, first.version);
+    EXPECT_EQ(kept->description, first.description);
+    EXPECT_EQ(kept->created, first.created);
+    EXPECT_THAT(kept->datasets, ElementsAre("rows"));
+    EXPECT_EQ(store_->GetJob(later.id)->base_version, base);
+    EXPECT_EQ(store_->GetJob(later.id)->pending, format == 1 ? PendingAction::kNone : PendingAction::kCancel);
+    EXPECT_EQ(StatusReason(store_->DeleteVersion("news", base)), "VERSION_IN_USE");
+    ASSERT_TRUE(store_->SetPending(first.id, PendingAction::kPause).ok());
+    EXPECT_EQ(store_->GetJob(first.id)->pending, PendingAction::kPause);
+    // What belongs to no model came with format 3.
+    EXPECT_TRUE(store_->AddJob(JobRecord(), false, {}, 100).ok());
+    change("");
+    auto database = Database::Open(directory_ + "/engram.db");
+    EXPECT_EQ((*database)->Query("SELECT 1 FROM sqlite_master WHERE name IN ('jobs_by_state', 'jobs_by_base')")->size(),
+              2);
+    Reopen();
+    const auto unfinished = store_->UnfinishedJobs();
+    ASSERT_TRUE(unfinished.ok());
+    for (const JobRecord& job : *unfinished)
+      ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "", std::nullopt).ok());
+  }
   change("PRAGMA user_version=1000");
   EXPECT_EQ(Store::Open(directory_ + "/engram.db", clock_).status().code(), absl::StatusCode::kFailedPrecondition);
 }
