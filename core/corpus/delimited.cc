@@ -150,7 +150,7 @@ void DelimitedReader::ReadTabRow(DelimitedRow& row) {
   const size_t end = FindLineEnd(text_, at_).end;
   bool open = false;
   for (size_t at = at_; at <= end && row.cells.size() <= kMaxCells;) {
-    const size_t tab = std::min(text_.find('\t', at), end);
+    const size_t tab = std::min(text_.substr(0, end).find('\t', at), end);
     const std::string_view cell = text_.substr(at, tab - at);
     std::string unquoted;
     if (Unquote(cell, unquoted)) {

@@ -28,26 +28,59 @@ const char* KindName(DatasetKind kind) {
   return kind == DatasetKind::kClassification ? "a label" : kind == DatasetKind::kTagging ? "entities" : "text alone";
 }
 
+// What the tree of a row would hide or could not bear: a key that stands there twice (the parser keeps the last one; here
+// neither is better than the other), and depth.
+class RowCheck : public nlohmann::json_sax<Json> {
+ public:
+  static constexpr int kMaxDepth = 100;
+  std::string repeated;
+  bool deep = false;
+
+  bool key(string_t& name) override {
+    if (depth_ == 1 && !seen_.insert(name).second) repeated = name;
+    return true;
+  }
+  bool start_object(size_t) override { return Enter(); }
+  bool start_array(size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool end_array() override { return Leave(); }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
+
+ private:
+  bool Enter() {
+    deep = ++depth_ > kMaxDepth;
+    return !deep;
+  }
+  bool Leave() {
+    --depth_;
+    return true;
+  }
+  int depth_ = 0;
+  std::set<std::string> seen_;
+};
+
 // The object of a row, or why there is none.
 std::string ParseRow(std::string_view text, Json& json) {
   // A tree takes several times the bytes of its text.
   constexpr size_t kMaxRowBytes = size_t{64} << 20;
   if (text.size() > kMaxRowBytes) return absl::StrCat("is longer than ", kMaxRowBytes, " bytes");
   if (text.empty()) return "has an empty place in its list, or its list is never closed";
-  // The parser keeps the last of two equal keys; here neither is better than the other.
-  std::set<std::string> seen;
-  std::string repeated;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(value.get_ref<const std::string&>()).second)
-      repeated = value.get_ref<const std::string&>();
-    return true;
-  };
-  json = Json::parse(text, check, /*allow_exceptions=*/false);
-  if (json.is_discarded() || FindZeroByte(text)) {
+  RowCheck check;
+  const bool valid = Json::sax_parse(text, &check);
+  if (check.deep) return absl::StrCat("is nested deeper than ", RowCheck::kMaxDepth, " levels");
+  if (!valid || FindZeroByte(text)) {
     const bool nan = text.find("NaN") != std::string_view::npos;
     return nan ? "is not JSON (a NaN outside of quotes is none: a missing value is null)" : "is not JSON";
   }
-  if (!repeated.empty()) return absl::StrCat("has ", Quoted(repeated), " twice");
+  if (!check.repeated.empty()) return absl::StrCat("has ", Quoted(check.repeated), " twice");
+  json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_array()) return "is a list, not a JSON object; an object has its texts and annotations under their names";
   return json.is_object() ? "" : "is not a JSON object";
 }

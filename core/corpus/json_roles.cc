@@ -163,9 +163,11 @@ class RoleFinder {
     if (Named(options_.text_column, roles_.text)) return;
     const Keys keys = TextKeys();
     if (keys.empty()) {
-      const Keys all = AllKeys(),
-                 lists = KeysThat([](const auto&, const auto&, Shape shape) { return shape == Shape::kThings; });
-      if (!lists.empty() && lists.size() == all.size()) {
+      const Keys all = AllKeys();
+      const auto is = [&](Shape shape) { return [=, this](const std::string& key) { return At(key) == shape; }; };
+      const auto lists = std::count_if(all.begin(), all.end(), is(Shape::kThings));
+      const auto empty = std::count_if(all.begin(), all.end(), is(Shape::kEmpty));
+      if (lists > 0 && lists + empty == static_cast<int64_t>(all.size())) {
         Fail(absl::StrCat("has no \"text\", but lists (", QuotedList(all),
                           "): write the rows of one of them alone, one object per line"));
       }

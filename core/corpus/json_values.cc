@@ -56,19 +56,18 @@ size_t EndOfElement(std::string_view text, size_t at) {
 // Counts lines while a reader moves forward.
 class LineCounter {
  public:
-  explicit LineCounter(std::string_view text) : text_(text) {}
+  explicit LineCounter(std::string_view text) : text_(text), next_(FindLineEnd(text, 0).next) {}
   int64_t At(size_t at) {
-    while (true) {
-      const LineEnd line = FindLineEnd(text_, at_);
-      if (line.next > at || line.next == at_) return line_;
-      at_ = line.next;
+    while (next_ <= at && next_ < text_.size()) {
+      next_ = FindLineEnd(text_, next_).next;
       ++line_;
     }
+    return line_;
   }
 
  private:
   std::string_view text_;
-  size_t at_ = 0;
+  size_t next_;  // where the next line begins
   int64_t line_ = 1;
 };
 

@@ -6,7 +6,8 @@
 namespace engram::corpus {
 
 // Where the line that begins at `at` ends, and where the next one begins. Lines end with LF, CR LF or CR alone; CRs
-// before an LF are part of its end.
+// before an LF (at most kMostReturns, as programs that translate line ends twice write them) are part of its end.
+constexpr size_t kMostReturns = 8;
 struct LineEnd {
   size_t end = 0, next = 0;
 };
@@ -14,8 +15,9 @@ inline LineEnd FindLineEnd(std::string_view text, size_t at) {
   const size_t end = text.find_first_of("\r\n", at);
   if (end == std::string_view::npos) return {text.size(), text.size()};
   if (text[end] == '\n') return {end, end + 1};
-  const size_t behind = text.find_first_not_of('\r', end);
-  if (behind != std::string_view::npos && text[behind] == '\n') return {end, behind + 1};
+  const std::string_view run = text.substr(end, kMostReturns + 1);
+  const size_t behind = run.find_first_not_of('\r');
+  if (behind != std::string_view::npos && run[behind] == '\n') return {end, end + behind + 1};
   return {end, end + 1};
 }
 

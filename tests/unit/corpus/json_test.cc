@@ -161,14 +161,36 @@ TEST(Json, OtherShapesAreRefusedByWhatTheyAre) {
   EXPECT_THAT(RefusalText(R"({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}})", "t.json"),
               HasSubstr("orient=\"records\""));
   EXPECT_THAT(RefusalText(R"({"text": ["a", "b"], "label": ["x", "y"]})", "t.json"), HasSubstr("one object per line"));
-  EXPECT_THAT(
-      RefusalText(R"({"train": [{"text": "a", "label": "x"}], "dev": [{"text": "b", "label": "y"}]})", "t.json"),
-      HasSubstr("lists (\"dev\", \"train\")"));
+  EXPECT_THAT(RefusalText(R"({"train": [{"text": "a", "label": "x"}], "dev": []})", "t.json"),
+              HasSubstr("lists (\"dev\", \"train\")"));
   EXPECT_THAT(RefusalText(R"([["Ada ran", {"entities": [[0, 3, "PER"]]}]])", "t.json"), HasSubstr("is a list"));
   EXPECT_THAT(RefusalText("{\"text\": \"a\", \"label\": NaN}\n", "t.jsonl"), HasSubstr("NaN"));
   EXPECT_THAT(RefusalText("{\"text\": \"a\", \"label\": 1.5}\n", "t.jsonl"), HasSubstr("whole number"));
   EXPECT_THAT(RefusalText("{\"text\": \"a\", \"answer\": \"reject\", \"spans\": []}\n", "t.jsonl"),
               HasSubstr("would not be read: \"answer\""));
+}
+
+// What would take time or memory out of proportion to a file's size.
+TEST(Json, HostileShapesAreBounded) {
+  EXPECT_THAT(RefusalText("{\"text\": \"a\", \"x\": " + std::string(3'000'000, '['), "t.jsonl"),
+              HasSubstr("nested deeper than 100 levels"));
+  EXPECT_EQ(Parse("{\"text\": \"a\", \"id\": " + std::string(99, '[') + std::string(99, ']') + "}\n", "t.jsonl").size(),
+            1);
+  std::string list = "[";
+  for (int i = 0; i < 300'000; ++i) list += "1,";
+  EXPECT_THAT(RefusalText(list + "1]", "t.json"), HasSubstr("300001 rows do not parse: line 1 is not a JSON object"));
+  std::string text, entities;
+  constexpr int kEntities = 50'000;
+  for (int i = 0; i < kEntities; ++i) {
+    text += "a ";
+    entities += (i > 0 ? ",[" : "[") + std::to_string(2 * i) + "," + std::to_string(2 * i + 1) + ",\"x\"]";
+  }
+  EXPECT_EQ(CountLabels(Parse("{\"text\": \"" + text + "\", \"entities\": [" + entities + "]}\n", "t.jsonl"))[0].second,
+            kEntities);
+  EXPECT_EQ(Parse(std::string(300'000, '\r') + "a", "t.txt").texts.size(), 1);
+  std::string quotes = "text\tlabel\n";
+  for (int i = 0; i < 300'000; ++i) quotes += "\"b\n";
+  EXPECT_THAT(RefusalText(quotes, "t.tsv"), HasSubstr("300000 rows do not parse"));
 }
 
 }  // namespace
