@@ -11,7 +11,6 @@
 #include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/base/strict_json.h"
-#include "core/checkpoint/version_directory.h"
 
 namespace engram::checkpoint {
 namespace {
@@ -403,12 +402,6 @@ absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest) {
 absl::StatusOr<VersionManifest> ReadManifest(const std::string& directory) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(absl::StrCat(directory, "/", kManifestFile), kMaxJsonBytes));
   return ParseManifest(text);
-}
-
-absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest) {
-  ENGRAM_ASSIGN_OR_RETURN(manifest.files, DigestFiles(directory));
-  ENGRAM_ASSIGN_OR_RETURN(const std::string text, RenderManifest(manifest));
-  return WriteFileAtomic(absl::StrCat(directory, "/", kManifestFile), text);
 }
 
 }  // namespace engram::checkpoint

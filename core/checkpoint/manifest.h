@@ -117,7 +117,5 @@ absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest);
 
 // engram.json of a version directory. NOT_FOUND if there is none.
 absl::StatusOr<VersionManifest> ReadManifest(const std::string& directory);
-// Fills manifest.files with the digests of what lies in `directory`, then writes engram.json there. Call it last.
-absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest);
 
 }  // namespace engram::checkpoint

@@ -82,6 +82,12 @@ absl::StatusOr<std::map<std::string, std::string>> DigestFiles(const std::string
   return digests;
 }
 
+absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest) {
+  ENGRAM_ASSIGN_OR_RETURN(manifest.files, DigestFiles(directory));
+  ENGRAM_ASSIGN_OR_RETURN(const std::string text, RenderManifest(manifest));
+  return WriteFileAtomic(absl::StrCat(directory, "/", kManifestFile), text);
+}
+
 absl::Status VerifyFiles(const std::string& directory, const VersionManifest& manifest) {
   using Digests = std::map<std::string, std::string>;
   ENGRAM_ASSIGN_OR_RETURN(const Digests actual, DigestFiles(directory));

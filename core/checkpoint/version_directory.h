@@ -17,6 +17,9 @@ namespace engram::checkpoint {
 // or nesting deeper than 8.
 absl::StatusOr<std::map<std::string, std::string>> DigestFiles(const std::string& directory);
 
+// Fills manifest.files with the digests of what lies in `directory`, then writes engram.json there. Call it last.
+absl::Status WriteManifest(const std::string& directory, VersionManifest& manifest);
+
 // Compares the files with manifest.files. DATA_LOSS lists missing, added and changed files (at most 20 of each).
 absl::Status VerifyFiles(const std::string& directory, const VersionManifest& manifest);
 

@@ -7,6 +7,7 @@
 #include "core/base/files.h"
 #include "core/checkpoint/manifest.h"
 #include "core/checkpoint/model_config.h"
+#include "core/checkpoint/version_directory.h"
 #include "core/nn/model_io.h"
 #include "core/nn/version.h"
 #include "gtest/gtest.h"
