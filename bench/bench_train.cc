@@ -34,8 +34,8 @@ class Trainer {
     nn::LoadOptions options;
     options.precision = PrecisionOf(precision);
     model_ = Must(nn::LoadModel(directory, options)).model;
-    if (const auto status =
-            model_->AddHead("task", {nn::HeadKind::kSequenceClassification, kLabels, nn::Pooling::kMean}, 0);
+    if (const auto status = model_->AddHead(
+            "task", {checkpoint::TaskKind::kSequenceClassification, kLabels, checkpoint::Pooling::kMean}, 0);
         !status.ok())
       Die(status);
     model_->parameters().EnableGradients();
@@ -45,7 +45,7 @@ class Trainer {
     std::vector<int32_t> lengths;
     for (const auto& example : examples) lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
     batches_ = train::MakeBatches(lengths, {kBatch, 0, order, 0}, 0);
-    spec_ = {"task", nn::HeadKind::kSequenceClassification, kLabels, std::nullopt};
+    spec_ = {"task", checkpoint::TaskKind::kSequenceClassification, kLabels, std::nullopt};
   }
 
   int64_t Step(std::span<const train::QuadraticPenalty> penalties) {
@@ -105,7 +105,7 @@ nlohmann::json Ewc(Trainer& naive, Trainer& ewc, int steps) {
 nlohmann::json ForwardBackward(nn::Model& model, std::span<const train::TrainingExample> examples) {
   std::vector<int32_t> lengths;
   for (const auto& example : examples) lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
-  const train::TaskSpec spec{"task", nn::HeadKind::kSequenceClassification, kLabels, std::nullopt};
+  const train::TaskSpec spec{"task", checkpoint::TaskKind::kSequenceClassification, kLabels, std::nullopt};
   return {{"seconds", Seconds([&] {
              nn::AccumulateSink sink(&model.parameters());
              for (const auto& indices : train::BatchesByLength(lengths, continual::ImportanceOptions().batch_tokens)) {

@@ -20,7 +20,6 @@
 namespace engram::continual {
 namespace {
 
-using nn::HeadKind;
 using train::TrainingExample;
 using Batch = std::vector<const TrainingExample*>;
 
@@ -58,11 +57,11 @@ std::vector<int64_t> ChooseTexts(int64_t count, const ImportanceOptions& options
 
 // One row of labels for each row of logits, laid out like the head's logits: texts, or all words' tokens of the packed
 // batch.
-at::Tensor TrueLabels(const Batch& batch, HeadKind kind, int64_t rows) {
+at::Tensor TrueLabels(const Batch& batch, checkpoint::TaskKind kind, int64_t rows) {
   at::Tensor labels = at::empty({rows}, at::kLong);
   int64_t* out = labels.mutable_data_ptr<int64_t>();
   for (const TrainingExample* example : batch) {
-    if (kind == HeadKind::kSequenceClassification) {
+    if (kind == checkpoint::TaskKind::kSequenceClassification) {
       *out++ = example->label;
     } else {
       out = std::copy(example->tags.begin(), example->tags.end(), out);
@@ -187,7 +186,7 @@ class Engine {
     at::Tensor labels = TrueLabels(batch, kind_, forward.logits.size(0));
     if (options_.kind == ImportanceKind::kSampled) {
       std::vector<int64_t> rows_of_example(batch.size(), 1);
-      if (kind_ == HeadKind::kTokenClassification) {
+      if (kind_ == checkpoint::TaskKind::kTokenClassification) {
         for (size_t i = 0; i < batch.size(); ++i) rows_of_example[i] = forward.packed.length(static_cast<int64_t>(i));
       }
       DrawLabels(forward.logits, rows_of_example, streams, labels);
@@ -212,7 +211,7 @@ class Engine {
 
   nn::Model& model_;
   const std::string& task_;
-  const HeadKind kind_;
+  const checkpoint::TaskKind kind_;
   const ImportanceOptions& options_;
   const int64_t total_;
   const at::Device device_;
@@ -276,11 +275,11 @@ absl::Status CheckArguments(const nn::Model& model, const std::string& task, siz
         absl::StrCat("task ", task, " has no head in this version: train it before it is consolidated"));
   }
   if (examples == 0) return InvalidField("samples", "the task has no training texts to take the importance on");
-  if (head->second.kind == HeadKind::kMaskedLanguageModel) {
+  if (head->second.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
     return InvalidField(
         "task", "importance of a masked language model is not offered: consolidate a classification or a tagging task");
   }
-  if (options.kind == ImportanceKind::kExact && head->second.kind == HeadKind::kTokenClassification) {
+  if (options.kind == ImportanceKind::kExact && head->second.kind == checkpoint::TaskKind::kTokenClassification) {
     return InvalidField(
         "fisher",
         "exact needs one pass for each word and tag of a sentence; use sampled or empirical for a tagging task");

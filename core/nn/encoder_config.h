@@ -13,9 +13,6 @@
 
 namespace engram::nn {
 
-using HeadKind = checkpoint::TaskKind;
-using Pooling = checkpoint::Pooling;
-
 // The checked numbers of a config.json (core/checkpoint/model_config.h reads them). The family must be set.
 struct EncoderConfig : checkpoint::EncoderSizes {
   Activation activation = Activation::kGelu;
@@ -27,9 +24,9 @@ struct EncoderConfig : checkpoint::EncoderSizes {
 };
 
 struct HeadConfig {
-  HeadKind kind = HeadKind::kSequenceClassification;
+  checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
   int64_t labels = 0;  // number of classes or tags; ignored for a masked LM (the vocabulary)
-  Pooling pooling = Pooling::kStandard;
+  checkpoint::Pooling pooling = checkpoint::Pooling::kStandard;
 };
 
 // What dropout a forward pass uses: none (nullopt) in evaluation, importance and serving.

@@ -50,7 +50,7 @@ void HeadChain::Place(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
 absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadConfig& head,
                                             const EncoderConfig& config, const Encoder& encoder,
                                             ParameterBuffer* parameters, uint64_t seed) {
-  if (head.kind != HeadKind::kMaskedLanguageModel && head.labels < 1)
+  if (head.kind != checkpoint::TaskKind::kMaskedLanguageModel && head.labels < 1)
     return InvalidField("labels", "a head needs at least one label");
   const checkpoint::HeadSpec& spec = config.family->Head(head.kind, head.pooling);
   HeadChain chain(parameters, config);
@@ -88,11 +88,11 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
 
 HeadChain::RowChoice HeadChain::RowsOf(const HeadConfig& head) {
   switch (head.kind) {
-    case HeadKind::kSequenceClassification:
-      return head.pooling == Pooling::kMean ? RowChoice::kMean : RowChoice::kFirst;
-    case HeadKind::kTokenClassification:
+    case checkpoint::TaskKind::kSequenceClassification:
+      return head.pooling == checkpoint::Pooling::kMean ? RowChoice::kMean : RowChoice::kFirst;
+    case checkpoint::TaskKind::kTokenClassification:
       return RowChoice::kAll;
-    case HeadKind::kMaskedLanguageModel:
+    case checkpoint::TaskKind::kMaskedLanguageModel:
       break;
   }
   return RowChoice::kChosen;

@@ -148,7 +148,7 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
   const ParameterBuffer& parameters = model.parameters();
   const at::Tensor weights = parameters.weights().cpu();
   auto head = model.heads().find(default_task);
-  const bool standard = head != model.heads().end() && head->second.pooling == Pooling::kStandard;
+  const bool standard = head != model.heads().end() && head->second.pooling == checkpoint::Pooling::kStandard;
   std::vector<checkpoint::TensorToWrite> tensors;
   for (const SlotId slot : model.EncoderSlots()) {
     const ParameterSlice& slice = parameters.slice(slot);
@@ -160,7 +160,7 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
       tensors.push_back(ToWrite(slice.name.substr(HeadPrefix(default_task).size()), weights, slice));
     }
   }
-  const bool has_classes = standard && head->second.kind != HeadKind::kMaskedLanguageModel;
+  const bool has_classes = standard && head->second.kind != checkpoint::TaskKind::kMaskedLanguageModel;
   ENGRAM_ASSIGN_OR_RETURN(const std::string config,
                           checkpoint::RenderModelConfig(
                               config_text, family.ClassName(standard ? std::optional(head->second.kind) : std::nullopt),

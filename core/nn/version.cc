@@ -19,7 +19,7 @@ constexpr const char* kPoolingFile = "1_Pooling/config.json";
 // class for.
 std::string DefaultTask(const checkpoint::VersionManifest& manifest) {
   for (auto task = manifest.tasks.rbegin(); task != manifest.tasks.rend(); ++task) {
-    if (task->pooling == Pooling::kStandard) return task->name;
+    if (task->pooling == checkpoint::Pooling::kStandard) return task->name;
   }
   return "";
 }

@@ -75,8 +75,8 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
     for (const std::string& head : item.heads()) {
       const at::Tensor& all = logits->at(head);
       const auto row = static_cast<int64_t>(i);
-      const bool per_text = all.size(0) == packed.sequences() &&
-                            version.version.model->heads().at(head).kind == nn::HeadKind::kSequenceClassification;
+      const bool per_text = all.size(0) == packed.sequences() && version.version.model->heads().at(head).kind ==
+                                                                     checkpoint::TaskKind::kSequenceClassification;
       result.logits[head] =
           per_text ? all.select(0, row) : all.narrow(0, packed.host_cu_seqlens[i], packed.length(row));
     }

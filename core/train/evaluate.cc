@@ -41,7 +41,7 @@ absl::Status ScoreLogits(const TaskSpec& task, std::span<const TrainingExample> 
     const at::Tensor contiguous = logits[i].contiguous();
     const float* row = contiguous.const_data_ptr<float>();
     const std::vector<int64_t> own = {examples[i].label};
-    for (const int64_t label : task.kind == nn::HeadKind::kTokenClassification ? examples[i].tags : own) {
+    for (const int64_t label : task.kind == checkpoint::TaskKind::kTokenClassification ? examples[i].tags : own) {
       if (label != nn::ops::kIgnored) {
         if (label < 0 || label >= task.labels)
           return InvalidField("label", "an example's label is not one of the task");
@@ -91,7 +91,7 @@ absl::StatusOr<Evaluation> EvaluateLabelled(const nn::Model& model, const TaskSp
     evaluation.tokens += static_cast<int64_t>(example.sequence.ids.size());
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, PredictLogits(model, task, examples, options));
   ENGRAM_RETURN_IF_ERROR(ScoreLogits(task, examples, logits, evaluation));
-  if (task.kind == nn::HeadKind::kTokenClassification && options.token_metric) {
+  if (task.kind == checkpoint::TaskKind::kTokenClassification && options.token_metric) {
     ENGRAM_ASSIGN_OR_RETURN(evaluation.score, options.token_metric(examples, logits));
   }
   return evaluation;
@@ -112,7 +112,7 @@ absl::StatusOr<std::vector<at::Tensor>> PredictLogits(const nn::Model& model, co
                             nn::Pack(std::span<const nn::Sequence* const>(sequences), model.parameters().device()));
     const at::Tensor logits = model.Predict(batch, {task.name, at::Tensor()}, std::nullopt, nullptr).cpu();
     for (int64_t i = 0; i < static_cast<int64_t>(indices.size()); ++i) {
-      const bool tokens = task.kind != nn::HeadKind::kSequenceClassification;
+      const bool tokens = task.kind != checkpoint::TaskKind::kSequenceClassification;
       const at::Tensor own = tokens ? logits.narrow(0, batch.host_cu_seqlens[i], batch.length(i)) : logits[i];
       result[indices[i]] = own.clone();
     }
@@ -127,7 +127,7 @@ absl::StatusOr<Evaluation> Evaluate(const nn::Model& model, const TaskSpec& task
   if (examples.empty()) return InvalidField("dataset", "has no examples to evaluate on");
   const c10::NoGradGuard no_autograd;
   const absl::Time start = options.clock->Now();
-  absl::StatusOr<Evaluation> evaluation = task.kind == nn::HeadKind::kMaskedLanguageModel
+  absl::StatusOr<Evaluation> evaluation = task.kind == checkpoint::TaskKind::kMaskedLanguageModel
                                               ? EvaluateMasked(model, task, examples, options)
                                               : EvaluateLabelled(model, task, examples, options);
   if (evaluation.ok()) evaluation->seconds = absl::ToDoubleSeconds(options.clock->Now() - start);

@@ -78,10 +78,11 @@ absl::Status ValidateExample(const TaskSpec& task, const TrainingExample& exampl
   if (static_cast<int64_t>(length) > max_length) {
     return invalid(absl::StrCat("has ", length, " tokens, the model takes ", max_length, "; lower max_length"));
   }
-  if (task.kind == nn::HeadKind::kSequenceClassification && (example.label < 0 || example.label >= task.labels)) {
+  if (task.kind == checkpoint::TaskKind::kSequenceClassification &&
+      (example.label < 0 || example.label >= task.labels)) {
     return invalid(absl::StrCat("has label number ", example.label, ", the task has ", task.labels, " labels"));
   }
-  if (task.kind == nn::HeadKind::kTokenClassification) {
+  if (task.kind == checkpoint::TaskKind::kTokenClassification) {
     if (example.tags.size() != length)
       return invalid(absl::StrCat("has ", example.tags.size(), " tags for ", length, " tokens"));
     for (const int64_t tag : example.tags) {
@@ -102,7 +103,7 @@ absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const 
   std::vector<const nn::Sequence*> sequences;
   for (const int64_t index : indices) sequences.push_back(&examples[index].sequence);
   std::vector<int64_t> targets;
-  if (task.kind == nn::HeadKind::kMaskedLanguageModel) {
+  if (task.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
     const Masked masked = Mask(*task.masking, sequences, seed, step);
     ENGRAM_ASSIGN_OR_RETURN(result.batch, nn::Pack(std::span<const nn::Sequence>(masked.sequences), device));
     result.rows = ToTensor(masked.rows, device);
@@ -112,7 +113,7 @@ absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const 
     ENGRAM_ASSIGN_OR_RETURN(result.batch, nn::Pack(std::span<const nn::Sequence* const>(sequences), device));
     for (const int64_t index : indices) {
       const TrainingExample& example = examples[index];
-      if (task.kind == nn::HeadKind::kTokenClassification) {
+      if (task.kind == checkpoint::TaskKind::kTokenClassification) {
         targets.insert(targets.end(), example.tags.begin(), example.tags.end());
         result.units += CountTags(example);
       } else {
@@ -132,10 +133,10 @@ absl::Status ValidateExamples(const TaskSpec& task, std::span<const TrainingExam
 }
 
 int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> examples) {
-  if (task.kind == nn::HeadKind::kSequenceClassification) return static_cast<int64_t>(examples.size());
+  if (task.kind == checkpoint::TaskKind::kSequenceClassification) return static_cast<int64_t>(examples.size());
   int64_t units = 0;
   for (const TrainingExample& example : examples) {
-    if (task.kind == nn::HeadKind::kTokenClassification) {
+    if (task.kind == checkpoint::TaskKind::kTokenClassification) {
       units += CountTags(example);
       continue;
     }
@@ -143,7 +144,7 @@ int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> exampl
     units += std::count_if(example.sequence.ids.begin(), example.sequence.ids.end(),
                            [&](int32_t id) { return std::find(special.begin(), special.end(), id) == special.end(); });
   }
-  if (task.kind == nn::HeadKind::kTokenClassification) return units;
+  if (task.kind == checkpoint::TaskKind::kTokenClassification) return units;
   return std::max<int64_t>(1, std::llround(task.masking->probability * static_cast<double>(units)));
 }
 

@@ -29,7 +29,7 @@ struct MaskingOptions {
 // What is learned: the head `name` of the model, and how its loss is formed.
 struct TaskSpec {
   std::string name;
-  nn::HeadKind kind = nn::HeadKind::kSequenceClassification;
+  checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
   int64_t labels = 0;                     // classes or tags; 0 for masked language modelling
   std::optional<MaskingOptions> masking;  // set exactly for masked language modelling
 };

@@ -33,13 +33,13 @@ std::vector<int64_t> Draw(int64_t all, int64_t count, uint64_t seed, uint64_t st
 }
 
 // The targets of one task's head over the whole batch: ignored where an example is another task's.
-at::Tensor TargetsOf(const std::string& task, nn::HeadKind kind, std::span<const StoredExample> examples,
+at::Tensor TargetsOf(const std::string& task, checkpoint::TaskKind kind, std::span<const StoredExample> examples,
                      std::span<const int64_t> chosen, at::Device device) {
   std::vector<int64_t> targets;
   for (const int64_t index : chosen) {
     const TrainingExample& example = examples[index].example;
     const bool own = examples[index].task == task;
-    if (kind == nn::HeadKind::kSequenceClassification) {
+    if (kind == checkpoint::TaskKind::kSequenceClassification) {
       targets.push_back(own ? example.label : nn::ops::kIgnored);
     } else if (own) {
       targets.insert(targets.end(), example.tags.begin(), example.tags.end());
@@ -61,7 +61,8 @@ absl::Status CheckStoredExamples(const nn::Model& model, std::span<const StoredE
     if (head == model.heads().end()) {
       return invalid(absl::StrCat("belongs to task \"", examples[i].task, "\", for which the model has no head"));
     }
-    if (head->second.kind == nn::HeadKind::kMaskedLanguageModel) return invalid("belongs to a masked language model");
+    if (head->second.kind == checkpoint::TaskKind::kMaskedLanguageModel)
+      return invalid("belongs to a masked language model");
     const TaskSpec spec{examples[i].task, head->second.kind, head->second.labels, std::nullopt};
     const absl::Status fits = ValidateExamples(spec, std::span(&examples[i].example, 1), model.config().max_length());
     if (!fits.ok()) return invalid(std::string(fits.message()));
@@ -115,7 +116,7 @@ absl::StatusOr<ReplayLoss> AddReplayGradient(const nn::Model& model, std::span<c
   const std::vector<at::Tensor> logits = model.Predict(batch, queries, mode, tape.get());
   std::vector<nn::HeadGradient> gradients;
   for (size_t i = 0; i < queries.size(); ++i) {
-    const nn::HeadKind kind = model.heads().at(queries[i].task).kind;
+    const checkpoint::TaskKind kind = model.heads().at(queries[i].task).kind;
     const at::Tensor targets = TargetsOf(queries[i].task, kind, examples, chosen, device);
     const LossResult result = CrossEntropyLoss(logits[i], targets, weight);
     loss.sum += result.sum;

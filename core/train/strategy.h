@@ -42,7 +42,7 @@ namespace engram::train {
 // The numbers of a task; fixed while it is trained.
 struct TaskContext {
   std::string task;
-  nn::HeadKind kind = nn::HeadKind::kSequenceClassification;
+  checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
   // Terms of the loss in one epoch (texts; tagged or masked tokens), N_B. The Laplace posterior's weight of an earlier
   // task with N_A texts, F the mean over texts, against the MEAN loss of this task is N_A / training_units.
   int64_t training_units = 0;

@@ -19,7 +19,7 @@ absl::Status CheckTask(const nn::Model& model, const TaskSpec& task) {
                             absl::StrCat("the model has no head for task \"", task.name, "\""));
   }
   if (head->second.kind != task.kind) return InvalidField("kind", "is not the kind of the task's head");
-  if (task.kind == nn::HeadKind::kMaskedLanguageModel) {
+  if (task.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
     if (!task.masking || task.masking->vocab_size <= 0)
       return InvalidField("masking", "is needed for masked language modelling");
     return absl::OkStatus();

@@ -9,7 +9,7 @@
 //
 // Example:
 //   TrainInput input;
-//   input.task = {"emotion", nn::HeadKind::kSequenceClassification, 6, std::nullopt};
+//   input.task = {"emotion", checkpoint::TaskKind::kSequenceClassification, 6, std::nullopt};
 //   input.training = examples;
 //   input.checkpoint_path = run_directory + "/checkpoint.safetensors";
 //   ENGRAM_ASSIGN_OR_RETURN(const TrainResult result, Train(*model, options, input));

@@ -73,13 +73,13 @@ void AddTiedImportance(const nn::Model& model, const nn::PackedBatch& batch, con
 
 // The texts as a data set hands them to the importance pass: a label each, or a tag each token.
 std::vector<train::TrainingExample> ToExamples(const std::vector<nn::Sequence>& sequences,
-                                               const std::vector<int64_t>& targets, nn::HeadKind kind) {
+                                               const std::vector<int64_t>& targets, checkpoint::TaskKind kind) {
   std::vector<train::TrainingExample> examples;
   auto next = targets.begin();
   for (const nn::Sequence& sequence : sequences) {
     train::TrainingExample example;
     example.sequence = sequence;
-    if (kind == nn::HeadKind::kSequenceClassification) {
+    if (kind == checkpoint::TaskKind::kSequenceClassification) {
       example.label = *next++;
     } else {
       example.tags.assign(next, next + static_cast<std::ptrdiff_t>(sequence.ids.size()));
@@ -128,7 +128,7 @@ void TrainSteps(nn::Model& model, const nn::PackedBatch& batch, const at::Tensor
 }
 
 // Everything that stands on the head: logits, loss, gradients, importance, steps.
-absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, nn::HeadKind kind,
+absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, checkpoint::TaskKind kind,
                      const std::vector<nn::Sequence>& sequences, const nn::PackedBatch& batch, Results& results) {
   at::Tensor rows;
   if (spec.contains("rows")) rows = at::tensor(spec.at("rows").get<std::vector<int64_t>>());
@@ -147,7 +147,7 @@ absl::Status RunHead(const nlohmann::json& spec, nn::Model& model, nn::HeadKind 
   const nlohmann::json requests = spec.value("importance", nlohmann::json::array());
   for (size_t i = 0; i < requests.size(); ++i) {
     const std::string prefix = "fisher." + std::to_string(i) + ".";
-    if (kind == nn::HeadKind::kMaskedLanguageModel) {
+    if (kind == checkpoint::TaskKind::kMaskedLanguageModel) {
       AddTiedImportance(model, batch, loss.grad, *tape, prefix, results);
       continue;
     }
@@ -167,11 +167,12 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   const bool has_head = !spec.at("head").is_null();
   if (has_head) {
     const std::string kind = spec.at("head").at("kind");
-    head.kind = kind == "sequence" ? nn::HeadKind::kSequenceClassification
-                : kind == "token"  ? nn::HeadKind::kTokenClassification
-                                   : nn::HeadKind::kMaskedLanguageModel;
+    head.kind = kind == "sequence" ? checkpoint::TaskKind::kSequenceClassification
+                : kind == "token"  ? checkpoint::TaskKind::kTokenClassification
+                                   : checkpoint::TaskKind::kMaskedLanguageModel;
     head.labels = spec.at("head").at("labels");
-    head.pooling = spec.at("head").at("pooling") == "mean" ? nn::Pooling::kMean : nn::Pooling::kStandard;
+    head.pooling =
+        spec.at("head").at("pooling") == "mean" ? checkpoint::Pooling::kMean : checkpoint::Pooling::kStandard;
     options.head = nn::FileHead{"task", head};
   }
   ENGRAM_ASSIGN_OR_RETURN(nn::LoadedModel loaded, nn::LoadModel(spec.at("directory"), options));
@@ -190,8 +191,8 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
     std::vector<std::string> labels;
     for (int64_t i = 0; i < head.labels; ++i) labels.push_back("label-" + std::to_string(i));
     ENGRAM_RETURN_IF_ERROR(nn::SaveModel(model, loaded.config_text, has_head ? "task" : "", labels, save));
-    ENGRAM_RETURN_IF_ERROR(
-        nn::SaveHeads(model, head.pooling == nn::Pooling::kStandard ? "task" : "", save + "/heads.safetensors"));
+    ENGRAM_RETURN_IF_ERROR(nn::SaveHeads(model, head.pooling == checkpoint::Pooling::kStandard ? "task" : "",
+                                         save + "/heads.safetensors"));
   }
   return results.Write(out);
 }

@@ -38,7 +38,10 @@ inline std::unique_ptr<nn::Model> TinyModel(const std::vector<std::string>& task
   EXPECT_TRUE(model.ok()) << model.status();
   (*model)->InitializeEncoder(1);
   for (const std::string& task : tasks) {
-    EXPECT_TRUE((*model)->AddHead(task, {nn::HeadKind::kSequenceClassification, labels, nn::Pooling::kMean}, 2).ok());
+    EXPECT_TRUE(
+        (*model)
+            ->AddHead(task, {checkpoint::TaskKind::kSequenceClassification, labels, checkpoint::Pooling::kMean}, 2)
+            .ok());
   }
   return *std::move(model);
 }
@@ -61,7 +64,7 @@ inline std::vector<train::TrainingExample> TinyExamples(int64_t count, int64_t l
 }
 
 inline train::TaskSpec TinyTask(const std::string& name, int64_t labels) {
-  return {name, nn::HeadKind::kSequenceClassification, labels, std::nullopt};
+  return {name, checkpoint::TaskKind::kSequenceClassification, labels, std::nullopt};
 }
 
 }  // namespace engram

@@ -45,7 +45,8 @@ at::Tensor RandomNormal(int64_t count, uint64_t seed) {
   return out;
 }
 
-class ModelGradient : public ::testing::TestWithParam<std::tuple<std::string, HeadKind, Pooling>> {};
+class ModelGradient
+    : public ::testing::TestWithParam<std::tuple<std::string, checkpoint::TaskKind, checkpoint::Pooling>> {};
 
 TEST_P(ModelGradient, AgreesWithCentralDifferencesUnderDropout) {
   const auto [family, kind, pooling] = GetParam();
@@ -83,7 +84,8 @@ TEST_P(ModelGradient, AgreesWithCentralDifferencesUnderDropout) {
     const double analytic = (parameters.gradients() * direction).sum(at::kDouble).item<double>();
     // ReLU (DistilBERT's head) has kinks between the two points.
     const double step = 1e-4,
-                 tolerance = family == "distilbert" && kind == HeadKind::kSequenceClassification ? 0.05 : 0.03;
+                 tolerance =
+                     family == "distilbert" && kind == checkpoint::TaskKind::kSequenceClassification ? 0.05 : 0.03;
     double values[2];
     for (const int side : {0, 1}) {
       parameters.weights().copy_(base + direction * (side == 0 ? -step : step));
@@ -98,17 +100,20 @@ TEST_P(ModelGradient, AgreesWithCentralDifferencesUnderDropout) {
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelGradient,
                          ::testing::Combine(::testing::Values("bert", "roberta", "distilbert"),
-                                            ::testing::Values(HeadKind::kSequenceClassification,
-                                                              HeadKind::kTokenClassification,
-                                                              HeadKind::kMaskedLanguageModel),
-                                            ::testing::Values(Pooling::kStandard, Pooling::kMean)));
+                                            ::testing::Values(checkpoint::TaskKind::kSequenceClassification,
+                                                              checkpoint::TaskKind::kTokenClassification,
+                                                              checkpoint::TaskKind::kMaskedLanguageModel),
+                                            ::testing::Values(checkpoint::Pooling::kStandard,
+                                                              checkpoint::Pooling::kMean)));
 
 // Two heads of different kinds and widths on one encoder.
 std::unique_ptr<Model> TwoHeads(Precision precision) {
   auto model = *Model::Create(TinyConfig("bert", 0.2), at::kCPU, precision);
   model->InitializeEncoder(1);
-  EXPECT_TRUE(model->AddHead("a", {HeadKind::kSequenceClassification, 5, Pooling::kStandard}, 2).ok());
-  EXPECT_TRUE(model->AddHead("b", {HeadKind::kTokenClassification, 3, Pooling::kStandard}, 3).ok());
+  EXPECT_TRUE(
+      model->AddHead("a", {checkpoint::TaskKind::kSequenceClassification, 5, checkpoint::Pooling::kStandard}, 2).ok());
+  EXPECT_TRUE(
+      model->AddHead("b", {checkpoint::TaskKind::kTokenClassification, 3, checkpoint::Pooling::kStandard}, 3).ok());
   model->parameters().EnableGradients();
   return model;
 }

@@ -27,8 +27,8 @@ std::shared_ptr<const ServedVersion> Served() {
   served->version.model = *nn::Model::Create(config, at::kCPU, nn::Precision::kFloat32);
   nn::Model& model = *served->version.model;
   model.InitializeEncoder(1);
-  const nn::HeadConfig text{nn::HeadKind::kSequenceClassification, 3, nn::Pooling::kMean};
-  const nn::HeadConfig tokens{nn::HeadKind::kTokenClassification, 5, nn::Pooling::kStandard};
+  const nn::HeadConfig text{checkpoint::TaskKind::kSequenceClassification, 3, checkpoint::Pooling::kMean};
+  const nn::HeadConfig tokens{checkpoint::TaskKind::kTokenClassification, 5, checkpoint::Pooling::kStandard};
   EXPECT_TRUE(model.AddHead("mood", text, 2).ok());
   EXPECT_TRUE(model.AddHead("topic", text, 3).ok());
   EXPECT_TRUE(model.AddHead("names", tokens, 4).ok());
@@ -42,7 +42,7 @@ at::Tensor Alone(const ServedVersion& served, const nn::Sequence& sequence, cons
   const nn::Model& model = *served.version.model;
   const nn::PackedBatch batch = *nn::Pack(std::span<const nn::Sequence>(&sequence, 1), at::kCPU);
   const at::Tensor logits = model.Predict(batch, {head, at::Tensor()}, std::nullopt, nullptr);
-  return model.heads().at(head).kind == nn::HeadKind::kSequenceClassification ? logits[0] : logits;
+  return model.heads().at(head).kind == checkpoint::TaskKind::kSequenceClassification ? logits[0] : logits;
 }
 
 // A model on a device that breaks when it is asked.

@@ -15,8 +15,10 @@ constexpr int64_t kLabels = 3;
 // Heads "a" and "b" classify texts, "t" tags tokens.
 std::unique_ptr<nn::Model> Model() {
   auto model = TinyModel({"a", "b"}, kLabels, /*dropout=*/0);
-  EXPECT_TRUE(model->AddHead("t", {nn::HeadKind::kTokenClassification, 4, nn::Pooling::kStandard}, 2).ok());
-  EXPECT_TRUE(model->AddHead("m", {nn::HeadKind::kMaskedLanguageModel, 0, nn::Pooling::kStandard}, 2).ok());
+  EXPECT_TRUE(
+      model->AddHead("t", {checkpoint::TaskKind::kTokenClassification, 4, checkpoint::Pooling::kStandard}, 2).ok());
+  EXPECT_TRUE(
+      model->AddHead("m", {checkpoint::TaskKind::kMaskedLanguageModel, 0, checkpoint::Pooling::kStandard}, 2).ok());
   return model;
 }
 
@@ -45,8 +47,9 @@ TEST(Replay, TheGradientIsThatOfEachExampleAlone) {
   double sum = 0;
   int64_t units = 0;
   for (const int64_t i : chosen) {
-    const nn::HeadKind kind = model->heads().at(stored[i].task).kind;
-    const TaskSpec spec{stored[i].task, kind, kind == nn::HeadKind::kTokenClassification ? 4 : kLabels, std::nullopt};
+    const checkpoint::TaskKind kind = model->heads().at(stored[i].task).kind;
+    const TaskSpec spec{stored[i].task, kind, kind == checkpoint::TaskKind::kTokenClassification ? 4 : kLabels,
+                        std::nullopt};
     const auto batch = *MakeMicroBatch(spec, std::span(&stored[i].example, 1), std::vector<int64_t>{0}, 0, 0, at::kCPU);
     const auto tape = nn::Model::NewTape();
     const LossResult loss = CrossEntropyLoss(

@@ -371,7 +371,9 @@ TEST_F(TrainerTest, APenaltyThatStaysZeroRaisesAnAlarm) {
 // neither sentences nor their windows, but tagged words.
 TEST_F(TrainerTest, TheLossTimesItsUnitsIsTheLogLikelihoodOfAllSentences) {
   const auto model = TinyModel({}, kLabels, /*dropout=*/0);
-  ASSERT_TRUE(model->AddHead("t", {nn::HeadKind::kTokenClassification, kLabels, nn::Pooling::kStandard}, 2).ok());
+  ASSERT_TRUE(
+      model->AddHead("t", {checkpoint::TaskKind::kTokenClassification, kLabels, checkpoint::Pooling::kStandard}, 2)
+          .ok());
   std::vector<TrainingExample> examples = TinyExamples(7, kLabels, 5);
   int64_t words = 0;
   for (size_t i = 0; i < examples.size(); ++i) {
@@ -400,7 +402,7 @@ TEST_F(TrainerTest, TheLossTimesItsUnitsIsTheLogLikelihoodOfAllSentences) {
   options.epochs = 1;
   Witness witness;
   TrainInput input;
-  input.task = {"t", nn::HeadKind::kTokenClassification, kLabels, std::nullopt};
+  input.task = {"t", checkpoint::TaskKind::kTokenClassification, kLabels, std::nullopt};
   input.training = examples;
   input.strategy = &witness;
   const auto result = Train(*model, options, input);
