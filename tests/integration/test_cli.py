@@ -135,6 +135,13 @@ def test_strategies_and_options_are_described_by_the_server(stream):
             if option["name"] not in ("pooling", "progress_every", "checkpoint_every_steps", "max_length"):
                 assert planned[option["name"]] == option["default_value"], option
         assert ("lambda" in planned) == (default == "ewc")
+    # A version shows the options that its training had, written as the description writes them; naive has none of its own.
+    [learned] = [version for version in s.json("models", "show", "base")["versions"] if "cli" in version["labels"]]
+    assert learned["strategy"] == "naive" and learned["strategy_options"] == {}
+    shown_options = {option["name"]: option["default_value"] for option in described["training_options"]}
+    assert all(learned["training_options"][name] == shown_options[name] for name in ("lr", "warmup_ratio", "epsilon", "beta1", "order"))
+    [row] = re.findall(rf"^ *{learned['name'].split('/')[-1]} .*$", s.engram("models", "show", "base").stdout.split("\n\n")[0], re.MULTILINE)
+    assert " naive " in row and "=" not in row
     help_text = s.engram("start-task", "--help").stdout
     for option in described["training_options"] + [o for strategy in described["strategies"] for o in strategy["options"]]:
         assert re.search(rf"^{option['name']} +{re.escape(option['default_value'])} +{re.escape(option['allowed'])} ", help_text, re.MULTILINE), option
