@@ -198,6 +198,9 @@ absl::Status JobManager::BeginRun(const JobTable::Work& work) {
   {
     absl::MutexLock change(&changing_);
     ENGRAM_RETURN_IF_ERROR(store_.BeginRun(work.job));
+    ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord begun, store_.GetJob(work.job));
+    absl::MutexLock lock(&mutex_);
+    table_.Refresh(begun);
   }
   return runs_.Start(work.job, work.devices);
 }
@@ -207,9 +210,9 @@ void JobManager::StartRun(const JobTable::Work& work) {
   absl::MutexLock change(&changing_);
   if (begun.ok()) {
     LogInfo("run started", {{"job", work.job}, {"device", work.devices.front()}});
-    RefreshAndNotify(work.job);
     absl::MutexLock lock(&mutex_);
     Send(work.job, table_.Started(work.job));
+    Notify(work.job);
     return;
   }
   bool waits = false;
