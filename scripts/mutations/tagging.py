@@ -84,4 +84,16 @@ GROUPS = [
         ("words: a cut at a boundary is lost", "result.push_back(left);", "(void)left;"),
         ("words: a run of one mark is many words", "while (value(end) == value(at_)) ++end; return end;", "return end;"),
     ]),
+    ("core/corpus", "test_corpus", [
+        ("data sets: a number may be the name of its column", "if (!number || NumbersColumns()) {", "if (!number || NumbersColumns() || FindColumn(first_, name, option).ok()) {"),
+        ("data sets: text in a column without a name is passed over", "if (layout_.header && ComparableName(name).empty()) layout_.unnamed.push_back(i);", ""),
+        ("data sets: tags of words are labels", "if (!all || !any) return absl::OkStatus();", "if (!all || any) return absl::OkStatus();"),
+        ("data sets: a document's name is a word", "return lines > 1 && (columns[column].numbers_words || (several_words && columns[column].repeats));",
+         "return lines > 1 && columns[column].numbers_words;"),
+        ("data sets: a numbered list is labelled", "return place.label.separator == 0 && !place.label.behind && counts_up;", "return false;"),
+        ("data sets: tags out of the scheme are no errors with --strict", "if (options.strict) errors.Add(place.line, absl::StrCat(place.lead, problem.message));", ""),
+        ("data sets: a quote in a TSV takes the next row", "if (line_end && (holds == Holds::kNoLineEnd || (holds == Holds::kNoLineEndWithTab && tab))) return false;",
+         "if (line_end && holds == Holds::kNoLineEnd) return false;"),
+        ("data sets: a row of the test part is not looked for", "if (!known.contains(text)) continue;", "if (known.size() > 0) continue;"),
+    ]),
 ]
