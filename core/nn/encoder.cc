@@ -47,7 +47,8 @@ absl::StatusOr<Encoder> Encoder::Create(const EncoderConfig& config, ParameterBu
 void Encoder::Place(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
   using Role = checkpoint::TensorRole;
   const bool bias = tensor.bias;
-  Layer* const layer = tensor.layer < 0 ? nullptr : &layers_[static_cast<size_t>(tensor.layer)];
+  Layer of_no_layer;  // for roles that belong to none, which do not touch it
+  Layer& layer = tensor.layer < 0 ? of_no_layer : layers_[static_cast<size_t>(tensor.layer)];
   switch (tensor.role) {
     case Role::kWordEmbeddings:
       word_ = slot;
@@ -61,21 +62,21 @@ void Encoder::Place(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
     case Role::kEmbeddingNorm:
       return PlaceNorm(bias, slot, embedding_norm_);
     case Role::kQuery:
-      (bias ? layer->qkv_bias : layer->qkv_weight) = slot;
+      (bias ? layer.qkv_bias : layer.qkv_weight) = slot;
       break;
     case Role::kKey:
     case Role::kValue:  // these lie behind the query's
       break;
     case Role::kAttentionOutput:
-      return PlaceLinear(bias, slot, layer->attention_output);
+      return PlaceLinear(bias, slot, layer.attention_output);
     case Role::kAttentionNorm:
-      return PlaceNorm(bias, slot, layer->attention_norm);
+      return PlaceNorm(bias, slot, layer.attention_norm);
     case Role::kIntermediate:
-      return PlaceLinear(bias, slot, layer->intermediate);
+      return PlaceLinear(bias, slot, layer.intermediate);
     case Role::kOutput:
-      return PlaceLinear(bias, slot, layer->output);
+      return PlaceLinear(bias, slot, layer.output);
     case Role::kOutputNorm:
-      return PlaceNorm(bias, slot, layer->output_norm);
+      return PlaceNorm(bias, slot, layer.output_norm);
     case Role::kPooler:
       return PlaceLinear(bias, slot, pooler_);
     case Role::kHeadDense:
