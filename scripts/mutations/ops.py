@@ -88,7 +88,7 @@ GROUPS = [
     ]),
     ("core/nn/ops/adamw/adamw_reference.cc", "test_nn", [
         ("AdamW: weight decay scales the gradient", "if (range.decay) w.mul_(1 - a.lr * a.weight_decay);", "if (range.decay) g.add_(w, a.weight_decay);"),
-        ("AdamW: no correction of the first moment", "w.addcdiv_(m, denominator, -a.lr / correction1);", "w.addcdiv_(m, denominator, -a.lr);"),
+        ("AdamW: no correction of the first moment", "w.addcdiv_(m, denominator, -a.lr / correction1);", "w.addcdiv_(m, denominator, -a.lr + 0 * correction1);"),
         ("AdamW: the proximal step takes all weights", "at::where(k.gt(penalty.proximal_above), k, at::zeros_like(k));", "k;"),
         ("AdamW: the gradient norm covers frozen elements", "const at::Tensor part = gradients.narrow(0, range.begin, range.end - range.begin);", "const at::Tensor part = gradients.narrow(0, 0, range.end);"),
     ]),
