@@ -30,6 +30,7 @@ TEST(Schemes, BioesBilouAndBmesHaveTheSameEnds) {
   EXPECT_THAT(ToBio2(Tags{"B-a", "I-a", "E-a", "S-b", "O"}), read);
   EXPECT_THAT(ToBio2(Tags{"B-a", "I-a", "L-a", "U-b", "O"}), read);
   EXPECT_THAT(ToBio2(Tags{"B-a", "M-a", "E-a", "S-b", "O"}), read);
+  EXPECT_TRUE(UnknownTags(Tags{"B-a", "I-a", "M-a", "E-a", "L-a", "S-a", "U-a", "O"}).empty());
   // What follows an end or a single word begins anew, whatever its prefix.
   for (const char* end : {"E-a", "L-a"})
     EXPECT_THAT(ToBio2(Tags{"B-a", end, "I-a", end}), ElementsAre("B-a", "I-a", "B-a", "I-a")) << end;
