@@ -4,6 +4,7 @@
 #include <set>
 
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/equal.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "tests/unit/tiny_model.h"
 
@@ -68,6 +69,31 @@ TEST(Replay, TheGradientIsThatOfEachExampleAlone) {
   EXPECT_EQ(loss->units, units);
   EXPECT_NEAR(loss->sum, sum, 1e-5 * sum);
   EXPECT_LT((together.flat() - 0.25 * expected).abs().max().item<double>(), 1e-5 * expected.abs().max().item<double>());
+}
+
+// Dropout masks of its own for each step, repeated for the same one.
+TEST(Replay, HasItsOwnDropoutInEachStep) {
+  const auto model = TinyModel({"a"}, kLabels, /*dropout=*/0.5), plain = TinyModel({"a"}, kLabels, /*dropout=*/0);
+  const std::vector<StoredExample> stored = {{"a", TinyExamples(1, kLabels, 4)[0]}};
+  const auto gradient = [&](const nn::Model& of, uint64_t seed, int64_t step) {
+    nn::GradientBuffer own(of.parameters());
+    nn::AccumulateSink sink(&own);
+    EXPECT_TRUE(AddReplayGradient(of, stored, std::vector<int64_t>{0}, 1, seed, step, sink).ok());
+    return own.flat();
+  };
+  EXPECT_TRUE(at::equal(gradient(*model, 1, 5), gradient(*model, 1, 5)));
+  EXPECT_FALSE(at::equal(gradient(*model, 1, 5), gradient(*model, 1, 6)));
+  EXPECT_FALSE(at::equal(gradient(*model, 1, 5), gradient(*model, 2, 5)));
+  EXPECT_FALSE(at::equal(gradient(*model, 1, 5), gradient(*plain, 1, 5)));
+  // Not those of the training step of that number.
+  const auto batch = *MakeMicroBatch(TinyTask("a", kLabels), std::span(&stored[0].example, 1), std::vector<int64_t>{0},
+                                     1, 5, at::kCPU);
+  const auto tape = nn::Model::NewTape();
+  const at::Tensor logits = model->Predict(batch.batch, {"a", {}}, nn::TrainingMode{1, 5}, tape.get());
+  nn::GradientBuffer trained(model->parameters());
+  nn::AccumulateSink sink(&trained);
+  model->Backward(CrossEntropyLoss(logits, batch.targets, 1.0).grad, *tape, sink);
+  EXPECT_FALSE(at::equal(gradient(*model, 1, 5), trained.flat()));
 }
 
 TEST(Replay, RefusesWhatTheModelCannotLearnFrom) {

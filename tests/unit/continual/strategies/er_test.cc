@@ -1,3 +1,4 @@
+#include "core/train/replay.h"
 #include "tests/unit/continual/strategy_probe.h"
 
 namespace engram::continual {
@@ -30,6 +31,23 @@ TEST_F(Er, TheGradientIsThatOfTheMeanLossOverTheUnion) {
     EXPECT_LT((recorder.steps[0].used - expected).abs().max().item<double>(),
               1e-5 * expected.abs().max().item<double>())
         << accumulation;
+  }
+}
+
+TEST_F(Er, EachStepReplaysADrawOfItsOwn) {
+  const auto held = TinyExamples(20, kLabels, 1);
+  const auto strategy = Make("er", {{"replay_batch", "4"}}, Held({{"a", held}}));
+  Recorder recorder(*strategy);
+  ASSERT_TRUE(
+      train::Train(*TinyModel({"a", "b"}, kLabels, /*dropout=*/0), RunOptions(), Input("b", b_, &recorder)).ok());
+  const auto model = TinyModel({"a", "b"}, kLabels, /*dropout=*/0);
+  for (const int64_t step : {0, 1, 2}) {
+    model->parameters().weights().copy_(recorder.steps[step].before);
+    at::Tensor sum = at::zeros({model->parameters().size()}, at::kDouble);
+    for (int64_t i = 8 * step; i < 8 * step + 8; ++i) sum += GradientOf(*model, "b", b_[i]);
+    for (const int64_t i : train::DrawStored(20, 4, RunOptions().seed, step)) sum += GradientOf(*model, "a", held[i]);
+    EXPECT_LT((recorder.steps[step].used - sum / 12).abs().max().item<double>(), 1e-6 * sum.abs().max().item<double>())
+        << step;
   }
 }
 

@@ -1,0 +1,50 @@
+"""Strategies: what they make of gradients, what they remember, what a resumed run needs."""
+GROUPS = [
+    ("core/continual/strategies/si.cc", "test_continual", [
+        ("SI: the path has the sign turned", "previous_.sub_(now)", "previous_.sub_(now).neg_()"),
+        ("SI: moves are counted from the start of the task", "previous_.copy_(now);", "previous_.copy_(start_);"),
+        ("SI: a path below 0 counts", "path_.clamp_min(0)", "path_.abs()"),
+        ("SI: the move is not squared", "(end - start_).square_()", "(end - start_).abs_()"),
+        ("SI: twice the damping", ".add_(xi_)", ".add_(2 * xi_)"),
+        ("SI: Omega of the last task alone", "if (omega_.defined()) omega.add_(omega_);", ""),
+        ("SI: half the strength", "/*strength=*/2 * c_", "/*strength=*/c_"),
+        ("SI: the anchor is where the task began", '"anchor", end, memory', '"anchor", start_, memory'),
+        ("SI: the path begins anew on resume", 'ENGRAM_ASSIGN_OR_RETURN(path_, state.Tensor("path", path_));', ""),
+        ("SI: the first move after a resume is that since the start", 'state.Tensor("path", path_)); previous_ = EncoderWeights(*model_);', 'state.Tensor("path", path_));'),
+    ]),
+    ("core/continual/strategies/er.cc", "test_continual", [
+        ("ER: a sum in place of the mean over the union", "1 + info.unit_weight * static_cast<double>(replayed_units_)", "1 + 0 * info.unit_weight * static_cast<double>(replayed_units_)"),
+        ("ER: replayed units of the last micro-batch alone", "replayed_units_ += loss.units;", "replayed_units_ = loss.units;"),
+        ("ER: replayed units of all steps", "replayed_units_ = 0; return", "return"),
+        ("ER: the heads of replayed tasks stay", "setup.trainable.push_back(slot);", "(void)slot;"),
+        ("ER: one draw for all steps", "batch_, seed_, info.micro_batch);", "batch_, seed_, 0 * info.micro_batch);"),
+    ]),
+    ("core/continual/strategies/agem.cc", "test_continual", [
+        ("A-GEM: projects every step", "if (!(along < 0) || square == 0)", "if (square == 0)"),
+        ("A-GEM: never projects", "if (!(along < 0) || square == 0)", "if (along < 1e300)"),
+        ("A-GEM: along r, not away from it", "-along / square", "along / square"),
+        ("A-GEM: not divided by r.r", "-along / square", "-along"),
+        ("A-GEM: the references of all steps add up", "reference_->Zero();", ""),
+        ("A-GEM: one draw for all steps", "batch_, seed_, info.step);", "batch_, seed_, 0 * info.step);"),
+    ]),
+    ("core/train/replay.cc", "test_train", [
+        ("replay: every head learns every example", "own ? example.label : nn::ops::kIgnored", "example.label"),
+        ("replay: one draw for all steps", "RandomPurpose::kReplay, step);", "RandomPurpose::kReplay, 0 * step);"),
+        ("replay: without dropout", "model.Predict(batch, queries, mode, tape.get());", "model.Predict(batch, queries, std::nullopt, tape.get()); (void)mode;"),
+        ("replay: the masks of the training step", "kReplayStep + static_cast<uint64_t>(step)", "0 * kReplayStep + static_cast<uint64_t>(step)"),
+        ("replay: the weight is left out", "CrossEntropyLoss(logits[i], targets, weight)", "CrossEntropyLoss(logits[i], targets, weight > 0 ? 1.0 : weight)"),
+        ("replay: one example more than the share", "kept[stored.task]++ < share", "kept[stored.task]++ <= share"),
+        ("replay: a task learned again is held twice", "std::erase_if(held, [&](const StoredExample& stored) { return stored.task == task; });", ""),
+        ("replay: the first examples are kept", "std::swap(numbers[i], numbers[i + static_cast<int64_t>(random.NextBelow(static_cast<uint64_t>(all - i)))]);", "random.NextUint32();"),
+    ]),
+    ("core/nn/model.cc", "test_nn", [
+        ("model: the last head's gradient alone reaches the encoder", "hidden.defined() ? hidden.add_(share) : std::move(share);", "std::move(share);"),
+        ("model: a copy shares the weights of heads", "copy->chains_.emplace(task, chain).first->second.Rebind(copy->parameters_.get());", "copy->chains_.emplace(task, chain);"),
+    ]),
+    ("core/train/strategy.cc", "test_train", [
+        ("strategy: the teacher learns along", "frozen_ = model.Clone();", "frozen_ = std::shared_ptr<const nn::Model>(&model, [](const nn::Model*) {});"),
+    ]),
+    ("core/train/fingerprint.cc", "test_train", [
+        ("fingerprint: the strategy's options do not count", 'absl::StrAppend(&text, "strategy.", name, "=", value, "\\n");', "(void)name, (void)value;"),
+    ]),
+]
