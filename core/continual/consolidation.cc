@@ -102,10 +102,10 @@ absl::StatusOr<Consolidation> ReadHeader(const std::string& task, const std::str
   consolidation.task = task;
   ENGRAM_ASSIGN_OR_RETURN(consolidation.kind, ParseImportanceKind(json["kind"].get<std::string>()));
   consolidation.samples = json["samples"].get<int64_t>();
-  consolidation.training_count = json["training_count"].get<int64_t>();
+  consolidation.training_examples = json["training_count"].get<int64_t>();
   consolidation.seed = json["seed"].get<uint64_t>();
   consolidation.dataset_digest = json.value("dataset_digest", "");
-  if (consolidation.samples < 1 || consolidation.training_count < 1)
+  if (consolidation.samples < 1 || consolidation.training_examples < 1)
     return InvalidField(kMetadataPrefix + task, "counts must be positive");
   return consolidation;
 }
@@ -130,7 +130,7 @@ absl::Status SaveConsolidations(const std::string& path, const nn::Model& model,
     metadata[kMetadataPrefix + c.task] = nlohmann::json{
         {"kind", ImportanceKindName(c.kind)},
         {"samples", c.samples},
-        {"training_count", c.training_count},
+        {"training_count", c.training_examples},
         {"seed", c.seed},
         {"dataset_digest", c.dataset_digest}}.dump();
     order.push_back(c.task);
@@ -173,8 +173,8 @@ absl::StatusOr<ConsolidationSource> OpenConsolidations(const std::string& path, 
   return ConsolidationSource{count, [file, headers, &model](int64_t i) -> absl::StatusOr<Consolidation> {
                                Consolidation c = headers[i];
                                c.fisher = ReadTensors(model, kFisher, c.task, *file);
-                               const Extent extent = ExtentOf(c.fisher);
-                               if (!(extent.smallest >= 0) || !std::isfinite(extent.sum)) {
+                               const SumAndMin fisher = SumAndMinOf(c.fisher);
+                               if (!(fisher.min >= 0) || !std::isfinite(fisher.sum)) {
                                  return InvalidField("fisher." + c.task,
                                                      "holds entries that are negative or not finite");
                                }
@@ -192,17 +192,17 @@ absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string&
   return consolidations;
 }
 
-Extent ExtentOf(const at::Tensor& flat) {
+SumAndMin SumAndMinOf(const at::Tensor& flat) {
   constexpr int64_t kPiece = 1 << 20;
-  Extent extent{0, std::numeric_limits<double>::infinity()};
+  SumAndMin result{0, std::numeric_limits<double>::infinity()};
   for (int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
     const at::Tensor piece = flat.narrow(0, begin, std::min(kPiece, flat.numel() - begin));
-    extent.sum += piece.sum(at::kDouble).item<double>();
+    result.sum += piece.sum(at::kDouble).item<double>();
     const double smallest = piece.min().item<double>();
     // Written so that NaN stays.
-    if (!(smallest >= extent.smallest)) extent.smallest = smallest;
+    if (!(smallest >= result.min)) result.min = smallest;
   }
-  return extent;
+  return result;
 }
 
 }  // namespace engram::continual

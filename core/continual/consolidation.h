@@ -22,8 +22,8 @@ namespace engram::continual {
 struct Consolidation {
   std::string task;
   ImportanceKind kind = ImportanceKind::kSampled;
-  int64_t samples = 0;         // texts that fisher is the mean of
-  int64_t training_count = 0;  // N_A: texts that fisher stands for (Importance::texts)
+  int64_t samples = 0;            // texts that fisher is the mean of
+  int64_t training_examples = 0;  // N_A: texts that fisher stands for (Importance::training_examples)
   std::string dataset_digest;
   uint64_t seed = 0;
   at::Tensor fisher;  // fp32 [encoder elements]
@@ -54,9 +54,9 @@ absl::StatusOr<std::vector<Consolidation>> LoadConsolidations(const std::string&
 
 // Sum and smallest entry of a large fp32 vector, summed in fp64 piece by piece (ATen's fp64 sum of a whole fp32 tensor
 // first makes an fp64 copy of it).
-struct Extent {
-  double sum = 0, smallest = 0;
+struct SumAndMin {
+  double sum = 0, min = 0;
 };
-Extent ExtentOf(const at::Tensor& flat);
+SumAndMin SumAndMinOf(const at::Tensor& flat);
 
 }  // namespace engram::continual

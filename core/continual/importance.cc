@@ -314,7 +314,7 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
     ENGRAM_RETURN_IF_ERROR(AddByLength(engine, examples, texts, chosen, options.batch_tokens, progress));
   }
   Importance importance{engine.Finish(), 0, total, static_cast<int64_t>(texts.size())};
-  importance.trace = ExtentOf(importance.fisher).sum;
+  importance.trace = SumAndMinOf(importance.fisher).sum;
   if (!std::isfinite(importance.trace)) {
     return StatusWithReason(
         absl::StatusCode::kAborted, "IMPORTANCE_NOT_FINITE",

@@ -43,7 +43,8 @@ struct Importance {
   at::Tensor fisher;    // fp32 [encoder elements], in the order of the parameter buffer, >= 0
   double trace = 0;     // sum of fisher
   int64_t samples = 0;  // texts that it is the mean of
-  int64_t texts = 0;    // texts that it stands for, N: all of the task's; N * fisher is the penalty's precision
+  // Texts that it stands for, N: all of the task's; N * fisher is the penalty's precision.
+  int64_t training_examples = 0;
 };
 
 // Called after each batch with (texts done, texts in all; windows of `batched`); a false answer cancels.

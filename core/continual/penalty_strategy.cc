@@ -67,7 +67,7 @@ StrategyFactory OneQuadraticPerTask(MakeImportance importance) {
     Penalties penalties;
     for (int64_t i = 0; i < consolidations.count; ++i) {
       ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
-      const double strength = BayesStrength(options.Real(kLambda), c.training_count, context.training_units);
+      const double strength = BayesStrength(options.Real(kLambda), c.training_examples, context.training_units);
       penalties.push_back(MakePenalty(c, importance(c.fisher, model, context), strength, options));
     }
     return penalties;

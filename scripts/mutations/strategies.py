@@ -15,7 +15,7 @@ GROUPS = [
         ("online EWC: gamma is not in the update", "precision.mul_(gamma).add_(latest.fisher, count);", "precision.add_(latest.fisher, count);"),
         ("online EWC: gamma is not in the penalty", "context.training_units) * gamma;", "context.training_units);"),
         ("online EWC: the newest task weighs once", "precision = latest.fisher.mul(count);", "precision = latest.fisher.clone();"),
-        ("l2sp: the trace is not spread", "ExtentOf(fisher).sum / static_cast<double>(fisher.numel())", "ExtentOf(fisher).sum"),
+        ("l2sp: the trace is not spread", "SumAndMinOf(fisher).sum / static_cast<double>(fisher.numel())", "ExtentOf(fisher).sum"),
         ("permuted EWC: not shuffled", "std::swap(f[i], f[random.NextBelow(static_cast<uint64_t>(i) + 1)]);", "(void)random.NextBelow(static_cast<uint64_t>(i) + 1);"),
     ]),
 ]

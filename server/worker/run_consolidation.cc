@@ -20,7 +20,7 @@ void Record(const continual::Consolidation& consolidation, checkpoint::VersionMa
   entry.task = consolidation.task;
   entry.fisher = continual::ImportanceKindName(consolidation.kind);
   entry.samples = consolidation.samples;
-  entry.training_examples = consolidation.training_count;
+  entry.training_examples = consolidation.training_examples;
   std::erase_if(manifest.consolidations, [&](const auto& known) { return known.task == entry.task; });
   manifest.consolidations.push_back(std::move(entry));
 }
@@ -45,14 +45,14 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
       continual::Importance importance,
       continual::ComputeImportance(model, task.name, examples.examples, options, context.Counter("importance")));
   result.set_work_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-  result.set_tokens(importance.samples * examples::TotalTokens(examples.examples) / importance.texts);
+  result.set_tokens(importance.samples * examples::TotalTokens(examples.examples) / importance.training_examples);
   result.set_fisher_trace(importance.trace);
   result.set_fisher_samples(importance.samples);
   continual::Consolidation consolidation;
   consolidation.task = task.name;
   consolidation.kind = options.kind;
   consolidation.samples = importance.samples;
-  consolidation.training_count = importance.texts;
+  consolidation.training_examples = importance.training_examples;
   consolidation.dataset_digest = work.dataset().digest();
   consolidation.seed = work.seed();
   consolidation.fisher = std::move(importance.fisher);

@@ -13,7 +13,7 @@ namespace engram::continual {
 namespace {
 
 at::Tensor Uniform(const at::Tensor& fisher, const nn::Model&, const train::TaskContext&) {
-  return at::full_like(fisher, ExtentOf(fisher).sum / static_cast<double>(fisher.numel()));
+  return at::full_like(fisher, SumAndMinOf(fisher).sum / static_cast<double>(fisher.numel()));
 }
 
 // Within each tensor, so that the control keeps how much of the Fisher lies in which layer and loses only which weights

@@ -20,7 +20,7 @@ absl::StatusOr<Penalties> Build(const OptionValues& options, const Consolidation
   for (int64_t i = 0; i < consolidations.count; ++i) {
     latest = {};  // before the next one is read: precision and one consolidation are all there ever is
     ENGRAM_ASSIGN_OR_RETURN(latest, consolidations.read(i));
-    const auto count = static_cast<double>(latest.training_count);
+    const auto count = static_cast<double>(latest.training_examples);
     if (precision.defined()) {
       precision.mul_(gamma).add_(latest.fisher, count);
     } else {

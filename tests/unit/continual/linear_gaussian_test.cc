@@ -70,7 +70,7 @@ Consolidation Consolidate(const std::string& task, const Data& data, const Weigh
   for (int64_t j = 0; j < kWidth; ++j) fisher[j] = data.xx[j] / static_cast<double>(data.rows);
   Consolidation made;
   made.task = task;
-  made.training_count = made.samples = data.rows;
+  made.training_examples = made.samples = data.rows;
   made.fisher = ToTensor(fisher);
   made.anchor = ToTensor(anchor);
   return made;

@@ -44,7 +44,7 @@ Consolidation Consolidate(nn::Model& model, const std::string& task,
   made.task = task;
   made.kind = options.kind;
   made.samples = importance->samples;
-  made.training_count = static_cast<int64_t>(examples.size());
+  made.training_examples = static_cast<int64_t>(examples.size());
   made.fisher = importance->fisher;
   made.anchor = EncoderWeights(model);
   return made;
@@ -190,8 +190,8 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
   Consolidation first, second;
   first.task = "first";
   second.task = "second";
-  first.training_count = 10;
-  second.training_count = 30;
+  first.training_examples = 10;
+  second.training_examples = 30;
   first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
@@ -231,8 +231,8 @@ TEST(OnlineEwc, WithOneTaskAndGammaOneIsEwc) {
 
 TEST(OnlineEwc, MergesPrecisionsWithGamma) {
   Consolidation first, second;
-  first.training_count = 10;
-  second.training_count = 30;
+  first.training_examples = 10;
+  second.training_examples = 30;
   const auto model = TinyModel({"b"}, kLabels);
   // The penalties are what counts: asked of the factory's strategy through a context of its own.
   train::TaskSetup setup(*model);
@@ -255,7 +255,7 @@ TEST(OnlineEwc, MergesPrecisionsWithGamma) {
 TEST(Controls, KeepTheTrace) {
   const auto model = TinyModel({"b"}, kLabels);
   Consolidation c;
-  c.training_count = 10;
+  c.training_examples = 10;
   c.fisher = at::zeros({model->EncoderElements()}, at::kFloat);
   RandomStream random(1, RandomPurpose::kSubset, 0);
   for (int64_t i = 0; i < c.fisher.numel(); ++i)
@@ -283,7 +283,7 @@ TEST(Consolidation, SurvivesItsFileAndRefusesADamagedOne) {
   ASSERT_EQ(loaded->size(), 1);
   EXPECT_TRUE(at::equal(loaded->front().fisher, made.fisher));
   EXPECT_TRUE(at::equal(loaded->front().anchor, made.anchor));
-  EXPECT_EQ(loaded->front().training_count, 20);
+  EXPECT_EQ(loaded->front().training_examples, 20);
   Consolidation negative = made;
   negative.fisher = -made.fisher;
   ASSERT_TRUE(SaveConsolidations(path, *model, {negative}).ok());
@@ -304,7 +304,7 @@ TEST(Consolidation, APoolerThatCameLaterHasNoImportance) {
   const auto old = make(false), now = make(true);
   Consolidation made;
   made.task = "a";
-  made.samples = made.training_count = 20;
+  made.samples = made.training_examples = 20;
   made.fisher = at::ones({old->EncoderElements()}, at::kFloat);
   made.anchor = EncoderWeights(*old);
   const std::string path = ::testing::TempDir() + "/engram-continual-pooler.safetensors";
