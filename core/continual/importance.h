@@ -8,9 +8,10 @@
 //   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B),
 //                                                                                 kept as a control
 // The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words,
-// with tags sampled for each word; `exact` is refused there (it would take one pass for each word and tag). A sentence of several windows is still one x: their gradients are summed before they are squared
-// (`batched` alone takes windows, as training's batches do). Always without dropout, without any penalty, at the
-// weights as they are; squares are summed in fp32.
+// with tags sampled for each word; `exact` is refused there (it would take one pass for each word and tag). A sentence
+// of several windows is still one x: their gradients are summed before they are squared (`batched` alone takes windows,
+// as training's batches do). Always without dropout, without any penalty, at the weights as they are; squares are
+// summed in fp32.
 
 #include <cstdint>
 #include <functional>

@@ -4,8 +4,9 @@
 //
 //   tokens -> embeddings -> layers -> hidden [T, d] -> heads of the tasks asked for -> logits of each
 //
-// Forward and backward are explicit (core/nn/ops/). A forward pass that will be followed by a backward pass fills a Tape.
-// Thread-safety: Encode and Predict without a tape are const and may run concurrently; training needs exclusive access.
+// Forward and backward are explicit (core/nn/ops/). A forward pass that will be followed by a backward pass fills a
+// Tape. Thread-safety: Encode and Predict without a tape are const and may run concurrently; training needs exclusive
+// access.
 //
 // Example: the gradient of one task's mean loss.
 //   const auto tape = Model::NewTape();

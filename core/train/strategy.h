@@ -12,9 +12,9 @@
 //
 // Where the known methods go:
 //   EWC, online EWC, MAS, L2-SP     Penalties
-//   SI                              OnGradients and AfterStep (its path integral), EndTask (what is remembered), Penalties
+//   SI                              AfterStep (its path integral), EndTask (what is remembered), Penalties
 //   ER, DER++                       ExtraPasses (replayed examples), EndTask (which are kept)
-//   A-GEM                           OnGradients (reference gradient in a GradientBuffer of its own, then the projection)
+//   A-GEM                           OnGradients (reference gradient in a GradientBuffer of its own, projection)
 //   LwF                             BeginTask (TaskSetup::Frozen), ExtraPasses (the earlier model's answers)
 //   adapters, progressive columns   BeginTask (parameters added, `trainable` changed)
 //

@@ -24,8 +24,8 @@ class TaskData {
   TaskData& operator=(const TaskData&) = delete;
 
   // Holds out options.validation_fraction of the training examples if there are no validation examples; then checks
-  // all. NOT_FOUND if the model has no head for the task; INVALID_ARGUMENT if the head, the options or an example do not
-  // fit.
+  // all. NOT_FOUND if the model has no head for the task; INVALID_ARGUMENT if the head, the options or an example do
+  // not fit.
   absl::Status Prepare(const nn::Model& model, const TrainOptions& options, const TaskSpec& task);
 
   std::span<const TrainingExample> training() const { return training_; }

@@ -84,7 +84,8 @@ struct TrainResult {
 };
 
 // Trains the encoder and the head of input.task.name, which the model must have; heads of other tasks stay as they are
-// to the bit, unless the strategy trains them (replay). With early stopping the model ends with the weights of its best evaluation (best score, then lower loss).
+// to the bit, unless the strategy trains them (replay). With early stopping the model ends with the weights of its best
+// evaluation (best score, then lower loss).
 //
 // On the CPU a run that was interrupted and goes on from its checkpoint ends with the same bits as one that was not,
 // with the same number of threads.

@@ -37,8 +37,8 @@ struct VersionMemory {
   bool empty() const { return tensors.empty() && values.empty() && examples.empty(); }
 };
 
-// Writes checkpoint::MemoryFile(strategy) into `directory`, so that a crash leaves no file or a whole one. RESOURCE_EXHAUSTED
-// beyond the bounds above, or on a full disk.
+// Writes checkpoint::MemoryFile(strategy) into `directory`, so that a crash leaves no file or a whole one.
+// RESOURCE_EXHAUSTED beyond the bounds above, or on a full disk.
 absl::Status WriteVersionMemory(const std::string& directory, const std::string& strategy, const VersionMemory& memory);
 
 // DATA_LOSS with reason MEMORY_DAMAGED, naming the tensor, for one that is missing or not expected, whose dtype or
