@@ -19,6 +19,7 @@
 #include "core/train/adamw.h"
 #include "core/train/batches.h"
 #include "core/train/micro_batch.h"
+#include "core/train/train_options.h"
 
 namespace engram::bench {
 namespace {
