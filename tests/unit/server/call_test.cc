@@ -113,7 +113,9 @@ class JobService final : public engram::v1::JobService::CallbackService {
   // A request without a name gets every state, one with a name the latest.
   grpc::ServerWriteReactor<Job>* WatchJob(grpc::CallbackServerContext* context,
                                           const engram::v1::WatchJobRequest* request) override {
-    return StartStream<ScriptedStream>(script_, *context, !request->name().empty());
+    auto* const stream = StartStream<ScriptedStream>(script_, *context, !request->name().empty());
+    if (!script_.arrived.HasBeenNotified()) script_.arrived.Notify();
+    return stream;
   }
 
  private:
@@ -340,6 +342,7 @@ TEST_F(Calls, AStreamThatNobodyOpensEndsWithItsClient) {
   HoldPool();
   grpc::ClientContext context;
   const auto reader = jobs_->WatchJob(&context, {});
+  ASSERT_TRUE(script_.arrived.WaitForNotificationWithTimeout(kPatience));  // a call cancelled before it arrives is none
   context.TryCancel();
   reader->Finish();
   ShutDown();
