@@ -9,10 +9,10 @@
 //       {.name = "toy",
 //        .summary = "what it does, in one line",
 //        .options = OptionTable({Option::Real("tau", 0.5, LeftOpen(0, 1), "what tau is")}),
-//        .needs = {.consolidations = true}},
+//        .needs = {.consolidations = true}, .cost = Cost},
 //       Make);
 //
-// From there the name is accepted by StartTask, its options are checked, described and stored, and its cost is counted.
+// From there StartTask knows the name; options are checked, described and stored, and the cost is counted as stated.
 
 #include <functional>
 #include <map>

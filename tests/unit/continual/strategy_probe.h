@@ -27,7 +27,7 @@ class Recorder final : public train::Strategy {
   struct Step {
     at::Tensor gradient;       // as the trainer made it
     at::Tensor used;           // as the strategy left it
-    at::Tensor before, after;  // weights
+    at::Tensor before, after;  // weights before the step, and as the optimizer left them: before AfterStep
   };
   explicit Recorder(train::Strategy& inner) : inner_(inner) {}
   std::string_view name() const override { return inner_.name(); }
