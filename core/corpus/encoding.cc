@@ -12,8 +12,6 @@
 namespace engram::corpus {
 namespace {
 
-using std::string_view_literals::operator""sv;
-
 constexpr std::string_view kMark = "\xEF\xBB\xBF";
 
 struct WideEncoding {
@@ -37,8 +35,8 @@ std::optional<WideEncoding> UnmarkedUtf16(std::string_view bytes) {
 }
 
 std::optional<WideEncoding> FindWideEncoding(std::string_view bytes) {
-  if (bytes.starts_with("\xFF\xFE\0\0"sv)) return WideEncoding{"UTF-32 (little-endian)", 4, false, 4};
-  if (bytes.starts_with("\0\0\xFE\xFF"sv)) return WideEncoding{"UTF-32 (big-endian)", 4, true, 4};
+  if (bytes.starts_with(std::string_view("\xFF\xFE\0\0", 4))) return WideEncoding{"UTF-32 (little-endian)", 4, false, 4};
+  if (bytes.starts_with(std::string_view("\0\0\xFE\xFF", 4))) return WideEncoding{"UTF-32 (big-endian)", 4, true, 4};
   if (bytes.starts_with("\xFF\xFE")) return WideEncoding{"UTF-16 (little-endian)", 2, false, 2};
   if (bytes.starts_with("\xFE\xFF")) return WideEncoding{"UTF-16 (big-endian)", 2, true, 2};
   return UnmarkedUtf16(bytes);
