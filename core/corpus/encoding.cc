@@ -35,7 +35,8 @@ std::optional<WideEncoding> UnmarkedUtf16(std::string_view bytes) {
 }
 
 std::optional<WideEncoding> FindWideEncoding(std::string_view bytes) {
-  if (bytes.starts_with(std::string_view("\xFF\xFE\0\0", 4))) return WideEncoding{"UTF-32 (little-endian)", 4, false, 4};
+  if (bytes.starts_with(std::string_view("\xFF\xFE\0\0", 4)))
+    return WideEncoding{"UTF-32 (little-endian)", 4, false, 4};
   if (bytes.starts_with(std::string_view("\0\0\xFE\xFF", 4))) return WideEncoding{"UTF-32 (big-endian)", 4, true, 4};
   if (bytes.starts_with("\xFF\xFE")) return WideEncoding{"UTF-16 (little-endian)", 2, false, 2};
   if (bytes.starts_with("\xFE\xFF")) return WideEncoding{"UTF-16 (big-endian)", 2, true, 2};
