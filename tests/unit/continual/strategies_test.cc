@@ -127,7 +127,9 @@ TEST(Registry, TheCostIsWhatThePenaltiesHold) {
     const StrategySizes sizes{.encoder_bytes = model->EncoderElements() * 4, .consolidations = 3};
     const int64_t said = CostOf(info, info.options.Defaults(), sizes).bytes;
     EXPECT_GE(said, bytes) << name;
-    if (info.needs.consolidations) EXPECT_EQ(said, bytes) << name;
+    if (info.needs.consolidations) {
+      EXPECT_EQ(said, bytes) << name;
+    }
     EXPECT_EQ(bytes > 0, info.needs.consolidations) << name;
   }
 }
