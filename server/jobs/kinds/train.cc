@@ -216,7 +216,7 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     const bool best_kept = options.early_stopping_patience > 0;
     ENGRAM_ASSIGN_OR_RETURN(
         const continual::StrategyCost strategy,
-        StrategyCostOf(work, {.encoder_bytes = base.model_bytes,  // which is all but the encoder's
+        StrategyCostOf(work, {.encoder_bytes = base.model_bytes,  // the default head is small beside it
                               .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
                               .training_examples = out.texts(),
                               .longest_example = options.max_length}));
