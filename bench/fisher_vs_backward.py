@@ -28,7 +28,7 @@ def main() -> None:
             fisher.append(ours.ask(f"fisher {len(ids)}")["seconds"])
             backward.append(ours.ask(f"backward {len(ids)}")["seconds"])
         peers.emit([peers.row("fisher_vs_backward", fisher, "forward and backward", backward, "s", lower_is_better=True, **extra)])
-        for precision in ("fp32", "bf16"):
+        for precision in peers.precisions():
             ours.ask(f"ewc {precision} 2")
             answers = [ours.ask(f"ewc {precision} 8") for _ in range(options.repeats)]
             peers.emit([peers.row(f"ewc_step_vs_naive.{precision}", [a["ewc"] for a in answers], "naive step", [a["naive"] for a in answers], "s",

@@ -135,7 +135,7 @@ def main() -> None:
         onnx_file = export_onnx(pathlib.Path(folder) / "model.onnx")
         ours = peers.Program("bench_infer", "--model", peers.BASE_MODEL, "--ids", ids_file, "--batch", str(BATCH),
                              "--threads", str(peers.THREADS))
-        for precision in ("fp32", "bf16"):
+        for precision in peers.precisions():
             competitors = [("infer_vs_transformers", Transformers(precision)), ("infer_vs_openvino", OpenVino(precision, onnx_file))]
             if precision == "fp32":  # its CPU provider has no bf16 kernels for this graph
                 competitors.append(("infer_vs_onnxruntime", OnnxRuntime(onnx_file)))

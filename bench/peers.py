@@ -18,6 +18,15 @@ BASE_MODEL = REPOSITORY / ".deps" / "base-model"
 THREADS = int(os.environ.get("ENGRAM_BENCH_THREADS", os.cpu_count() or 1))
 
 
+def precisions() -> list[str]:
+    """What a comparison is taken in: bf16 only where the processor multiplies it itself (elsewhere both sides emulate it, which nobody runs), or
+    what ENGRAM_BENCH_PRECISIONS names, separated by commas."""
+    named = os.environ.get("ENGRAM_BENCH_PRECISIONS", "")
+    if named:
+        return named.split(",")
+    return ["fp32", "bf16"] if any(unit in pathlib.Path("/proc/cpuinfo").read_text() for unit in ("avx512_bf16", "amx_bf16")) else ["fp32"]
+
+
 def texts(data: pathlib.Path, count: int) -> list[str]:
     """The first `count` texts of a JSON Lines file, in the file's own order ("arrival order")."""
     rows = []

@@ -15,7 +15,7 @@ import sys
 import peers
 
 RESULTS = peers.REPOSITORY / "bench" / "results"
-PROGRAMS = {  # name: command that prints one JSON row a line
+PROGRAMS = {  # name: command that prints one JSON row per line
     "tokenizer": ["bench/tokenizer_vs_hf.py"],
     "infer": ["bench/infer_vs_peers.py"],
     "train": ["bench/train_vs_transformers.py"],
@@ -79,6 +79,8 @@ def main() -> None:
     latest = RESULTS / "latest.json"
     kept = json.loads(latest.read_text()) if latest.exists() and options.only else []
     fresh = []
+    if peers.precisions() == ["fp32"]:
+        print("in fp32 alone: this processor has no bf16 of its own")
     common = {"machine": machine(), "versions": versions(), "revision": revision()}
     for name in chosen:
         repeats = ["--repeats", options.repeats] if options.repeats and name != "memory" else []

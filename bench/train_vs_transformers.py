@@ -1,4 +1,4 @@
-"""Training: real tokens a second against transformers on the same batches (b32, AdamW, clipping, dropout 0.1), in one run.
+"""Training: real tokens per second against transformers on the same batches (b32, AdamW, clipping, dropout 0.1), in one run.
 
 "dynamic_padding": batches in random order, which transformers pads to their longest text. "length_grouped": batches of like length. Engram
 packs the same texts in the same kind of order; bf16 is autocast there and bf16 compute over fp32 weights here.
@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "ids.json"
         path.write_text(json.dumps(ids))
-        for precision in ("fp32", "bf16"):
+        for precision in peers.precisions():
             for name, order in (("dynamic_padding", "random"), ("length_grouped", "length_grouped")):
                 ours = peers.Program("bench_train", "--model", peers.BASE_MODEL, "--ids", path, "--threads", str(peers.THREADS))
                 peer = Transformers(ids, precision, order)

@@ -88,7 +88,7 @@ def main() -> None:
         server = Server(home / "server")
         try:
             server.engram("datasets", "upload", "texts", home / "texts.jsonl")
-            for precision in ("fp32", "bf16"):
+            for precision in peers.precisions():
                 measured = {model: peak(server, model, folder, precision) for model, folder in folders.items()}
                 sizes = {}
                 for model, folder in folders.items():

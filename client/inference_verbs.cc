@@ -51,7 +51,7 @@ struct TextInput {
 TextInput Texts(const TextArguments& arguments) {
   const bool stdin_text = arguments.text == "-";
   if (stdin_text ? !arguments.file.empty() : arguments.text.empty() == arguments.file.empty())
-    return {{}, "give a TEXT, or --file FILE with one text a line (\"-\" for standard input)"};
+    return {{}, "give a TEXT, or --file FILE with one text per line (\"-\" for standard input)"};
   if (!stdin_text && arguments.file.empty()) return {{arguments.text}, ""};
   TextInput input;
   const std::optional<std::string> read = ReadAll(stdin_text ? "-" : arguments.file);
@@ -273,7 +273,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   encode->add_option("--mode", a.mode, "how chunks become one vector")
       ->check(CLI::IsMember({"token_mean", "max"}))
       ->capture_default_str();
-  encode->add_option("--chunk-tokens", a.chunk_tokens, "tokens a chunk; default: the model's longest");
+  encode->add_option("--chunk-tokens", a.chunk_tokens, "tokens per chunk; default: the model's longest");
   encode->add_option("--overlap", a.overlap, "tokens that neighbouring chunks share")->capture_default_str();
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
   encode->add_option("--out", a.out, "write the vector as .npy");

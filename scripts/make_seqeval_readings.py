@@ -1,6 +1,6 @@
 """tests/data/seqeval_readings.tsv: random tags of mixed schemes, and the entities that seqeval's default mode reads in them.
 
-Run with the oracle's Python. One sentence a line: its tags, a tab, its entities as type:first word:last word.
+Run with the oracle's Python. One sentence per line: its tags, a tab, its entities as type:first word:last word.
 """
 import pathlib
 import random

@@ -1,6 +1,6 @@
 #pragma once
 
-// The structured log: one JSON object a line on standard error, written by spdlog.
+// The structured log: one JSON object per line on standard error, written by spdlog.
 //   LogInfo("job started", {{"job", id}, {"device", "cpu"}});
 // gives {"time":"2026-01-02T03:04:05.678Z","level":"info","message":"job started","job":"...","device":"cpu"}.
 // Thread-safe. Values are JSON-escaped here; texts of users and secrets are never logged by Engram.

@@ -34,7 +34,7 @@ constexpr std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, uint64
   return counter;
 }
 
-// A stream of numbers for one (seed, purpose, step). Value type, cheap to make; not thread-safe (make one a thread).
+// A stream of numbers for one (seed, purpose, step). Value type, cheap to make; not thread-safe (make one per thread).
 class RandomStream {
  public:
   RandomStream(uint64_t seed, RandomPurpose purpose, uint64_t step) : seed_(seed), purpose_(purpose), step_(step) {}

@@ -52,7 +52,7 @@ bool MultipliesBFloat16(at::Device device) {
 }
 
 void BoundShapeCaches() {
-  // A training step has fewer than 20 shapes: four products a layer forward, four and four backward, and the head's.
+  // A training step has fewer than 20 shapes: four products per layer forward, four and four backward, and the head's.
   constexpr const char* kShapes = "32";
   for (const char* variable : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"})
     setenv(variable, kShapes, /*overwrite=*/0);

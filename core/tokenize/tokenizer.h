@@ -22,7 +22,7 @@ struct Range {
   friend bool operator==(const Range&, const Range&) = default;
 };
 
-// One tokenized text or pair; all vectors have one entry a token.
+// One tokenized text or pair; all vectors have one entry per token.
 struct Encoding {
   std::vector<int32_t> ids, type_ids;
   std::vector<Range> bytes, code_points;  // {0, 0} for special tokens; of a pair's second text: into that text

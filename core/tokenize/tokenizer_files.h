@@ -39,7 +39,7 @@ absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view text);
 absl::StatusOr<TokenizerSettings> ReadTokenizerConfig(std::string_view text, bool alone);
 absl::StatusOr<TokenizerSettings> ReadSpecialTokensMap(std::string_view text);
 absl::StatusOr<TokenizerSettings> ReadAddedTokens(std::string_view text);
-// vocab.txt: one token a line, the line's number (from 0) is its id.
+// vocab.txt: one token per line, the line's number (from 0) is its id.
 absl::StatusOr<std::vector<std::string>> ReadVocabularyFile(std::string_view text);
 
 // Bounds of what is read.

@@ -19,7 +19,7 @@ from small_models import CONFIGS, TAGS, decode, make, tokenizer, word_logits, wo
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One random tagger of each family, 64 tokens a window: random weights find entities everywhere."""
+    """One random tagger of each family, 64 tokens per window: random weights find entities everywhere."""
     folder = tmp_path_factory.mktemp("tagging")
     made = Server(folder, {"inference_precision": "fp32"}).start()
     for family in CONFIGS:

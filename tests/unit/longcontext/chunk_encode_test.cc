@@ -35,7 +35,7 @@ TEST(TokenWindows, PartitionTheTokensAndEndBetweenWords) {
 }
 
 TEST(TokenWindows, PreferTheEndOfAWord) {
-  // Words of 3 tokens, a budget of 10: three whole words a chunk.
+  // Words of 3 tokens, a budget of 10: three whole words per chunk.
   std::vector<int32_t> words;
   for (int32_t i = 0; i < 30; ++i) words.push_back(i / 3);
   for (const TokenWindow& w : PlanTokenWindows(words, 10, 0)) EXPECT_EQ(w.begin % 3, 0);

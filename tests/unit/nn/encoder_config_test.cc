@@ -85,7 +85,7 @@ TEST(EncoderCost, ProductsAreThoseOfTheWeightMatrices) {
 }
 
 TEST(EncoderCost, ABatchKeepsRowsOfItsLayersAndOneLayerOfGradients) {
-  // Rows per token: 8 of width 4 and 2 of width 6 a layer, then 14 of width 4 and 2 of width 6.
+  // Rows per token: 8 of width 4 and 2 of width 6 per layer, then 14 of width 4 and 2 of width 6.
   EXPECT_EQ(ActivationBytes(10, 2, Small("bert"), Precision::kFloat32), 10 * 4 * (2 * 44 + 68));
   // Half of that in bf16, and the sums of a row of width 6 in fp32.
   EXPECT_EQ(ActivationBytes(10, 2, Small("bert"), Precision::kBFloat16), 10 * (2 * (2 * 44 + 68) + 4 * 6));

@@ -25,7 +25,7 @@ using ::testing::SizeIs;
 
 constexpr int64_t kEncoderBytes = 3584 * 4;
 constexpr int64_t kHeadsBytes = 100;  // a stand-in for heads.safetensors: only its size is asked
-// Numbers a token that a step keeps: 8 x 16 + 2 x 32 of the layer, (3 + 11) x 16 + 2 x 32 beside it.
+// Numbers per token that a step keeps: 8 x 16 + 2 x 32 of the layer, (3 + 11) x 16 + 2 x 32 beside it.
 constexpr int64_t kActivations = 8 * 16 + 2 * 32 + 14 * 16 + 2 * 32;
 
 class PlanTest : public ::testing::Test {
@@ -325,7 +325,7 @@ TEST_F(PlanTest, LargeDataSetsAreCountedInPart) {
 TEST_F(PlanTest, SpeedIsThatOfTheNewestJobLikeIt) {
   const auto job = Plan(Start());
   ASSERT_TRUE(job.ok());
-  // A model of twice the bytes at 100 tokens a second: ours is twice as fast.
+  // A model of twice the bytes at 100 tokens per second: ours is twice as fast.
   ASSERT_TRUE(MakeDirectories(paths_.version("large", 1)).ok());
   ASSERT_TRUE(WriteFileAtomic(paths_.version("large", 1) + "/model.safetensors",
                               std::string(static_cast<size_t>(2 * ModelBytes()), 'w'))
