@@ -1,7 +1,7 @@
 """Runs every benchmark, prints one table and writes bench/results/latest.json (`make bench`; `make bench ONLY=infer` for some).
 
 latest.json is a list of {"name", "value", "unit", "peer", "peer_value", "ratio", ...}; each row carries the machine, the versions and the
-raw repeats. `bar` and `met` come from BARS below: what the project asks of itself.
+raw repeats. A run replaces what it measured on a machine of the same kind; rows of other machines stay. `bar` and `met` come from BARS below: what the project asks of itself.
 """
 import argparse
 import importlib.metadata
@@ -77,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name] or list(PROGRAMS)
     latest = RESULTS / "latest.json"
-    kept = json.loads(latest.read_text()) if latest.exists() and options.only else []
+    kept = json.loads(latest.read_text()) if latest.exists() else []
     fresh = []
     if peers.precisions() == ["fp32"]:
         print("in fp32 alone: this processor has no bf16 of its own")
@@ -90,7 +90,7 @@ def main() -> None:
             print(f"{result['name']:<52} {result['value']:>12} {result['unit']:<14} {result['peer']:<26} {result['peer_value']:>12}"
                   f"  x{result['ratio']:<7}" + ("" if bar is None else f" bar {bar:.2f} {'met' if result['ratio'] >= bar else 'NOT MET'}"),
                   flush=True)
-    rows = [r for r in kept if r["program"] not in chosen] + fresh
+    rows = [r for r in kept if r["machine"] != common["machine"] or r["program"] not in chosen] + fresh
     RESULTS.mkdir(parents=True, exist_ok=True)
     latest.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"wrote {latest.relative_to(peers.REPOSITORY)}: {len(rows)} rows")
