@@ -19,6 +19,8 @@ enum class RandomPurpose : uint32_t {
   kMasking = 6,        // masked language modelling
   kPermutation = 7,    // permuted-Fisher control
   kReplay = 8,         // choice of earlier examples to train on again and to keep; step = training step
+  kExpansion = 9,      // fixed random expansion of a head; step = unit
+  kLowRank = 10,       // initial factors of low-rank updates; step = number of the matrix
 };
 
 // One block of 128 random bits for a 128-bit counter and a 64-bit key.

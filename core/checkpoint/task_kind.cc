@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/strict_json.h"
+#include "core/checkpoint/expansion.h"
 
 namespace engram::checkpoint {
 namespace {
@@ -18,6 +19,11 @@ constexpr NameTable<TaskKind> kTaskKinds[] = {{TaskKind::kSequenceClassification
                                               {TaskKind::kTokenClassification, "token_classification"},
                                               {TaskKind::kMaskedLanguageModel, "masked_language_model"}};
 constexpr NameTable<Pooling> kPoolings[] = {{Pooling::kStandard, "standard"}, {Pooling::kMean, "mean"}};
+constexpr NameTable<ExpansionKind> kExpansions[] = {{ExpansionKind::kNone, "none"},
+                                                    {ExpansionKind::kUnit, "unit"},
+                                                    {ExpansionKind::kRelu, "relu"},
+                                                    {ExpansionKind::kRff, "rff"},
+                                                    {ExpansionKind::kKwta, "kwta"}};
 
 template <typename Enum, size_t kSize>
 std::string_view NameOf(const NameTable<Enum> (&table)[kSize], Enum value) {
@@ -44,12 +50,16 @@ absl::StatusOr<Enum> Parse(const NameTable<Enum> (&table)[kSize], std::string_vi
 
 std::string_view TaskKindName(TaskKind kind) { return NameOf(kTaskKinds, kind); }
 std::string_view PoolingName(Pooling pooling) { return NameOf(kPoolings, pooling); }
+std::string_view ExpansionKindName(ExpansionKind kind) { return NameOf(kExpansions, kind); }
 
 absl::StatusOr<TaskKind> ParseTaskKind(std::string_view name, std::string_view field) {
   return Parse(kTaskKinds, name, field);
 }
 absl::StatusOr<Pooling> ParsePooling(std::string_view name, std::string_view field) {
   return Parse(kPoolings, name, field);
+}
+absl::StatusOr<ExpansionKind> ParseExpansionKind(std::string_view name, std::string_view field) {
+  return Parse(kExpansions, name, field);
 }
 
 }  // namespace engram::checkpoint

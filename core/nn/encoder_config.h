@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/status.h"
+#include "core/checkpoint/expansion.h"
 #include "core/checkpoint/families/family.h"
 #include "core/checkpoint/task_kind.h"
 #include "core/nn/ops/activation/activation.h"
@@ -27,6 +28,8 @@ struct HeadConfig {
   checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
   int64_t labels = 0;  // number of classes or tags; ignored for a masked LM (the vocabulary)
   checkpoint::Pooling pooling = checkpoint::Pooling::kStandard;
+  // Between pooling and the linear layer; of mean-pooled heads of texts alone.
+  checkpoint::Expansion expansion = {};
 };
 
 // What dropout a forward pass uses: none (nullopt) in evaluation, importance and serving.

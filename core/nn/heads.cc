@@ -66,6 +66,12 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
     if (chain.dense_.weight < 0)
       return absl::FailedPreconditionError("this head needs the encoder's pooler, which this model does not have");
   }
+  if (head.expansion.kind != checkpoint::ExpansionKind::kNone) {
+    if (chain.choice_ != RowChoice::kMean)
+      return InvalidField("expansion", "may stand before a mean-pooled head of texts alone");
+    ENGRAM_ASSIGN_OR_RETURN(chain.expansion_,
+                            FixedExpansion::Create(head.expansion, config.hidden_size, parameters->device()));
+  }
   chain.tied_ = spec.tied;
   if (spec.tied) chain.output_.weight = encoder.word_embeddings();
   std::vector<ParameterSpec> specs;
@@ -73,6 +79,7 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
   for (checkpoint::ExpectedTensor& tensor : checkpoint::HeadTensors(config, head.kind, head.pooling, head.labels)) {
     if (!tensor.required) continue;  // copies of what is tied
     chain.Place(tensor, first + static_cast<SlotId>(specs.size()));
+    if (chain.expansion_ && !tensor.bias) tensor.shape[1] = head.expansion.width;
     specs.push_back({absl::StrCat("heads.", task, ".", tensor.name), std::move(tensor.shape)});
     specs.back().decay = specs.back().shape.size() > 1;
   }
@@ -155,7 +162,7 @@ at::Tensor HeadChain::Forward(const at::Tensor& hidden, const PackedBatch& batch
                               const std::optional<TrainingMode>& mode, TapeState* tape) const {
   const ParameterBuffer& p = *parameters_;
   if (tape != nullptr) {
-    *tape = TapeState{mode, batch, rows, {}, {}, {}, {}, {}, {}, hidden.size(1)};
+    *tape = TapeState{mode, batch, rows, {}, {}, {}, {}, {}, {}, {}, hidden.size(1)};
     SetRowOwners(batch, rows, *tape);
   }
   at::Tensor x =
@@ -173,9 +180,10 @@ at::Tensor HeadChain::Forward(const at::Tensor& hidden, const PackedBatch& batch
     if (tape != nullptr) tape->norm = norm;
     x = norm.y;
   }
+  if (expansion_) x = expansion_->Forward(x, tape != nullptr ? &tape->expansion : nullptr);
   x = ops::ApplyDropout(x, DropoutAt(mode, dropout_before_output_, kHeadDropoutSite + 1));
   if (tape != nullptr) tape->output_input = x;
-  return ops::Linear(x, p.Compute(output_.weight), p.Compute(output_.bias)).to(at::kFloat);
+  return ops::Linear(x, Output(output_.weight), Output(output_.bias)).to(at::kFloat);
 }
 
 at::Tensor HeadChain::Backward(const at::Tensor& grad_logits, const TapeState& tape, GradientSink& sink) const {
@@ -188,8 +196,9 @@ at::Tensor HeadChain::Backward(const at::Tensor& grad_logits, const TapeState& t
   } else {
     sink.Linear(output_.weight, output_.bias, 1, tape.output_input, g, rows);
   }
-  at::Tensor gradient = ops::ApplyDropout(ops::LinearInputGradient(g, p.Compute(output_.weight)),
+  at::Tensor gradient = ops::ApplyDropout(ops::LinearInputGradient(g, Output(output_.weight)),
                                           DropoutAt(tape.mode, dropout_before_output_, kHeadDropoutSite + 1));
+  if (expansion_) gradient = expansion_->Backward(gradient, tape.expansion).to(p.compute().scalar_type());
   if (norm_.gamma >= 0) {
     sink.LayerNorm(norm_.gamma, norm_.beta, tape.norm.normalized, gradient, rows);
     gradient =

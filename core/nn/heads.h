@@ -12,6 +12,7 @@
 //   RoBERTa sequence      first   yes      dense, tanh            -          yes      out_proj
 //   DistilBERT sequence   first   -        pre_classifier, ReLU   -          yes      classifier
 //   mean-pooled           mean    -        -                      -          yes      classifier
+//   mean-pooled, expanded mean    -        fixed expansion        -          yes      classifier, in fp32
 //   token classification  all     -        -                      -          yes      classifier
 //   masked LM             chosen  -        dense, the encoder's   yes        -        word embeddings, own bias
 
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "core/nn/encoder.h"
+#include "core/nn/fixed_expansion.h"
 #include "core/nn/ops/activation/activation.h"
 #include "core/nn/ops/layer_norm/layer_norm.h"
 
@@ -35,12 +37,14 @@ class HeadChain {
     at::Tensor cu_rows;
     at::Tensor dense_input, pre_activation, output_input;
     ops::LayerNormResult norm;
+    FixedExpansion::TapeState expansion;
     int64_t hidden_width = 0;
   };
 
   // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0,
   // initializer_range), biases 0, LayerNorm 1 and 0.
-  // FAILED_PRECONDITION for a head on a pooler that the encoder does not have.
+  // FAILED_PRECONDITION for a head on a pooler that the encoder does not have; INVALID_ARGUMENT for an expansion that
+  // this head cannot have.
   static absl::StatusOr<HeadChain> Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
                                           const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed);
 
@@ -62,6 +66,8 @@ class HeadChain {
   double DropoutOf(checkpoint::DropoutSource source) const;
   // Remembers what the head's own tensor in `slot` is for.
   void Place(const checkpoint::ExpectedTensor& tensor, SlotId slot);
+  // The output layer's weight or bias as it is multiplied with: what is solved in closed form stands in fp32.
+  at::Tensor Output(SlotId slot) const { return expansion_ ? parameters_->Weight(slot) : parameters_->Compute(slot); }
   at::Tensor SelectRows(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows) const;
   at::Tensor SelectRowsGradient(const at::Tensor& g, const TapeState& tape) const;
   void SetRowOwners(const PackedBatch& batch, const at::Tensor& rows, TapeState& tape) const;
@@ -71,8 +77,9 @@ class HeadChain {
   RowChoice choice_ = RowChoice::kAll;
   double dropout_before_dense_ = 0, dropout_before_output_ = 0;
   Activation activation_ = Activation::kTanh;
-  LinearSlots dense_;   // weight -1: no such link
-  NormSlots norm_;      // gamma -1: no such link
+  LinearSlots dense_;  // weight -1: no such link
+  NormSlots norm_;     // gamma -1: no such link
+  std::optional<FixedExpansion> expansion_;
   LinearSlots output_;  // the weight may be the word embeddings
   bool tied_ = false;
   std::vector<SlotId> slots_;  // the head's own

@@ -41,6 +41,14 @@ class ModelImpl final : public Model {
     chains_.emplace(task, std::move(chain));
     return absl::OkStatus();
   }
+  absl::Status ReplaceHead(const std::string& task, const HeadConfig& head, uint64_t seed) override {
+    const auto known = chains_.find(task);
+    if (known == chains_.end()) return absl::NotFoundError(absl::StrCat("task ", task, " has no head"));
+    parameters_->Retire(known->second.slots());
+    chains_.erase(known);
+    heads_.erase(task);
+    return AddHead(task, head, seed);
+  }
   const std::map<std::string, HeadConfig>& heads() const override { return heads_; }
   std::vector<SlotId> EncoderSlots() const override { return encoder_.slots(); }
   std::vector<SlotId> HeadSlots(const std::string& task) const override { return chains_.at(task).slots(); }

@@ -59,6 +59,9 @@ class Model {
   // Adds the head of a task; its slots follow in the buffer under "heads.<task>.<standard name>". Draws its weights
   // like transformers does. ALREADY_EXISTS if the task has one.
   virtual absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
+  // Puts a new head in the place of the one that the task has; its slots are new, the old ones are out of use until the
+  // model is saved and loaded. NOT_FOUND if the task has none.
+  virtual absl::Status ReplaceHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
   virtual const std::map<std::string, HeadConfig>& heads() const = 0;
   // The slots of the encoder (what importance and penalties cover) and of one head.
   virtual std::vector<SlotId> EncoderSlots() const = 0;

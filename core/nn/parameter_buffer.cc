@@ -81,6 +81,10 @@ absl::StatusOr<std::vector<SlotId>> ParameterBuffer::Append(const std::vector<Pa
   return ids;
 }
 
+void ParameterBuffer::Retire(const std::vector<SlotId>& slots) {
+  for (const SlotId slot : slots) slices_[slot].name = absl::StrCat("retired.", slot);
+}
+
 void ParameterBuffer::EnableGradients() {
   if (!gradients_) gradients_.emplace(*this);
 }

@@ -69,6 +69,9 @@ class ParameterBuffer {
   // Adds slices at the end; the values of the earlier ones stay. ALREADY_EXISTS for a name that is taken.
   absl::StatusOr<std::vector<SlotId>> Append(const std::vector<ParameterSpec>& specs);
 
+  // Takes the slices out of use: their names are free from now on, their memory is given back with the buffer.
+  void Retire(const std::vector<SlotId>& slots);
+
   // Makes the buffer's own gradients (zeros) if they are not there yet. Until then gradients() is undefined.
   void EnableGradients();
   void ZeroGradients();
