@@ -52,6 +52,13 @@ def print_map(name, mapping):
     print("};")
 
 
+def found_behind(character, **token):
+    """Where the added token <x> is found in each of `character`<x>, as tokenizers' \\w and \\s (the regex crate's) decide."""
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, unk_token="?"))
+    made.add_tokens([tokenizers.AddedToken("<x>", normalized=False, **token)])
+    return [[offset for token, offset in zip(e.ids, e.offsets) if token == 1] for e in made.encode_batch([chr(c) + "<x>" for c in character])]
+
+
 def main():
     clean, strip, lower, chinese = normalizer(clean=True), normalizer(strip=True), normalizer(lower=True), normalizer(chinese=True)
     split = pre_tokenizers.BertPreTokenizer()
@@ -63,6 +70,8 @@ def main():
     pieces = {c: [p for p, _ in split.pre_tokenize_str("a" + chr(c) + "b")] for c in ALL}
     print_ranges("kSplit", [c for c in ALL if pieces[c] == ["a", "b"]])
     print_ranges("kPunctuation", [c for c in ALL if len(pieces[c]) == 3])
+    print_ranges("kWord", [c for c, found in zip(ALL, found_behind(ALL, single_word=True)) if not found])
+    print_ranges("kWhiteSpace", [c for c, found in zip(ALL, found_behind(ALL, lstrip=True)) if found == [(0, 4)]])
     nfd = normalizers.NFD()
     decomposed = {c: nfd.normalize_str(chr(c)) for c in ALL}
     hangul = range(0xAC00, 0xD7A4)  # decomposed by arithmetic

@@ -1,7 +1,7 @@
 #pragma once
 
-// BertNormalizer and BertPreTokenizer in one pass: original text in, words out, each character of a word with the place
-// it came from. The classes of code points are bert_tables.inc, asked of the wheel; see
+// BertNormalizer and BertPreTokenizer, character by character: original text in, words out, each character of a word
+// with the place it came from. The classes of code points are bert_tables.inc, asked of the wheel; see
 // scripts/generate_bert_tables.py.
 
 #include <algorithm>
@@ -19,11 +19,23 @@ struct BertNormalizerOptions {
   bool clean_text = true, chinese_chars = true, strip_accents = true, lowercase = true;
 };
 
-// A word after normalization. Reused from word to word so that a long text allocates once.
-struct NormalizedWord {
+// Where a normalized character came from in the original text.
+struct Source {
+  Range bytes, code_points;
+};
+
+// Text after normalization, a word or more. Reused from word to word so that a long text allocates once.
+struct NormalizedText {
   std::string text;                       // UTF-8
   std::vector<Range> bytes, code_points;  // for each byte of `text`: the original character that it came from
   int64_t characters = 0;
+  void Append(int32_t code_point, const Source& source) {
+    const size_t before = text.size();
+    AppendUtf8(code_point, text);
+    bytes.insert(bytes.end(), text.size() - before, source.bytes);
+    code_points.insert(code_points.end(), text.size() - before, source.code_points);
+    ++characters;
+  }
   void clear() {
     text.clear();
     bytes.clear();
@@ -52,12 +64,55 @@ void AppendLower(int32_t code_point, std::vector<int32_t>& out);
 // Canonical combining class (only its order counts) of a code point with kFlagMark.
 uint8_t CombiningClass(int32_t code_point);
 
-// One pass over one text. Use: BertNormalizer(options, emit).Run(text); emit(const NormalizedWord&) is called for each
-// word in order. Not thread-safe; make one for each text.
+// Whether the regular expressions \w and \s of the wheel match a code point.
+bool IsWordCharacter(int32_t code_point);
+bool IsSpaceCharacter(int32_t code_point);
+
+// The normalized text as it is.
+class NormalizedTextSink {
+ public:
+  void Take(int32_t c, uint16_t, const Source& source) { text_.Append(c, source); }
+  const NormalizedText& text() const { return text_; }
+
+ private:
+  NormalizedText text_;
+};
+
+// BertPreTokenizer: spaces end a word, punctuation is a word. emit(const NormalizedText&) is called for each word in
+// order, for the last one by End.
 template <typename Emit>
+class BertPreTokenizer {
+ public:
+  explicit BertPreTokenizer(const Emit& emit) : emit_(emit) {}
+
+  void Take(int32_t c, uint16_t flags, const Source& source) {
+    if ((flags & kFlagSplit) != 0) {
+      End();
+    } else if ((flags & kFlagPunctuation) != 0) {
+      End();
+      word_.Append(c, source);
+      End();
+    } else {
+      word_.Append(c, source);
+    }
+  }
+  void End() {
+    if (word_.text.empty()) return;
+    emit_(word_);
+    word_.clear();
+  }
+
+ private:
+  const Emit& emit_;
+  NormalizedText word_;
+};
+
+// One pass over one text. Use: BertNormalizer(options, sink).Run(text); sink.Take(code point, FlagsOf(code point),
+// source) is called for each normalized character in order. Not thread-safe; make one for each text.
+template <typename Sink>
 class BertNormalizer {
  public:
-  BertNormalizer(const BertNormalizerOptions& options, const Emit& emit) : options_(options), emit_(emit) {}
+  BertNormalizer(const BertNormalizerOptions& options, Sink& sink) : options_(options), sink_(sink) {}
 
   // `text` must be valid UTF-8.
   void Run(std::string_view text) {
@@ -72,23 +127,20 @@ class BertNormalizer {
       if (flags == 0) {  // a plain small letter or digit: most of all text
         FlushMarks();
         starter_ = source;
-        Append(c, source);
+        sink_.Take(c, flags, source);
         continue;
       }
       if (options_.clean_text && (flags & kFlagRemoved) != 0) continue;
       const int32_t cleaned = options_.clean_text && (flags & kFlagSpace) != 0 ? ' ' : c;
       const bool isolate = options_.chinese_chars && (flags & kFlagChinese) != 0;
-      if (isolate) Split();
+      if (isolate) Normalize(' ', source);
       Normalize(cleaned, source);
-      if (isolate) Split();
+      if (isolate) Normalize(' ', source);
     }
-    Split();
+    FlushMarks();
   }
 
  private:
-  struct Source {
-    Range bytes, code_points;
-  };
   struct Mark {
     int32_t code_point;
     uint8_t combining_class;
@@ -96,7 +148,7 @@ class BertNormalizer {
     Source source;
   };
 
-  // Decomposition, canonical ordering and stripping, then lower case, then the word.
+  // Decomposition, canonical ordering and stripping, then lower case.
   void Normalize(int32_t c, const Source& source) {
     if (!options_.strip_accents) {
       Lower(c, source);
@@ -142,49 +194,18 @@ class BertNormalizer {
   }
 
   void Lower(int32_t c, const Source& source) {
-    if (!options_.lowercase || (FlagsOf(c) & kFlagLower) == 0) {
-      Classify(c, source);
+    const uint16_t flags = FlagsOf(c);
+    if (!options_.lowercase || (flags & kFlagLower) == 0) {
+      sink_.Take(c, flags, source);
       return;
     }
     lowered_.clear();
     AppendLower(c, lowered_);
-    for (const int32_t part : lowered_) Classify(part, source);
-  }
-
-  // BertPreTokenizer: spaces end a word, punctuation is a word.
-  void Classify(int32_t c, const Source& source) {
-    const uint16_t flags = FlagsOf(c);
-    if ((flags & kFlagSplit) != 0) {
-      EndWord();
-    } else if ((flags & kFlagPunctuation) != 0) {
-      EndWord();
-      Append(c, source);
-      EndWord();
-    } else {
-      Append(c, source);
-    }
-  }
-
-  void Append(int32_t c, const Source& source) {
-    const size_t before = word_.text.size();
-    AppendUtf8(c, word_.text);
-    word_.bytes.insert(word_.bytes.end(), word_.text.size() - before, source.bytes);
-    word_.code_points.insert(word_.code_points.end(), word_.text.size() - before, source.code_points);
-    ++word_.characters;
-  }
-  void Split() {
-    FlushMarks();
-    EndWord();
-  }
-  void EndWord() {
-    if (word_.text.empty()) return;
-    emit_(word_);
-    word_.clear();
+    for (const int32_t part : lowered_) sink_.Take(part, FlagsOf(part), source);
   }
 
   const BertNormalizerOptions& options_;
-  const Emit& emit_;
-  NormalizedWord word_;
+  Sink& sink_;
   std::vector<Mark> marks_;
   std::vector<Source> places_;
   Source starter_;

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "core/base/utf8.h"
@@ -65,6 +67,12 @@ void AppendMapped(const CodePointMapping (&table)[kSize], const unsigned char* t
   for (size_t at = 0; at < target.size();) out.push_back(DecodeUtf8(target, at));
 }
 
+bool InRanges(std::span<const CodePointRange> ranges, int32_t c) {
+  const auto after = std::upper_bound(ranges.begin(), ranges.end(), c,
+                                      [](int32_t value, const CodePointRange& range) { return value < range.first; });
+  return after != ranges.begin() && c <= std::prev(after)->last;
+}
+
 }  // namespace
 
 uint16_t FlagsOf(int32_t code_point) { return Flags()[code_point]; }
@@ -88,5 +96,9 @@ uint8_t CombiningClass(int32_t code_point) {
                                        [](const CodePointClass& entry, int32_t c) { return entry.code_point < c; });
   return found != std::end(kMarks) && found->code_point == code_point ? found->combining_class : 0;
 }
+
+bool IsWordCharacter(int32_t code_point) { return InRanges(kWord, code_point); }
+
+bool IsSpaceCharacter(int32_t code_point) { return InRanges(kWhiteSpace, code_point); }
 
 }  // namespace engram::tokenize

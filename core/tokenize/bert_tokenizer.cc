@@ -1,8 +1,10 @@
 #include "core/tokenize/bert_tokenizer.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/strict_json.h"
 
 namespace engram::tokenize {
 namespace {
@@ -19,6 +21,23 @@ void Resize(Encoding& encoding, size_t size) {
   encoding.bytes.resize(size);
   encoding.code_points.resize(size);
   encoding.words.resize(size);
+}
+
+// Behind the model's own tokens those that it does not have; each has the id that huggingface/tokenizers gives it.
+absl::Status AppendAdded(const std::vector<AddedToken>& added, std::vector<std::string>& vocabulary) {
+  std::unordered_map<std::string, int64_t> known;
+  for (size_t id = 0; id < vocabulary.size(); ++id) known.emplace(vocabulary[id], static_cast<int64_t>(id));
+  for (const AddedToken& token : added) {
+    const auto [at, is_new] = known.emplace(token.content, static_cast<int64_t>(vocabulary.size()));
+    if (at->second != token.id) {
+      return InvalidField(
+          "added_tokens",
+          absl::StrCat("the token ", Quoted(token.content), " has the id ", token.id,
+                       is_new ? " and must have the next free one, " : " and the vocabulary gives it ", at->second));
+    }
+    if (is_new) vocabulary.push_back(token.content);
+  }
+  return absl::OkStatus();
 }
 
 Range Shifted(Range range, uint32_t by) { return {range.begin + by, range.end + by}; }
@@ -60,43 +79,30 @@ absl::Status Shares(Truncation truncation, int64_t room, int64_t& first, int64_t
 
 absl::StatusOr<std::unique_ptr<BertTokenizer>> BertTokenizer::Create(std::vector<std::string> vocabulary,
                                                                      const BertTokenizerOptions& options) {
-  ENGRAM_ASSIGN_OR_RETURN(Vocabulary made, Vocabulary::Create(std::move(vocabulary), options.continuation_prefix));
+  const size_t in_words = vocabulary.size();
+  ENGRAM_RETURN_IF_ERROR(AppendAdded(options.added, vocabulary));
+  ENGRAM_ASSIGN_OR_RETURN(Vocabulary made,
+                          Vocabulary::Create(std::move(vocabulary), options.continuation_prefix, in_words));
   auto tokenizer = std::unique_ptr<BertTokenizer>(new BertTokenizer(std::move(made), options));
   const auto find = [&](const std::string& token) { return tokenizer->vocabulary_.Find(token); };
   tokenizer->special_ = {find(options.cls), find(options.sep), find(options.pad), find(options.unknown),
                          find(options.mask)};
   tokenizer->frame_ = {{tokenizer->special_.cls}, {tokenizer->special_.sep}};
-  ENGRAM_RETURN_IF_ERROR(tokenizer->CollectSpecialTokens());
+  ENGRAM_RETURN_IF_ERROR(tokenizer->CheckSpecialTokens());
+  ENGRAM_ASSIGN_OR_RETURN(tokenizer->added_, AddedTokens::Create(options.added, options.normalizer));
   return tokenizer;
 }
 
-absl::Status BertTokenizer::CollectSpecialTokens() {
-  special_tokens_ = options_.added_special;
-  for (const std::string* token : {&options_.unknown, &options_.cls, &options_.sep}) special_tokens_.push_back(*token);
-  for (const std::string& token : special_tokens_) {
-    if (token.empty()) return InvalidField("vocabulary", "a special token is empty");
-    if (vocabulary_.Find(token) < 0) return InvalidField("vocabulary", absl::StrCat("lacks the special token ", token));
+absl::Status BertTokenizer::CheckSpecialTokens() const {
+  for (const std::string* token : {&options_.unknown, &options_.cls, &options_.sep}) {
+    if (token->empty()) return InvalidField("vocabulary", "a special token is empty");
+    if (vocabulary_.Find(*token) < 0)
+      return InvalidField("vocabulary", absl::StrCat("lacks the special token ", *token));
   }
-  for (const std::string* token : {&options_.pad, &options_.mask}) {  // a tagger needs neither
-    if (!token->empty() && vocabulary_.Find(*token) >= 0) special_tokens_.push_back(*token);
-  }
-  std::sort(special_tokens_.begin(), special_tokens_.end(), [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a < b;
-  });
-  special_tokens_.erase(std::unique(special_tokens_.begin(), special_tokens_.end()), special_tokens_.end());
-  for (const std::string& token : special_tokens_) begins_special_[static_cast<unsigned char>(token[0])] = true;
   return absl::OkStatus();
 }
 
-const std::string* BertTokenizer::SpecialPrefix(std::string_view text) const {
-  if (!begins_special_[static_cast<unsigned char>(text[0])]) return nullptr;
-  for (const std::string& token : special_tokens_) {
-    if (text.starts_with(token)) return &token;
-  }
-  return nullptr;
-}
-
-void BertTokenizer::AppendWord(const NormalizedWord& word, Range offset, int32_t word_index, Encoding& out) const {
+void BertTokenizer::AppendWord(const NormalizedText& word, Range offset, int32_t word_index, Encoding& out) const {
   const auto range = [&](const std::vector<Range>& sources, size_t begin, size_t end, uint32_t shift) {
     return Shifted({sources[begin].begin, sources[end - 1].end}, shift);
   };
@@ -119,36 +125,58 @@ void BertTokenizer::AppendWord(const NormalizedWord& word, Range offset, int32_t
        word_index);
 }
 
-// `offset`: bytes (begin) and code points (end) before `text` in the original.
-void BertTokenizer::AppendPlain(std::string_view text, Range offset, int32_t& words, Encoding& out) const {
-  const auto emit = [&](const NormalizedWord& word) { AppendWord(word, offset, words++, out); };
-  BertNormalizer(options_.normalizer, emit).Run(text);
+void BertTokenizer::AppendPlain(std::string_view text, Range offset, bool split_special, int32_t& words,
+                                Encoding& out) const {
+  const auto emit = [&](const NormalizedText& word) { AppendWord(word, offset, words++, out); };
+  BertPreTokenizer pieces(emit);
+  if (!added_.any_normalized()) {
+    BertNormalizer(options_.normalizer, pieces).Run(text);
+    pieces.End();
+    return;
+  }
+  NormalizedTextSink sink;
+  BertNormalizer(options_.normalizer, sink).Run(text);
+  const NormalizedText& whole = sink.text();
+  for (const AddedTokens::Part& part : added_.Split(whole.text, /*normalized=*/true, split_special)) {
+    if (part.id != AddedTokens::kText) {
+      const auto range = [&](const std::vector<Range>& sources, uint32_t shift) {
+        return Shifted({sources[part.begin].begin, sources[part.end - 1].end}, shift);
+      };
+      Push(out, part.id, range(whole.bytes, offset.begin), range(whole.code_points, offset.end), words++);
+      continue;
+    }
+    for (size_t at = part.begin; at < part.end;) {
+      const Source source{whole.bytes[at], whole.code_points[at]};
+      const int32_t c = DecodeUtf8(whole.text, at);
+      pieces.Take(c, FlagsOf(c), source);
+    }
+    pieces.End();
+  }
 }
 
-absl::Status BertTokenizer::AppendText(std::string_view text, bool special_tokens_in_text, Encoding& out) const {
+absl::Status BertTokenizer::AppendText(std::string_view text, const EncodeOptions& options, Encoding& out) const {
   if (text.size() >= size_t{1} << 31) return InvalidField("text", "is longer than 2 GiB");
   if (const auto bad = FindInvalidUtf8(text))
     return InvalidField("text", absl::StrCat("is not valid UTF-8 at byte ", *bad));
+  const bool split_special = options.split_special_tokens.value_or(options_.split_special_tokens);
   int32_t words = 0;
-  size_t plain_begin = 0;
-  uint32_t code_points = 0;
-  const auto flush = [&](size_t end) {
-    const std::string_view plain = text.substr(plain_begin, end - plain_begin);
-    AppendPlain(plain, {static_cast<uint32_t>(plain_begin), code_points}, words, out);
-    code_points += static_cast<uint32_t>(CountCodePoints(plain));
+  size_t counted = 0;  // bytes before which there are code_points
+  int64_t code_points = 0;
+  const auto code_point = [&](size_t at) {
+    code_points += at >= counted ? CountCodePoints(text.substr(counted, at - counted))
+                                 : -CountCodePoints(text.substr(at, counted - at));
+    counted = at;
+    return static_cast<uint32_t>(code_points);
   };
-  for (size_t at = 0; special_tokens_in_text && at < text.size(); ++at) {
-    const std::string* token = SpecialPrefix(text.substr(at));
-    if (token == nullptr) continue;
-    flush(at);
-    const auto begin = static_cast<uint32_t>(at), size = static_cast<uint32_t>(token->size()),
-               characters = static_cast<uint32_t>(CountCodePoints(*token));
-    Push(out, vocabulary_.Find(*token), {begin, begin + size}, {code_points, code_points + characters}, words++);
-    code_points += characters;
-    plain_begin = at + token->size();
-    at = plain_begin - 1;
+  for (const AddedTokens::Part& part : added_.Split(text, /*normalized=*/false, split_special)) {
+    const auto begin = static_cast<uint32_t>(part.begin), end = static_cast<uint32_t>(part.end);
+    const uint32_t first = code_point(begin);
+    if (part.id == AddedTokens::kText) {
+      AppendPlain(text.substr(begin, end - begin), {begin, first}, split_special, words, out);
+    } else {
+      Push(out, part.id, {begin, end}, {first, code_point(end)}, words++);
+    }
   }
-  flush(text.size());
   return absl::OkStatus();
 }
 
@@ -189,15 +217,15 @@ absl::StatusOr<Encoding> BertTokenizer::Assemble(Encoding first, const Encoding*
 
 absl::StatusOr<Encoding> BertTokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
   Encoding tokens;
-  ENGRAM_RETURN_IF_ERROR(AppendText(text, options.special_tokens_in_text, tokens));
+  ENGRAM_RETURN_IF_ERROR(AppendText(text, options, tokens));
   return Assemble(std::move(tokens), nullptr, options);
 }
 
 absl::StatusOr<Encoding> BertTokenizer::EncodePair(std::string_view first, std::string_view second,
                                                    const EncodeOptions& options) const {
   Encoding first_tokens, second_tokens;
-  ENGRAM_RETURN_IF_ERROR(AppendText(first, options.special_tokens_in_text, first_tokens));
-  ENGRAM_RETURN_IF_ERROR(AppendText(second, options.special_tokens_in_text, second_tokens));
+  ENGRAM_RETURN_IF_ERROR(AppendText(first, options, first_tokens));
+  ENGRAM_RETURN_IF_ERROR(AppendText(second, options, second_tokens));
   return Assemble(std::move(first_tokens), &second_tokens, options);
 }
 
@@ -206,8 +234,7 @@ absl::StatusOr<Encoding> BertTokenizer::EncodeWords(std::span<const std::string_
   Encoding tokens;
   for (size_t i = 0; i < words.size(); ++i) {
     const size_t before = tokens.ids.size();
-    ENGRAM_RETURN_IF_ERROR(
-        Annotate(AppendText(words[i], options.special_tokens_in_text, tokens), absl::StrCat("word ", i)));
+    ENGRAM_RETURN_IF_ERROR(Annotate(AppendText(words[i], options, tokens), absl::StrCat("word ", i)));
     std::fill(tokens.words.begin() + static_cast<int64_t>(before), tokens.words.end(), static_cast<int32_t>(i));
   }
   return Assemble(std::move(tokens), nullptr, options);

@@ -3,11 +3,11 @@
 // WordPiece as BERT uses it: normalize, split, greedy longest match; words of more than 100 characters, and words with
 // a part that the vocabulary does not have, are one unknown token.
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/tokenize/added_tokens.h"
 #include "core/tokenize/bert_normalizer.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/tokenize/vocabulary.h"
@@ -19,13 +19,16 @@ struct BertTokenizerOptions {
   std::string unknown = "[UNK]", cls = "[CLS]", sep = "[SEP]", pad = "[PAD]", mask = "[MASK]";
   std::string continuation_prefix = "##";
   int64_t max_characters_per_word = 100;
-  std::vector<std::string> added_special;  // tokens of the vocabulary that are special beside the five above
+  // Found in texts, in the order in which they were added. One that the vocabulary has carries its id there; the others
+  // carry the ids behind it, without holes.
+  std::vector<AddedToken> added;
+  bool split_special_tokens = false;  // special tokens in a text are plain text, unless EncodeOptions say otherwise
 };
 
 class BertTokenizer final : public Tokenizer {
  public:
-  // INVALID_ARGUMENT if the vocabulary lacks the unknown, cls or sep token, or an added one, and if one of them is
-  // empty.
+  // INVALID_ARGUMENT if the vocabulary and the added tokens lack the unknown, cls or sep token, if one of them is empty,
+  // and for an added token with another id than it must have.
   static absl::StatusOr<std::unique_ptr<BertTokenizer>> Create(std::vector<std::string> vocabulary,
                                                                const BertTokenizerOptions& options);
 
@@ -37,6 +40,7 @@ class BertTokenizer final : public Tokenizer {
   const SpecialIds& special_ids() const override { return special_; }
   const TextFrame& frame() const override { return frame_; }
   int32_t vocabulary_size() const override { return vocabulary_.size(); }
+  bool lowercases() const override { return options_.normalizer.lowercase; }
   std::string_view IdToToken(int32_t id) const override { return vocabulary_.Token(id); }
   int32_t TokenToId(std::string_view token) const override { return vocabulary_.Find(token); }
 
@@ -45,20 +49,19 @@ class BertTokenizer final : public Tokenizer {
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {}
 
   // The tokens of one text without special ones, appended.
-  absl::Status AppendText(std::string_view text, bool special_tokens_in_text, Encoding& out) const;
-  absl::Status CollectSpecialTokens();
-  // The longest special token that `text` begins with; nullptr if there is none.
-  const std::string* SpecialPrefix(std::string_view text) const;
-  void AppendPlain(std::string_view text, Range offset, int32_t& words, Encoding& out) const;
-  void AppendWord(const NormalizedWord& word, Range offset, int32_t word_index, Encoding& out) const;
+  absl::Status AppendText(std::string_view text, const EncodeOptions& options, Encoding& out) const;
+  absl::Status CheckSpecialTokens() const;
+  // A part of a text without added tokens that are found as they stand. `offset`: bytes (begin) and code points (end)
+  // before it in the original.
+  void AppendPlain(std::string_view text, Range offset, bool split_special, int32_t& words, Encoding& out) const;
+  void AppendWord(const NormalizedText& word, Range offset, int32_t word_index, Encoding& out) const;
   absl::StatusOr<Encoding> Assemble(Encoding first, const Encoding* second, const EncodeOptions& options) const;
 
   Vocabulary vocabulary_;
   BertTokenizerOptions options_;
   SpecialIds special_;
   TextFrame frame_;
-  std::vector<std::string> special_tokens_;  // all of them, longest first
-  std::array<bool, 256> begins_special_{};   // by first byte
+  AddedTokens added_;
 };
 
 }  // namespace engram::tokenize

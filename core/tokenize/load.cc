@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,21 +41,82 @@ absl::Status Merge(const std::string& file, const TokenizerSettings& from, Token
   };
   for (const auto& flag : kFlags) ENGRAM_RETURN_IF_ERROR(merge(flag));
   for (const auto& token : kTokens) ENGRAM_RETURN_IF_ERROR(merge(token));
-  into.added.insert(into.added.end(), from.added.begin(), from.added.end());
+  if (from.split_special_tokens) into.split_special_tokens = from.split_special_tokens;
+  into.additional_special.insert(into.additional_special.end(), from.additional_special.begin(),
+                                 from.additional_special.end());
   return absl::OkStatus();
 }
 
-// An added token is found in the raw text before anything else. Only special ones are, and only if asked for
-// (EncodeOptions), so that all of them must be special tokens of the vocabulary.
-absl::Status CheckAdded(const std::vector<AddedToken>& added, const std::vector<std::string>& vocabulary) {
-  for (const AddedToken& token : added) {
-    const auto id = static_cast<size_t>(token.id);
-    if (token.special && id < vocabulary.size() && vocabulary[id] == token.content) continue;
-    return InvalidField("added_tokens", absl::StrCat(Quoted(token.content), " with id ", token.id,
-                                                     " is not a special token of the vocabulary"));
-  }
-  return absl::OkStatus();
+// Which of two files' descriptions of the same token differ; empty if none do.
+std::string_view Difference(const AddedToken& a, const AddedToken& b) {
+  return a.id != b.id                     ? "id"
+         : a.special != b.special         ? "special"
+         : a.single_word != b.single_word ? "single_word"
+         : a.lstrip != b.lstrip           ? "lstrip"
+         : a.rstrip != b.rstrip           ? "rstrip"
+         : a.normalized != b.normalized   ? "normalized"
+                                          : "";
 }
+
+// The added tokens of all files, each once.
+class AddedTokenList {
+ public:
+  // What a file that describes its tokens in full says.
+  absl::Status Describe(const std::string& file, const std::vector<AddedToken>& tokens) {
+    for (const AddedToken& token : tokens) {
+      const AddedToken* known = Find(token.content);
+      if (known == nullptr) {
+        Add(token);
+      } else if (const std::string_view key = Difference(*known, token); !key.empty()) {
+        return InvalidField(absl::StrCat(file, ": added_tokens"),
+                            absl::StrCat("contradicts the tokenizer's other files on the ", AbslView(key), " of ",
+                                         Quoted(token.content), "; make them agree"));
+      }
+    }
+    return absl::OkStatus();
+  }
+  // What added_tokens.json says: a token that is not special is found in normalized text (transformers).
+  absl::Status Number(std::vector<AddedToken> tokens, const std::set<std::string>& special) {
+    for (AddedToken& token : tokens) {
+      token.special = special.contains(token.content);
+      token.normalized = !token.special;
+      if (const AddedToken* known = Find(token.content); known == nullptr) {
+        Add(std::move(token));
+      } else if (known->id != token.id) {
+        return InvalidField("added_tokens.json", absl::StrCat("contradicts the tokenizer's other files on the id of ",
+                                                              Quoted(token.content), "; make them agree"));
+      }
+    }
+    return absl::OkStatus();
+  }
+  // Special tokens without an id: that of the vocabulary, else the next free one if it may be new.
+  void Name(const std::vector<AddedToken>& tokens, const std::vector<std::string>& vocabulary, bool may_be_new) {
+    for (AddedToken token : tokens) {
+      if (Find(token.content) != nullptr) continue;
+      const auto at = std::find(vocabulary.begin(), vocabulary.end(), token.content);
+      if (at == vocabulary.end() && !may_be_new) continue;
+      token.id = at - vocabulary.begin();
+      if (at == vocabulary.end()) {
+        for (const AddedToken& other : tokens_) token.id = std::max(token.id, other.id + 1);
+      }
+      Add(std::move(token));
+    }
+  }
+  std::vector<AddedToken> Take() { return std::move(tokens_); }
+
+ private:
+  const AddedToken* Find(const std::string& content) const {
+    const auto at = index_.find(content);
+    return at == index_.end() ? nullptr : &tokens_[at->second];
+  }
+  void Add(AddedToken token) {
+    index_.emplace(token.content, tokens_.size());
+    tokens_.push_back(std::move(token));
+  }
+
+  std::vector<AddedToken> tokens_;
+  std::map<std::string, size_t> index_;
+};
 
 BertTokenizerOptions ToOptions(const TokenizerSettings& settings) {
   BertTokenizerOptions options;
@@ -68,7 +131,7 @@ BertTokenizerOptions ToOptions(const TokenizerSettings& settings) {
   options.mask = settings.mask.value_or(options.mask);
   options.continuation_prefix = settings.continuation_prefix.value_or(options.continuation_prefix);
   options.max_characters_per_word = settings.max_characters_per_word.value_or(options.max_characters_per_word);
-  for (const AddedToken& token : settings.added) options.added_special.push_back(token.content);
+  options.split_special_tokens = settings.split_special_tokens.value_or(false);
   return options;
 }
 
@@ -95,21 +158,40 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& 
     vocabulary = std::move(tokens);
   }
   if (vocabulary.empty()) return InvalidField("tokenizer", "neither tokenizer.json nor vocab.txt is there");
+  AddedTokenList added;
+  ENGRAM_RETURN_IF_ERROR(added.Describe("tokenizer.json", settings.added));
   if (texts.tokenizer_config) {
     ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said,
                             ReadTokenizerConfig(*texts.tokenizer_config, !texts.tokenizer_json.has_value()));
     ENGRAM_RETURN_IF_ERROR(Merge("tokenizer_config.json", said, settings));
+    ENGRAM_RETURN_IF_ERROR(added.Describe("tokenizer_config.json", said.added));
   }
   if (texts.special_tokens_map) {
     ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadSpecialTokensMap(*texts.special_tokens_map));
     ENGRAM_RETURN_IF_ERROR(Merge("special_tokens_map.json", said, settings));
   }
+  BertTokenizerOptions options = ToOptions(settings);
+  const std::vector<AddedToken> five = {{.content = options.unknown},
+                                        {.content = options.cls},
+                                        {.content = options.sep},
+                                        {.content = options.pad},
+                                        {.content = options.mask}};
   if (texts.added_tokens) {
-    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadAddedTokens(*texts.added_tokens));
-    ENGRAM_RETURN_IF_ERROR(Merge("added_tokens.json", said, settings));
+    ENGRAM_ASSIGN_OR_RETURN(TokenizerSettings said, ReadAddedTokens(*texts.added_tokens));
+    std::set<std::string> special;
+    for (const std::vector<AddedToken>* tokens : {&five, &std::as_const(settings.additional_special)}) {
+      for (const AddedToken& token : *tokens) special.insert(token.content);
+    }
+    ENGRAM_RETURN_IF_ERROR(added.Number(std::move(said.added), special));
   }
-  ENGRAM_RETURN_IF_ERROR(CheckAdded(settings.added, vocabulary));
-  return BertTokenizer::Create(std::move(vocabulary), ToOptions(settings));
+  // tokenizer.json alone says all that there is to find in a text; beside files of transformers, or without it, these
+  // are found, too.
+  if (!texts.tokenizer_json || texts.tokenizer_config || texts.special_tokens_map) {
+    added.Name(five, vocabulary, /*may_be_new=*/false);
+    added.Name(settings.additional_special, vocabulary, /*may_be_new=*/true);
+  }
+  options.added = added.Take();
+  return BertTokenizer::Create(std::move(vocabulary), options);
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory) {

@@ -1,8 +1,7 @@
 #pragma once
 
 // Text to token ids, with offsets into the original text. Equal to huggingface/tokenizers on every input that is tested
-// (tests/parity/test_tokenizer.py), with one deliberate difference: text that spells a special token ("[SEP]") is plain
-// text unless the caller asks otherwise.
+// (tests/parity/test_tokenizer.py), added and special tokens within the text included.
 
 #include <cstdint>
 #include <memory>
@@ -40,9 +39,10 @@ struct EncodeOptions {
   int64_t max_length = 0;  // in tokens, special ones included; 0: no limit
   // kNone with a text over max_length: nothing is cut; the caller sees full_tokens.
   Truncation truncation = Truncation::kNone;
-  // True: "[SEP]" in the text becomes the special token, as huggingface/tokenizers does by default. An injection into
-  // the model's input where texts come from outside.
-  bool special_tokens_in_text = false;
+  // What a special token that the text spells ("[SEP]") becomes: false: the token; true: plain text (transformers'
+  // split_special_tokens, tokenizers' encode_special_tokens), so that a text from outside cannot shape the model's input;
+  // nullopt: what tokenizer_config.json says, and without it the token.
+  std::optional<bool> split_special_tokens;
 };
 
 struct SpecialIds {
@@ -80,6 +80,8 @@ class Tokenizer {
   // What Encode adds to one text with add_special_tokens.
   virtual const TextFrame& frame() const = 0;
   virtual int32_t vocabulary_size() const = 0;
+  // Whether texts are lower-cased before they are looked up.
+  virtual bool lowercases() const = 0;
   // The token's text ("##ing"); empty for an id outside the vocabulary.
   virtual std::string_view IdToToken(int32_t id) const = 0;
   // -1 if there is none.

@@ -44,6 +44,39 @@ absl::Status ReadTokens(const Json& json, const std::string& file, TokenizerSett
   return ReadToken(json, file, "mask_token", out.mask);
 }
 
+// How a token is found. A flag that is absent is false, as transformers writes it; but for `normalized`, whose default
+// follows `special`.
+absl::Status ReadMatching(const Json& json, const std::string& file, AddedToken& token) {
+  std::optional<bool> single_word, lstrip, rstrip, normalized;
+  for (const auto& [key, flag] :
+       {std::pair{"single_word", &single_word}, {"lstrip", &lstrip}, {"rstrip", &rstrip}, {"normalized", &normalized}})
+    ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, key, *flag));
+  token.single_word = single_word.value_or(false);
+  token.lstrip = lstrip.value_or(false);
+  token.rstrip = rstrip.value_or(false);
+  token.normalized = normalized.value_or(!token.special);
+  return absl::OkStatus();
+}
+
+// "additional_special_tokens": ["<e1>", {"content": "<e2>", ...}]; transformers 5 calls it "extra_special_tokens".
+absl::Status ReadAdditional(const Json& json, const std::string& file, std::vector<AddedToken>& tokens) {
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+    const Json* list = Present(json, key);
+    if (list == nullptr || list->empty()) continue;
+    const std::string field = absl::StrCat(file, ": ", key);
+    if (!list->is_array() && !list->is_object()) return InvalidField(field, "must be a list of tokens");
+    for (const Json& item : *list) {  // an object names its tokens; the names are for programs
+      AddedToken token;
+      const Json* text = item.is_object() ? Present(item, "content") : &item;
+      if (text == nullptr || !text->is_string()) return InvalidField(field, "has an entry that is no token");
+      token.content = text->get<std::string>();
+      if (item.is_object()) ENGRAM_RETURN_IF_ERROR(ReadMatching(item, field, token));
+      tokens.push_back(std::move(token));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // "added_tokens_decoder": {"103": {"content": "[MASK]", "special": true, ...}}
 absl::Status ReadAddedDecoder(const Json& json, const std::string& file, std::vector<AddedToken>& added) {
   const Json* map = Present(json, "added_tokens_decoder");
@@ -58,8 +91,10 @@ absl::Status ReadAddedDecoder(const Json& json, const std::string& file, std::ve
     if (!whole) return InvalidField(field, absl::StrCat("the entry of ", Quoted(id), " is no token"));
     entry.content = token["content"].get<std::string>();
     entry.special = token["special"].get<bool>();
+    ENGRAM_RETURN_IF_ERROR(ReadMatching(token, field, entry));
     added.push_back(std::move(entry));
   }
+  std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   return absl::OkStatus();
 }
 
@@ -87,6 +122,8 @@ absl::StatusOr<TokenizerSettings> ReadTokenizerConfig(std::string_view text, boo
   ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "tokenize_chinese_chars", out.chinese_chars));
   ENGRAM_RETURN_IF_ERROR(ReadTokens(json, file, out));
   ENGRAM_RETURN_IF_ERROR(ReadAddedDecoder(json, file, out.added));
+  ENGRAM_RETURN_IF_ERROR(ReadAdditional(json, file, out.additional_special));
+  ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "split_special_tokens", out.split_special_tokens));
   std::optional<bool> basic;
   ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "do_basic_tokenize", basic));
   if (!basic.value_or(true)) return InvalidField(file + ": do_basic_tokenize", "only true is implemented");
@@ -101,6 +138,7 @@ absl::StatusOr<TokenizerSettings> ReadSpecialTokensMap(std::string_view text) {
   ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, file));
   TokenizerSettings out;
   ENGRAM_RETURN_IF_ERROR(ReadTokens(json, file, out));
+  ENGRAM_RETURN_IF_ERROR(ReadAdditional(json, file, out.additional_special));
   return out;
 }
 
@@ -111,8 +149,9 @@ absl::StatusOr<TokenizerSettings> ReadAddedTokens(std::string_view text) {
   for (const auto& [token, id] : json.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > kMaxTokens)
       return InvalidField(absl::StrCat(file, ": ", Quoted(token)), "must have an id");
-    out.added.push_back({id.get<int64_t>(), token, true});
+    out.added.push_back({.id = id.get<int64_t>(), .content = token});
   }
+  std::sort(out.added.begin(), out.added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   return out;
 }
 

@@ -9,21 +9,18 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/tokenize/added_tokens.h"
 
 namespace engram::tokenize {
-
-struct AddedToken {
-  int64_t id = 0;
-  std::string content;
-  bool special = true;
-};
 
 // nullopt: the file says nothing about it.
 struct TokenizerSettings {
   std::optional<bool> clean_text, lowercase, strip_accents, chinese_chars;
   std::optional<std::string> unknown, cls, sep, pad, mask, continuation_prefix;
   std::optional<int64_t> max_characters_per_word;
-  std::vector<AddedToken> added;
+  std::optional<bool> split_special_tokens;
+  std::vector<AddedToken> added;               // in the order of their ids
+  std::vector<AddedToken> additional_special;  // named without an id
 };
 
 struct TokenizerJson {
@@ -38,6 +35,7 @@ absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view text);
 // tokenizer.json, so that the class it names decides, too.
 absl::StatusOr<TokenizerSettings> ReadTokenizerConfig(std::string_view text, bool alone);
 absl::StatusOr<TokenizerSettings> ReadSpecialTokensMap(std::string_view text);
+// added_tokens.json: texts and ids alone; whether they are special is for the other files to say.
 absl::StatusOr<TokenizerSettings> ReadAddedTokens(std::string_view text);
 // vocab.txt: one token per line, the line's number (from 0) is its id.
 absl::StatusOr<std::vector<std::string>> ReadVocabularyFile(std::string_view text);

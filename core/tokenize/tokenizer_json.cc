@@ -1,3 +1,4 @@
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -52,8 +53,32 @@ absl::StatusOr<std::vector<std::string>> ReadVocabulary(const Json& vocabulary) 
   return tokens;
 }
 
+// What a model is. Files from before tokenizers 0.9 do not say it: then, as tokenizers does, by what it holds.
+std::string ModelType(const Json& model) {
+  if (model.contains("type")) return model["type"].is_string() ? model["type"].get<std::string>() : std::string();
+  const auto has = [&](const char* key) { return model.contains(key); };
+  if (!has("vocab")) return "";
+  if (has("merges")) return "BPE";
+  if (model["vocab"].is_array()) return "Unigram";
+  if (!has("unk_token")) return "";
+  return has("continuing_subword_prefix") && has("max_input_chars_per_word") ? "WordPiece" : "WordLevel";
+}
+
+absl::StatusOr<const Json*> WordPiecePart(const Json& json) {
+  constexpr const char* kField = "tokenizer.json: model";
+  const auto model = json.find("model");
+  if (model == json.end() || !model->is_object()) return InvalidField(kField, "is missing");
+  const std::string type = ModelType(*model);
+  if (type == "WordPiece") return &*model;
+  if (type.empty()) return InvalidField(kField, "does not say what it is, and what it holds fits no kind of tokenizer");
+  const std::string whose = type == "BPE"       ? " (the tokenizer of GPT-2 and RoBERTa)"
+                            : type == "Unigram" ? " (the tokenizer of XLM-RoBERTa and ALBERT)"
+                                                : "";
+  return InvalidField(kField, absl::StrCat("is ", Quoted(type), whose, "; only WordPiece, BERT's, is read"));
+}
+
 absl::Status ReadModel(const Json& json, TokenizerJson& out) {
-  ENGRAM_ASSIGN_OR_RETURN(const Json* part, Part(json, "model", "WordPiece"));
+  ENGRAM_ASSIGN_OR_RETURN(const Json* part, WordPiecePart(json));
   ObjectReader reader(*part, "tokenizer.json: model");
   reader.Optional("type");
   reader.Text("unk_token", out.settings.unknown.emplace());
@@ -72,18 +97,18 @@ absl::Status ReadAdded(const Json& json, std::vector<AddedToken>& added) {
   for (const Json& item : *list) {
     ObjectReader reader(item, absl::StrCat("tokenizer.json: added_tokens[", added.size(), "]"));
     AddedToken token;
-    std::optional<bool> special;
     reader.Integer("id", 0, static_cast<int64_t>(kMaxTokens), token.id);
     reader.Text("content", token.content);
-    ReadFlag(reader, "special", false, special);
-    // How it would be found in a text; BERT's own tokens have none of these.
-    for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"}) {
+    for (const auto& [key, flag] : {std::pair{"special", &AddedToken::special},
+                                    {"single_word", &AddedToken::single_word},
+                                    {"lstrip", &AddedToken::lstrip},
+                                    {"rstrip", &AddedToken::rstrip},
+                                    {"normalized", &AddedToken::normalized}}) {
       std::optional<bool> set;
       ReadFlag(reader, key, false, set);
-      if (*set) reader.Fail(key, "is not implemented; it must be false");
+      token.*flag = *set;
     }
     ENGRAM_RETURN_IF_ERROR(reader.Finish());
-    token.special = *special;
     added.push_back(std::move(token));
   }
   return absl::OkStatus();
@@ -107,6 +132,9 @@ absl::Status ReadTemplate(const Json& json, TokenizerJson& out) {
   const auto id = [&](const std::string& token) {
     for (size_t i = 0; i < out.vocabulary.size(); ++i) {
       if (out.vocabulary[i] == token) return static_cast<int64_t>(i);
+    }
+    for (const AddedToken& added : out.settings.added) {
+      if (added.content == token) return added.id;
     }
     return int64_t{-1};
   };
@@ -146,6 +174,7 @@ absl::StatusOr<TokenizerJson> ReadTokenizerJson(std::string_view text) {
     reader.Optional(key);
   ENGRAM_RETURN_IF_ERROR(reader.Finish());
   TokenizerJson out;
+  ENGRAM_RETURN_IF_ERROR(WordPiecePart(json).status());  // what it is comes before what else it has
   ENGRAM_RETURN_IF_ERROR(ReadNormalizer(json, out.settings));
   ENGRAM_RETURN_IF_ERROR(Part(json, "pre_tokenizer", "BertPreTokenizer").status());
   ENGRAM_RETURN_IF_ERROR(ReadModel(json, out));

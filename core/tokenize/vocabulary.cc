@@ -6,7 +6,8 @@
 
 namespace engram::tokenize {
 
-absl::StatusOr<Vocabulary> Vocabulary::Create(std::vector<std::string> tokens, std::string_view continuation_prefix) {
+absl::StatusOr<Vocabulary> Vocabulary::Create(std::vector<std::string> tokens, std::string_view continuation_prefix,
+                                              size_t in_words) {
   Vocabulary vocabulary;
   vocabulary.tokens_ = std::move(tokens);
   size_t edges = 0;  // at most one a byte in each of the two tries
@@ -26,6 +27,7 @@ absl::StatusOr<Vocabulary> Vocabulary::Create(std::vector<std::string> tokens, s
     if (!vocabulary.by_text_.emplace(token, static_cast<int32_t>(id)).second) {
       return InvalidField("vocabulary", absl::StrCat("token number ", id, " occurs twice"));
     }
+    if (id >= in_words) continue;
     vocabulary.Insert(kWordRoot, token, static_cast<int32_t>(id));
     if (token.starts_with(continuation_prefix)) {
       vocabulary.Insert(kContinuationRoot, token.substr(continuation_prefix.size()), static_cast<int32_t>(id));

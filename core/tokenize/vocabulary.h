@@ -4,6 +4,7 @@
 // table: a step is one probe, so the greedy longest match costs one probe a byte.
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,8 +17,10 @@ namespace engram::tokenize {
 // Immutable after it is made, thread-safe.
 class Vocabulary {
  public:
-  // tokens[id]. INVALID_ARGUMENT for a token that occurs twice.
-  static absl::StatusOr<Vocabulary> Create(std::vector<std::string> tokens, std::string_view continuation_prefix);
+  // tokens[id]. Only the first `in_words` are parts of words (the model's own); the others have an id and a text alone.
+  // INVALID_ARGUMENT for a token that occurs twice.
+  static absl::StatusOr<Vocabulary> Create(std::vector<std::string> tokens, std::string_view continuation_prefix,
+                                           size_t in_words = std::numeric_limits<size_t>::max());
 
   // The longest token that is a prefix of `text` (a word's rest; `continuation`: not its beginning). Returns its id and
   // sets `length` in bytes; -1 if there is none.

@@ -41,7 +41,7 @@ void Encode(const Tokenizer& tokenizer, const std::string& text) {
   CheckEncoding(tokenizer, text, *whole);
   options.max_length = 3 + static_cast<int64_t>(text.size() % 5);
   options.truncation = engram::tokenize::Truncation::kLongestFirst;
-  options.special_tokens_in_text = true;
+  options.split_special_tokens = false;
   const auto cut = tokenizer.EncodePair(text, text, options);
   Require(cut.ok() && static_cast<int64_t>(cut->ids.size()) <= options.max_length);
 }

