@@ -27,6 +27,7 @@ struct DataPaths {
   std::string dataset(const std::string& name) const { return absl::StrCat(datasets(), "/", name); }
   std::string training(const std::string& name) const { return dataset(name) + "/train.jsonl"; }
   std::string test(const std::string& name) const { return dataset(name) + "/test.jsonl"; }
+  std::string validation(const std::string& name) const { return dataset(name) + "/validation.jsonl"; }
   std::string run(const std::string& job) const { return absl::StrCat(runs(), "/", job); }
 };
 

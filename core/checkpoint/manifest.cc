@@ -67,6 +67,12 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
     if (label.empty() || !seen.insert(label).second)
       return InvalidField(field + ".labels", absl::StrCat("has ", Quoted(label), " twice or empty"));
   }
+  const Expansion& expansion = task.expansion;
+  const bool expanded = expansion.kind != ExpansionKind::kNone;
+  if (expanded && (task.kind != TaskKind::kSequenceClassification || task.pooling != Pooling::kMean))
+    return InvalidField(field + ".expansion", "may stand before a mean-pooled head of texts alone");
+  if (expanded ? expansion.width < 1 || expansion.width > kMaxExpansionWidth : expansion != Expansion())
+    return InvalidField(field + ".expansion", absl::StrCat("has a width outside [1, ", kMaxExpansionWidth, "]"));
   if (task.training_examples < 0 || task.training_examples > kMaxCount)
     return InvalidField(field + ".training_examples", "must be a count");
   return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
@@ -132,6 +138,14 @@ void ReadName(ObjectReader& reader, const std::string& key, const Parse& parse, 
   out = *value;
 }
 
+absl::Status ReadExpansion(const Json& json, const std::string& path, Expansion& expansion) {
+  ObjectReader reader(json, path);
+  ReadName(reader, "kind", ParseExpansionKind, expansion.kind);
+  reader.Integer("width", 1, kMaxExpansionWidth, expansion.width);
+  reader.Unsigned("seed", expansion.seed);
+  return reader.Finish();
+}
+
 absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& task) {
   ObjectReader reader(json, path);
   reader.Text("name", task.name);
@@ -140,6 +154,8 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
   reader.Text("head_file", task.head_file);
   reader.Text("head_prefix", task.head_prefix);
   ReadName(reader, "pooling", ParsePooling, task.pooling);
+  if (const Json* expansion = reader.Optional("expansion"); expansion != nullptr)
+    reader.Fail(ReadExpansion(*expansion, path + ".expansion", task.expansion));
   reader.Text("dataset", task.dataset);
   reader.Text("dataset_digest", task.dataset_digest);
   reader.Integer("training_examples", 0, kMaxCount, task.training_examples);
@@ -227,15 +243,18 @@ absl::Status ReadStrategyOfFormat1(const Json& json, VersionManifest& manifest) 
 }
 
 Ordered TaskJson(const ManifestTask& task) {
-  return {{"name", task.name},
-          {"kind", TaskKindName(task.kind)},
-          {"labels", task.labels},
-          {"head_file", task.head_file},
-          {"head_prefix", task.head_prefix},
-          {"pooling", PoolingName(task.pooling)},
-          {"dataset", task.dataset},
-          {"dataset_digest", task.dataset_digest},
-          {"training_examples", task.training_examples}};
+  Ordered json = {{"name", task.name},
+                  {"kind", TaskKindName(task.kind)},
+                  {"labels", task.labels},
+                  {"head_file", task.head_file},
+                  {"head_prefix", task.head_prefix},
+                  {"pooling", PoolingName(task.pooling)},
+                  {"dataset", task.dataset},
+                  {"dataset_digest", task.dataset_digest},
+                  {"training_examples", task.training_examples}};
+  if (const Expansion& e = task.expansion; e.kind != ExpansionKind::kNone)
+    json["expansion"] = {{"kind", ExpansionKindName(e.kind)}, {"width", e.width}, {"seed", e.seed}};
+  return json;
 }
 
 Ordered ConsolidationJson(const ManifestConsolidation& c) {
@@ -307,8 +326,8 @@ absl::Status CheckManifest(const VersionManifest& manifest) {
   if (manifest.strategy.empty()) return InvalidField("strategy.name", "must not be empty");
   ENGRAM_RETURN_IF_ERROR(CheckDigest("base_model_digest", manifest.base_model_digest, /*may_be_empty=*/true));
   ENGRAM_RETURN_IF_ERROR(CheckFiles(manifest));
-  for (const size_t entries :
-       {manifest.tasks.size(), manifest.consolidations.size(), manifest.memory.size(), manifest.metrics.size()}) {
+  for (const size_t entries : {manifest.tasks.size(), manifest.consolidations.size(), manifest.memory.size(),
+                               manifest.metrics.size(), manifest.measured.size()}) {
     if (entries > kMaxEntries)
       return InvalidField("tasks", absl::StrCat("a version holds at most ", kMaxEntries, " tasks"));
   }
@@ -331,6 +350,8 @@ absl::Status CheckManifest(const VersionManifest& manifest) {
     ENGRAM_RETURN_IF_ERROR(CheckMemory(manifest.memory[i], field, manifest));
     if (!memories.insert(manifest.memory[i].strategy).second) return InvalidField(field + ".strategy", "occurs twice");
   }
+  for (size_t i = 0; i < manifest.measured.size(); ++i)
+    ENGRAM_RETURN_IF_ERROR(CheckMeasurement(manifest.measured[i], absl::StrCat("measured[", i, "]")));
   for (size_t i = 0; i < manifest.metrics.size(); ++i) {
     ENGRAM_RETURN_IF_ERROR(CheckMatrix(manifest.metrics[i], absl::StrCat("metrics[", i, "]")));
   }
@@ -363,6 +384,8 @@ absl::StatusOr<VersionManifest> ParseManifest(std::string_view text) {
              return ReadConsolidation(item, path, format, out);
            });
   ReadList(reader, "metrics", manifest.metrics, ReadMatrix);
+  if (const Json* measured = reader.Optional("measured"); measured != nullptr && reader.ok())
+    ReadList(reader, "measured", manifest.measured, ReadMeasurement);
   reader.UnsignedMap("seeds", manifest.seeds);
   reader.Text("base_model_digest", manifest.base_model_digest);
   reader.TextMap("software", manifest.software);
@@ -392,6 +415,7 @@ absl::StatusOr<std::string> RenderManifest(const VersionManifest& manifest) {
   json["consolidations"] = ListJson(manifest.consolidations, ConsolidationJson);
   json["memory"] = ListJson(manifest.memory, MemoryJson);
   json["metrics"] = ListJson(manifest.metrics, MatrixJson);
+  if (!manifest.measured.empty()) json["measured"] = ListJson(manifest.measured, MeasurementJson);
   json["seeds"] = manifest.seeds;
   json["base_model_digest"] = manifest.base_model_digest;
   json["software"] = manifest.software;

@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/expansion.h"
+#include "core/checkpoint/measurement.h"
 #include "core/checkpoint/task_kind.h"
 
 namespace engram::checkpoint {
@@ -40,6 +42,7 @@ struct ManifestTask {
   std::string head_file;            // kModelFile or kHeadsFile
   std::string head_prefix;          // the head's tensors are head_prefix + standard name in head_file; "" in kModelFile
   Pooling pooling = Pooling::kStandard;
+  Expansion expansion;         // with kMean alone; stands in engram.json where there is one
   std::string dataset;         // its name; empty if unknown
   std::string dataset_digest;  // SHA-256 of what was trained on, or empty
   int64_t training_examples = 0;
@@ -92,6 +95,7 @@ struct VersionManifest {
   std::vector<ManifestConsolidation> consolidations;
   std::vector<ManifestMemory> memory;
   std::vector<MetricsMatrix> metrics;           // one for each metric
+  std::vector<Measurement> measured;            // by the training that made these weights; none: nothing was
   std::map<std::string, uint64_t> seeds;        // by purpose
   std::string base_model_digest;                // SHA-256 of the model.safetensors that the line began with
   std::map<std::string, std::string> software;  // name -> version of what wrote it: engram, libtorch

@@ -29,20 +29,20 @@ absl::Status CheckTrainingPart(const Dataset& training) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTestPart(const Dataset& training, const Dataset& test) {
-  if (training.kind != test.kind) return InvalidField("test", "has rows of another kind than the training part");
+absl::Status CheckFurtherPart(const Dataset& training, const Dataset& part, std::string_view which) {
+  if (training.kind != part.kind) return InvalidField(which, "has rows of another kind than the training part");
   const std::vector<std::string> known = DistinctLabels(training);
   std::vector<std::string> unknown;
-  for (const std::string& label : DistinctLabels(test)) {
+  for (const std::string& label : DistinctLabels(part)) {
     if (!std::binary_search(known.begin(), known.end(), label)) unknown.push_back(absl::StrCat("\"", label, "\""));
   }
   if (unknown.empty()) return absl::OkStatus();
   const size_t shown = std::min<size_t>(unknown.size(), 20);
   return InvalidField(
-      "test", absl::StrCat("has ", unknown.size(), " label(s) that the training part does not have: ",
-                           absl::StrJoin(unknown.begin(), unknown.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                           shown < unknown.size() ? ", ..." : "",
-                           "; correct them, or add rows of these labels to the training part"));
+      which, absl::StrCat("has ", unknown.size(), " label(s) that the training part does not have: ",
+                          absl::StrJoin(unknown.begin(), unknown.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                          shown < unknown.size() ? ", ..." : "",
+                          "; correct them, or add rows of these labels to the training part"));
 }
 
 }  // namespace engram::corpus

@@ -34,9 +34,9 @@ std::vector<std::string> DistinctLabels(const Dataset& dataset);
 
 // Whether something can be learned from it: INVALID_ARGUMENT for one class only, or for no entity at all.
 absl::Status CheckTrainingPart(const Dataset& training);
-// INVALID_ARGUMENT for a test part of another kind, or with labels that the training part does not have (they are
-// named, with lines).
-absl::Status CheckTestPart(const Dataset& training, const Dataset& test);
+// INVALID_ARGUMENT for a further part (`which`: "test" or "validation", the field) of another kind, or with labels that
+// the training part does not have (they are named).
+absl::Status CheckFurtherPart(const Dataset& training, const Dataset& part, std::string_view which);
 
 // The form in which data sets are stored: JSON Lines of {"text", "label"}, {"text", "words", "tags"} or {"text"}. A
 // function of the rows alone, so that its digest is the data set's identity.

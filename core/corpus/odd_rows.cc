@@ -122,20 +122,20 @@ std::vector<Note> OddRows(const Dataset& dataset) {
   return notes;
 }
 
-std::vector<Note> SharedRows(const Dataset& training, const Dataset& test) {
+std::vector<Note> SharedRows(const Dataset& training, const Dataset& part, std::string_view which) {
   std::unordered_set<std::string_view> known;
   for (int64_t i = 0; i < training.size(); ++i) known.insert(TextOf(training, i));
   int64_t shared = 0;
   std::vector<std::string> shown;
-  for (int64_t i = 0; i < test.size(); ++i) {
-    const std::string_view text = TextOf(test, i);
+  for (int64_t i = 0; i < part.size(); ++i) {
+    const std::string_view text = TextOf(part, i);
     if (!known.contains(text)) continue;
     if (++shared <= 3) shown.emplace_back(text);
   }
   if (shared == 0) return {};
-  return {{"TEST_IN_TRAINING",
-           absl::StrCat(shared, " row(s) of the test part also stand in the training part: ", QuotedList(shown),
-                        shared > 3 ? "; ..." : ""),
+  return {{which == "test" ? "TEST_IN_TRAINING" : "VALIDATION_IN_TRAINING",
+           absl::StrCat(shared, " row(s) of the ", AbslView(which),
+                        " part also stand in the training part: ", QuotedList(shown), shared > 3 ? "; ..." : ""),
            shared}};
 }
 

@@ -61,8 +61,9 @@ absl::StatusOr<Reading> ReadDataset(std::string bytes, std::string_view name, st
 // What is odd about labels and rows: labels that differ in case or spaces alone, that read "nan", that are more than a
 // tenth of the rows; one text under two labels.
 std::vector<Note> OddRows(const Dataset& dataset);
-// Texts of `test` that also stand in `training`.
-std::vector<Note> SharedRows(const Dataset& training, const Dataset& test);
+// Texts of a further part (`which`: "test" or "validation") that also stand in `training`: TEST_IN_TRAINING or
+// VALIDATION_IN_TRAINING.
+std::vector<Note> SharedRows(const Dataset& training, const Dataset& part, std::string_view which);
 
 // How often each label occurs (classification) or how many entities each type has (tagging), in DistinctLabels' order.
 std::vector<std::pair<std::string, int64_t>> CountLabels(const Dataset& dataset);

@@ -1,8 +1,8 @@
 #include "core/examples/entity_f1.h"
 
+#include <map>
 #include <utility>
 
-#include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/tagging/entity_scores.h"
 #include "core/tagging/viterbi.h"
 
@@ -16,30 +16,18 @@ absl::Status Score(const tagging::TagSet& tags, std::span<const int32_t> gold, s
   return scorer.Add(gold, path.tags);
 }
 
-}  // namespace
-
-train::TokenMetric EntityF1(const tagging::TagSet& tags) {
-  return [tags](std::span<const train::TrainingExample> examples,
-                std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
-    tagging::EntityScorer scorer(tags);
-    for (size_t i = 0; i < examples.size(); ++i) {
-      std::vector<int32_t> gold;
-      std::vector<float> rows;
-      for (size_t token = 0; token < examples[i].tags.size(); ++token) {
-        if (examples[i].tags[token] == nn::ops::kIgnored) continue;
-        gold.push_back(static_cast<int32_t>(examples[i].tags[token]));
-        const float* row = logits[i].const_data_ptr<float>() + static_cast<int64_t>(token) * tags.size();
-        rows.insert(rows.end(), row, row + tags.size());
-      }
-      ENGRAM_RETURN_IF_ERROR(Score(tags, gold, rows, scorer));
-    }
-    return scorer.Scores().micro.f1;
-  };
+double MicroF1(const tagging::EntityScorer& scorer, tagging::EntityScores* scores) {
+  tagging::EntityScores all = scorer.Scores();
+  const double f1 = all.micro.f1;
+  if (scores != nullptr) *scores = std::move(all);
+  return f1;
 }
 
-train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places) {
-  return [tags, places = std::move(places)](std::span<const train::TrainingExample> examples,
-                                            std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
+}  // namespace
+
+train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores) {
+  return [tags, scores, places = std::move(places)](std::span<const train::TrainingExample> examples,
+                                                    std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
     if (examples.size() != places.windows.size())
       return absl::InternalError("the examples are not those that the places belong to");
     std::vector<WordLogits> sentences;
@@ -51,7 +39,32 @@ train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces 
     tagging::EntityScorer scorer(tags);
     for (size_t sentence = 0; sentence < sentences.size(); ++sentence)
       ENGRAM_RETURN_IF_ERROR(Score(tags, places.gold[sentence], sentences[sentence].values(), scorer));
-    return scorer.Scores().micro.f1;
+    return MicroF1(scorer, scores);
+  };
+}
+
+train::TokenMetric HeldOutEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores) {
+  // Where each text's windows begin: they follow each other.
+  std::map<size_t, size_t> first;
+  for (size_t i = 0; i < places.windows.size(); ++i) first.emplace(places.windows[i].sentence, i);
+  return [tags, scores, first = std::move(first), places = std::move(places)](
+             std::span<const train::TrainingExample> examples,
+             std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
+    std::map<size_t, WordLogits> sentences;
+    std::map<size_t, size_t> taken;
+    for (size_t i = 0; i < examples.size(); ++i) {
+      const auto text = static_cast<size_t>(examples[i].source);
+      const auto begin = first.find(text);
+      const size_t at = begin == first.end() ? places.windows.size() : begin->second + taken[text]++;
+      if (at >= places.windows.size() || places.windows[at].sentence != text)
+        return absl::InternalError("the examples are not those that the places belong to");
+      const auto sentence = sentences.try_emplace(text, places.gold[text].size(), tags).first;
+      sentence->second.Take(places.windows[at].rows, logits[i].const_data_ptr<float>());
+    }
+    tagging::EntityScorer scorer(tags);
+    for (const auto& [text, sentence] : sentences)
+      ENGRAM_RETURN_IF_ERROR(Score(tags, places.gold[text], sentence.values(), scorer));
+    return MicroF1(scorer, scores);
   };
 }
 

@@ -4,14 +4,19 @@
 
 #include "core/examples/examples.h"
 #include "core/tagging/bio.h"
+#include "core/tagging/entity_scores.h"
 #include "core/train/evaluate.h"
 
 namespace engram::examples {
 
-// Over any examples: each window is scored by itself, so that an entity that two windows share counts as two.
-train::TokenMetric EntityF1(const tagging::TagSet& tags);
 // Over all examples that MakeExamples made, in their order: windows are put together first, and a word that the
-// tokenizer drops is O (WordLogits).
-train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places);
+// tokenizer drops is O (WordLogits). `scores`, if not null, is given the scores of all types of the last call; it
+// outlives the metric.
+train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places,
+                                    tagging::EntityScores* scores = nullptr);
+// The same over whole texts out of those that `places` are of (a validation part): of each text whose number stands in
+// TrainingExample::source all windows, in their order.
+train::TokenMetric HeldOutEntityF1(const tagging::TagSet& tags, SentencePlaces places,
+                                   tagging::EntityScores* scores = nullptr);
 
 }  // namespace engram::examples

@@ -1,8 +1,11 @@
 #pragma once
 
-// The tables of the store's database, as the steps that make them. Only store.cc includes this.
+// The tables of the store's database, as the steps that make them. Only the store's own files include this.
 
 namespace engram::jobs {
+
+// SQL that holds for jobs that have not ended (JobState).
+inline constexpr const char* kUnfinished = "state<4";
 
 inline constexpr const char* kFirstSchema = R"(
 CREATE TABLE models(name TEXT PRIMARY KEY, created INTEGER NOT NULL, next_version INTEGER NOT NULL);
@@ -36,6 +39,7 @@ CREATE INDEX jobs_by_state ON jobs(state);
 // Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
 inline constexpr const char* kSchemaSteps[] = {
     kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0", kModelOptional,
-    "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)"};
+    "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)",
+    "ALTER TABLE datasets ADD COLUMN validation_rows INTEGER NOT NULL DEFAULT 0"};
 
 }  // namespace engram::jobs

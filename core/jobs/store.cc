@@ -17,8 +17,7 @@ namespace {
 
 constexpr auto kFormat = static_cast<int64_t>(std::size(kSchemaSteps));
 
-// SQL that holds for jobs that have not ended.
-constexpr const char* kUnfinished = "state<4";
+// kUnfinished says so in SQL.
 static_assert(static_cast<int>(JobState::kSucceeded) == 4 && !HasEnded(JobState::kPaused) &&
               HasEnded(JobState::kCancelled));
 
@@ -59,7 +58,7 @@ VersionRecord ToVersion(const Row& row) {
 
 DatasetRecord ToDataset(const Row& row) {
   return {AsText(row[0]), AsInteger(row[1]), AsInteger(row[2]), AsInteger(row[3]), SplitList(AsText(row[4])),
-          AsText(row[5]), Micros(row[6]),    AsInteger(row[7])};
+          AsText(row[5]), Micros(row[6]),    AsInteger(row[7]), AsInteger(row[8])};
 }
 
 absl::Status NotFound(std::string_view reason, std::string message) {
@@ -475,30 +474,6 @@ absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string
   return version;
 }
 
-absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
-  absl::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-  ENGRAM_ASSIGN_OR_RETURN(const ModelRecord record, ModelLocked(model));
-  ENGRAM_RETURN_IF_ERROR(FindVersion(model, number));
-  for (const auto& [label, version] : record.labels) {
-    if (version == number) {
-      return StatusWithReason(absl::StatusCode::kFailedPrecondition, "VERSION_IN_USE",
-                              absl::StrCat("label \"", label, "\" points to it; point the label elsewhere first"));
-    }
-  }
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> users,
-                          database_->Query(absl::StrCat("SELECT id FROM jobs WHERE ", kUnfinished,
-                                                        " AND model=?1 AND base_version=?2 LIMIT 1"),
-                                           {Owned(model), number}));
-  if (!users.empty()) {
-    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "VERSION_IN_USE",
-                            absl::StrCat("job ", AsText(users[0][0]), " starts from it; wait for it, or cancel it"));
-  }
-  ENGRAM_RETURN_IF_ERROR(
-      database_->Execute("DELETE FROM versions WHERE model=?1 AND number=?2", {Owned(model), number}).status());
-  return transaction->Commit();
-}
-
 absl::StatusOr<NumberUse> Store::UseOfNumber(std::string_view model, int64_t number) {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(
@@ -519,9 +494,9 @@ absl::StatusOr<NumberUse> Store::UseOfNumber(std::string_view model, int64_t num
 absl::Status Store::AddDataset(const DatasetRecord& dataset) {
   absl::MutexLock lock(&mutex_);
   return database_
-      ->Execute("INSERT INTO datasets VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+      ->Execute("INSERT INTO datasets VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 {dataset.name, dataset.kind, dataset.training_rows, dataset.test_rows, JoinList(dataset.labels),
-                 dataset.digest, NowMicros(), dataset.size_bytes})
+                 dataset.digest, NowMicros(), dataset.size_bytes, dataset.validation_rows})
       .status();
 }
 
@@ -548,24 +523,6 @@ absl::StatusOr<std::vector<DatasetRecord>> Store::ListDatasets(std::string_view 
   std::vector<DatasetRecord> datasets;
   for (const Row& row : rows) datasets.push_back(ToDataset(row));
   return datasets;
-}
-
-absl::Status Store::DeleteDataset(std::string_view name) {
-  absl::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                          database_->Query(absl::StrCat("SELECT id, datasets FROM jobs WHERE ", kUnfinished)));
-  for (const Row& row : rows) {
-    const std::vector<std::string> used = SplitList(AsText(row[1]));
-    if (std::find(used.begin(), used.end(), name) != used.end()) {
-      return StatusWithReason(absl::StatusCode::kFailedPrecondition, "DATASET_IN_USE",
-                              absl::StrCat("job ", AsText(row[0]), " needs it; wait for it, or cancel it"));
-    }
-  }
-  ENGRAM_ASSIGN_OR_RETURN(const int64_t deleted,
-                          database_->Execute("DELETE FROM datasets WHERE name=?1", {Owned(name)}));
-  if (deleted == 0) return NotFound("DATASET_NOT_FOUND", absl::StrCat("there is no data set \"", AbslView(name), "\""));
-  return transaction->Commit();
 }
 
 }  // namespace engram::jobs

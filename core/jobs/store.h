@@ -80,6 +80,7 @@ struct DatasetRecord {
   std::string digest;
   absl::Time created = absl::InfinitePast();
   int64_t size_bytes = 0;
+  int64_t validation_rows = 0;
 };
 
 // An idempotency key: the same id with the same method and request gives the same resource.
@@ -144,6 +145,11 @@ class Store {
   absl::StatusOr<int64_t> RollbackLabel(std::string_view model, std::string_view label) ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION while a label points to it or an unfinished job starts from it.
   absl::Status DeleteVersion(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The label and its history. NOT_FOUND with reason LABEL_NOT_FOUND.
+  absl::Status DeleteLabel(std::string_view model, std::string_view label) ABSL_LOCKS_EXCLUDED(mutex_);
+  // All versions and labels of a model, whose numbers are never given out again; gives the numbers that there were.
+  // FAILED_PRECONDITION (MODEL_IN_USE) while an unfinished job is of it.
+  absl::StatusOr<std::vector<int64_t>> DeleteModel(std::string_view model) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<NumberUse> UseOfNumber(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // ---- data sets
@@ -151,8 +157,8 @@ class Store {
   absl::StatusOr<DatasetRecord> GetDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<DatasetRecord>> ListDatasets(std::string_view after, int64_t limit)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // FAILED_PRECONDITION while an unfinished job needs it.
-  absl::Status DeleteDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
+  // FAILED_PRECONDITION while an unfinished job needs it. `validate_only`: checks, and deletes nothing.
+  absl::Status DeleteDataset(std::string_view name, bool validate_only = false) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   Store(std::unique_ptr<Database> database, const Clock& clock) : clock_(clock), database_(std::move(database)) {}

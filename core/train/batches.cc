@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -68,17 +69,27 @@ std::vector<std::vector<int64_t>> BatchesByLength(std::span<const int32_t> lengt
   return Cut(order, lengths, 0, batch_tokens);
 }
 
-ValidationSplit SplitValidation(int64_t count, double fraction, uint64_t seed) {
+ValidationSplit SplitValidation(std::span<const int64_t> texts, double fraction, uint64_t seed) {
+  // Texts in the order of their first examples.
+  std::map<int64_t, int64_t> numbers;
+  std::vector<int64_t> text_of;
+  int64_t count = 0;
+  for (const int64_t text : texts) {
+    const bool known = text >= 0 && !numbers.emplace(text, count).second;
+    text_of.push_back(known ? numbers[text] : count++);
+  }
+  std::vector<bool> held_out(static_cast<size_t>(count), false);
   ValidationSplit split;
-  split.training = Arrival(static_cast<size_t>(count));
-  if (fraction <= 0 || count < 2) return split;
-  const int64_t held_out = std::clamp<int64_t>(std::llround(fraction * static_cast<double>(count)), 1, count - 1);
-  RandomStream random(seed, RandomPurpose::kSubset, kValidationStep);
-  Shuffle(random, split.training);
-  split.validation.assign(split.training.end() - held_out, split.training.end());
-  split.training.resize(static_cast<size_t>(count - held_out));
-  std::sort(split.training.begin(), split.training.end());
-  std::sort(split.validation.begin(), split.validation.end());
+  if (fraction > 0 && count > 1) {
+    split.validation_texts = std::clamp<int64_t>(std::llround(fraction * static_cast<double>(count)), 1, count - 1);
+    std::vector<int64_t> order = Arrival(static_cast<size_t>(count));
+    RandomStream random(seed, RandomPurpose::kSubset, kValidationStep);
+    Shuffle(random, order);
+    for (auto text = order.end() - split.validation_texts; text != order.end(); ++text)
+      held_out[static_cast<size_t>(*text)] = true;
+  }
+  for (size_t i = 0; i < text_of.size(); ++i)
+    (held_out[static_cast<size_t>(text_of[i])] ? split.validation : split.training).push_back(static_cast<int64_t>(i));
   return split;
 }
 

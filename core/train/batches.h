@@ -30,11 +30,13 @@ std::vector<std::vector<int64_t>> MakeBatches(std::span<const int32_t> lengths, 
 // Examples ranked by length and cut at `batch_tokens`: for passes that take no gradient.
 std::vector<std::vector<int64_t>> BatchesByLength(std::span<const int32_t> lengths, int64_t batch_tokens);
 
-// A random part of the examples held out for validation: round(fraction * count) of them, at least 1 if fraction > 0
-// and count > 1. Both lists ascend.
+// A random part of the texts held out for validation, with all their examples: round(fraction * T) of T texts, at least
+// 1 if fraction > 0 and T > 1. `texts[i]`: the number of the text that example i is of (TrainingExample::source);
+// negative: a text of its own. The numbers of the examples; both lists ascend.
 struct ValidationSplit {
   std::vector<int64_t> training, validation;
+  int64_t validation_texts = 0;
 };
-ValidationSplit SplitValidation(int64_t count, double fraction, uint64_t seed);
+ValidationSplit SplitValidation(std::span<const int64_t> texts, double fraction, uint64_t seed);
 
 }  // namespace engram::train

@@ -32,7 +32,9 @@ absl::Status CheckTask(const nn::Model& model, const TaskSpec& task) {
 }  // namespace
 
 void TaskData::HoldOut(double fraction, uint64_t seed) {
-  const ValidationSplit split = SplitValidation(static_cast<int64_t>(training_.size()), fraction, seed);
+  std::vector<int64_t> texts;
+  for (const TrainingExample& example : training_) texts.push_back(example.source);
+  const ValidationSplit split = SplitValidation(texts, fraction, seed);
   own_training_ = Select(training_, split.training);
   own_validation_ = Select(training_, split.validation);
   training_ = own_training_;
@@ -43,6 +45,10 @@ absl::Status TaskData::Prepare(const nn::Model& model, const TrainOptions& optio
   ENGRAM_RETURN_IF_ERROR(CheckTask(model, task));
   if (validation_.empty() && options.validation_fraction > 0) HoldOut(options.validation_fraction, options.seed);
   if (training_.empty()) return InvalidField("dataset", "has no training texts");
+  if (validation_.empty() && options.validation_fraction > 0) {
+    return InvalidField("validation_fraction",
+                        "holds out whole texts, and the training part is a single one; leave it out, or upload more");
+  }
   if (options.early_stopping_patience > 0 && validation_.empty()) {
     return InvalidField("early_stopping_patience", "needs validation texts; give some, or set validation_fraction");
   }

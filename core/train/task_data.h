@@ -23,7 +23,7 @@ class TaskData {
   TaskData(const TaskData&) = delete;
   TaskData& operator=(const TaskData&) = delete;
 
-  // Holds out options.validation_fraction of the training examples if there are no validation examples; then checks
+  // Holds out options.validation_fraction of the training texts, all windows of each, if there are no validation examples; then checks
   // all. NOT_FOUND if the model has no head for the task; INVALID_ARGUMENT if the head, the options or an example do
   // not fit.
   absl::Status Prepare(const nn::Model& model, const TrainOptions& options, const TaskSpec& task);

@@ -84,9 +84,14 @@ absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_
   ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
                           examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer));
   CountedTexts counted;
+  std::vector<std::pair<int32_t, int64_t>> ranked;
   for (const train::TrainingExample& example : examples.examples)
-    counted.lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
-  std::sort(counted.lengths.begin(), counted.lengths.end());
+    ranked.emplace_back(static_cast<int32_t>(example.sequence.ids.size()), example.source);
+  std::sort(ranked.begin(), ranked.end());
+  for (const auto& [length, source] : ranked) {
+    counted.lengths.push_back(length);
+    counted.sources.push_back(source);
+  }
   counted.tokens = examples::TotalTokens(examples.examples);
   counted.scale = static_cast<double>(rows) / static_cast<double>(dataset.size());
   counted.texts = examples.texts();

@@ -27,6 +27,7 @@ inline constexpr int64_t kMaxCountedTexts = 4096;
 // Texts of one part of a data set as the worker would see them.
 struct CountedTexts {
   std::vector<int32_t> lengths;  // of the examples, in tokens, ascending
+  std::vector<int64_t> sources;  // the text that each of them is of
   int64_t tokens = 0;
   double scale = 1;   // how many texts of the data set each counted one stands for
   int64_t texts = 0;  // fewer than examples where long sentences are several windows

@@ -65,7 +65,17 @@ absl::StatusOr<std::vector<std::string>> OutputsOf(checkpoint::TaskKind kind, co
 
 absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector<std::string>& outputs) {
   constexpr size_t kShown = 20;
-  const std::set<std::string> learned(task.labels.begin(), task.labels.end());
+  std::set<std::string> learned(task.labels.begin(), task.labels.end());
+  if (task.kind == checkpoint::TaskKind::kTokenClassification) {
+    // An imported tagger may write its tags otherwise: the types count.
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    for (const std::string& tag : outputs) {
+      const auto split = tagging::ParseTag(tag);
+      if (tags.outside() != tagging::TagSet::kNone && split &&
+          (split->prefix == 'O' || tags.FindType(split->type) != tagging::TagSet::kNone))
+        learned.insert(tag);
+    }
+  }
   for (const std::string& label : outputs) {
     if (learned.contains(label)) continue;
     const size_t shown = std::min(task.labels.size(), kShown);
@@ -87,6 +97,7 @@ void SetDataset(const jobs::DatasetRecord& dataset, engram::worker::v1::RunDatas
 void FillDatasetPaths(const DataPaths& paths, engram::worker::v1::RunDataset* dataset) {
   dataset->set_training_path(paths.training(dataset->name()));
   if (PathExists(paths.test(dataset->name()))) dataset->set_test_path(paths.test(dataset->name()));
+  if (PathExists(paths.validation(dataset->name()))) dataset->set_validation_path(paths.validation(dataset->name()));
 }
 
 }  // namespace engram::server

@@ -111,7 +111,10 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
   if (!record.job.empty()) version.set_job(JobName(record.job));
   version.set_size_bytes(record.size_bytes);
   engram::v1::JobResult metrics;
-  if (metrics.ParseFromString(record.metrics)) *version.mutable_metrics() = metrics.metrics();
+  if (metrics.ParseFromString(record.metrics)) {
+    *version.mutable_metrics() = metrics.metrics();
+    *version.mutable_warnings() = metrics.warnings();
+  }
   ENGRAM_ASSIGN_OR_RETURN(*version.mutable_stream_metrics(), Stream(record.model, manifest));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::ModelRecord model, store_.GetModel(record.model));
   for (const auto& [label, number] : model.labels) {
@@ -138,6 +141,7 @@ engram::v1::Dataset Catalog::Describe(const jobs::DatasetRecord& record) {
   dataset.set_kind(static_cast<engram::v1::DatasetKind>(record.kind));
   dataset.set_training_rows(record.training_rows);
   dataset.set_test_rows(record.test_rows);
+  dataset.set_validation_rows(record.validation_rows);
   for (const std::string& label : record.labels) dataset.add_labels(label);
   dataset.set_digest(record.digest);
   SetTimestamp(record.created, dataset.mutable_create_time());

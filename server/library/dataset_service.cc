@@ -10,6 +10,7 @@
 #include "core/checkpoint/version_directory.h"
 #include "core/corpus/reading.h"
 #include "server/library/catalog.h"
+#include "server/library/dataset_uses.h"
 #include "server/library/discard.h"
 #include "server/rpc/names.h"
 #include "server/rpc/unary.h"
@@ -34,17 +35,20 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
  private:
   absl::Status Take(const UploadDatasetRequest& message) override;
   absl::Status Done(engram::v1::Dataset& response) override;
-  absl::StatusOr<jobs::DatasetRecord> Check(std::string& training_bytes, std::string& test_bytes,
-                                            engram::v1::UploadReport& report);
-  absl::Status Publish(const jobs::DatasetRecord& record, const std::string& training, const std::string& test);
+  // Reads a part beside the training part and replaces its bytes by their canonical form; gives its rows.
+  absl::StatusOr<int64_t> CheckFurtherPart(const char* field, const std::string& file, const corpus::Dataset& training,
+                                           std::string& bytes, engram::v1::PartReport& report,
+                                           engram::v1::UploadReport& all) const;
+  absl::StatusOr<jobs::DatasetRecord> Check(engram::v1::UploadReport& report);
+  absl::Status Publish(const jobs::DatasetRecord& record);
 
   jobs::Store& store_;
   const DataPaths paths_;
   absl::Mutex& publishing_;
   const int64_t max_bytes_;
-  std::string name_, training_file_, test_file_;
+  std::string name_, training_file_, test_file_, validation_file_;
   corpus::ReadOptions options_;
-  std::string training_, test_;
+  std::string training_, test_, validation_;  // as they came; once checked in canonical form
 };
 
 absl::StatusOr<corpus::ReadOptions> ToOptions(const engram::v1::UploadHeader& header) {
@@ -123,13 +127,18 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
     ENGRAM_ASSIGN_OR_RETURN(name_, ParseName("dataset", "datasets", message.header().dataset()));
     training_file_ = message.header().training_file();
     test_file_ = message.header().test_file();
+    validation_file_ = message.header().validation_file();
     ENGRAM_ASSIGN_OR_RETURN(options_, ToOptions(message.header()));
     return absl::OkStatus();
   }
-  std::string& part = message.has_test() ? test_ : training_;
-  const std::string& bytes = message.has_test() ? message.test() : message.training();
+  std::string& part = message.has_test() ? test_ : message.has_validation() ? validation_ : training_;
+  const std::string& bytes = message.has_test()         ? message.test()
+                             : message.has_validation() ? message.validation()
+                                                        : message.training();
   if (message.has_test() && test_file_.empty())
     return InvalidField("test_file", "is empty, but a test part was sent; name its file");
+  if (message.has_validation() && validation_file_.empty())
+    return InvalidField("validation_file", "is empty, but a validation part was sent; name its file");
   if (static_cast<int64_t>(part.size() + bytes.size()) > max_bytes_) {
     return StatusWithReason(absl::StatusCode::kResourceExhausted, "DATASET_TOO_LARGE",
                             absl::StrCat("the data set is larger than this server takes (", max_bytes_ >> 20,
@@ -139,14 +148,29 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
   return absl::OkStatus();
 }
 
-// Fills the record and the report, and replaces both parts by their canonical form.
-absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(std::string& training_bytes, std::string& test_bytes,
-                                                         engram::v1::UploadReport& report) {
+absl::StatusOr<int64_t> DatasetUpload::CheckFurtherPart(const char* field, const std::string& file,
+                                                        const corpus::Dataset& training, std::string& bytes,
+                                                        engram::v1::PartReport& report,
+                                                        engram::v1::UploadReport& all) const {
   corpus::ReadLimits limits;
   limits.max_bytes = static_cast<size_t>(max_bytes_);
-  if (training_bytes.empty()) return InvalidField("training", "is empty; send a file with at least one row");
+  if (bytes.empty()) return InvalidField(field, "is empty; send a file with at least one row, or leave it out");
+  ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading reading,
+                          corpus::ReadDataset(std::move(bytes), file, field, options_, limits));
+  ENGRAM_RETURN_IF_ERROR(corpus::CheckFurtherPart(training, reading.dataset, field));
+  bytes = corpus::RenderCanonical(reading.dataset);
+  Describe(reading, report);
+  AddWarnings(corpus::SharedRows(training, reading.dataset, field), *all.mutable_warnings());
+  return reading.dataset.size();
+}
+
+// Fills the record and the report, and replaces all parts by their canonical form.
+absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadReport& report) {
+  corpus::ReadLimits limits;
+  limits.max_bytes = static_cast<size_t>(max_bytes_);
+  if (training_.empty()) return InvalidField("training", "is empty; send a file with at least one row");
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading training_reading,
-                          corpus::ReadDataset(std::move(training_bytes), training_file_, "training", options_, limits));
+                          corpus::ReadDataset(std::move(training_), training_file_, "training", options_, limits));
   const corpus::Dataset& training = training_reading.dataset;
   ENGRAM_RETURN_IF_ERROR(corpus::CheckTrainingPart(training));
   jobs::DatasetRecord record;
@@ -154,26 +178,25 @@ absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(std::string& training_b
   record.kind = static_cast<int64_t>(training.kind);
   record.training_rows = training.size();
   record.labels = corpus::DistinctLabels(training);
-  training_bytes = corpus::RenderCanonical(training);
+  training_ = corpus::RenderCanonical(training);
   Describe(training_reading, *report.mutable_training());
   if (!test_file_.empty()) {
-    if (test_bytes.empty()) return InvalidField("test", "is empty; send a file with at least one row, or leave it out");
-    ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading test_reading,
-                            corpus::ReadDataset(std::move(test_bytes), test_file_, "test", options_, limits));
-    const corpus::Dataset& test = test_reading.dataset;
-    ENGRAM_RETURN_IF_ERROR(corpus::CheckTestPart(training, test));
-    record.test_rows = test.size();
-    test_bytes = corpus::RenderCanonical(test);
-    Describe(test_reading, *report.mutable_test());
-    AddWarnings(corpus::SharedRows(training, test), *report.mutable_warnings());
+    ENGRAM_ASSIGN_OR_RETURN(record.test_rows,
+                            CheckFurtherPart("test", test_file_, training, test_, *report.mutable_test(), report));
   }
-  record.digest = Sha256Hex(Sha256Hex(training_bytes) + Sha256Hex(test_bytes));
-  record.size_bytes = static_cast<int64_t>(training_bytes.size() + test_bytes.size());
+  if (!validation_file_.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(
+        record.validation_rows,
+        CheckFurtherPart("validation", validation_file_, training, validation_, *report.mutable_validation(), report));
+  }
+  // Without a validation part the digest is what it was before there were any.
+  record.digest =
+      Sha256Hex(Sha256Hex(training_) + Sha256Hex(test_) + (validation_.empty() ? "" : Sha256Hex(validation_)));
+  record.size_bytes = static_cast<int64_t>(training_.size() + test_.size() + validation_.size());
   return record;
 }
 
-absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record, const std::string& training,
-                                    const std::string& test) {
+absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record) {
   ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.datasets()));
   static std::atomic<int64_t> counter{0};
   const std::string staging = absl::StrCat(paths_.staging(), "/dataset-", ++counter);
@@ -183,15 +206,16 @@ absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record, const std
   }
   ENGRAM_RETURN_IF_ERROR(
       checkpoint::BuildAndPublish(staging, paths_.dataset(record.name), [&](const std::string& directory) {
-        ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training));
-        return test.empty() ? absl::OkStatus() : WriteFileAtomic(directory + "/test.jsonl", test);
+        ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training_));
+        if (!test_.empty()) ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/test.jsonl", test_));
+        return validation_.empty() ? absl::OkStatus() : WriteFileAtomic(directory + "/validation.jsonl", validation_);
       }));
   return store_.AddDataset(record);
 }
 
 absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
   engram::v1::UploadReport report;
-  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(training_, test_, report));
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(report));
   absl::MutexLock lock(&publishing_);
   const absl::StatusOr<jobs::DatasetRecord> known = store_.GetDataset(name_);
   if (known.ok() && known->digest != record.digest) {
@@ -201,7 +225,7 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
                      "\" exists with other content; data sets do not change: choose another name, or "
                      "delete it first"));
   }
-  if (!known.ok()) ENGRAM_RETURN_IF_ERROR(Publish(record, training_, test_));
+  if (!known.ok()) ENGRAM_RETURN_IF_ERROR(Publish(record));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord stored, store_.GetDataset(name_));
   response = Catalog::Describe(stored);
   *response.mutable_report() = std::move(report);
@@ -220,7 +244,7 @@ grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grp
 grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext* context,
                                                      const engram::v1::GetDatasetRequest* request,
                                                      engram::v1::Dataset* response) {
-  return Answer(environment_, context, "GetDataset", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "GetDataset", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
     ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, store_.GetDataset(name));
     *response = Catalog::Describe(record);
@@ -231,7 +255,7 @@ grpc::ServerUnaryReactor* DatasetService::GetDataset(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerContext* context,
                                                        const engram::v1::ListDatasetsRequest* request,
                                                        engram::v1::ListDatasetsResponse* response) {
-  return Answer(environment_, context, "ListDatasets", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "ListDatasets", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request->page_size()));
     ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::DatasetRecord> page,
                             store_.ListDatasets(request->page_token(), size + 1));
@@ -246,19 +270,32 @@ grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerConte
 
 grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerContext* context,
                                                         const engram::v1::DeleteDatasetRequest* request,
-                                                        engram::v1::DeleteDatasetResponse* /*response*/) {
-  const auto work = [this, request]() -> absl::Status {
+                                                        engram::v1::DeleteDatasetResponse* response) {
+  const auto work = [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
     std::string staged;
     {
       absl::MutexLock lock(&publishing_);
-      ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name));
+      ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, store_.GetDataset(name));
+      ENGRAM_RETURN_IF_ERROR(FindDatasetUses(store_, paths_, record, *response));
+      if (response->served_tasks_size() > 0 && !request->force()) {
+        return StatusWithReason(
+            absl::StatusCode::kFailedPrecondition, "DATASET_SERVED",
+            absl::StrCat(
+                "a served task was trained on it, ", response->served_tasks(0),
+                response->served_tasks_size() > 1 ? absl::StrCat(", and ", response->served_tasks_size() - 1, " more")
+                                                  : "",
+                ": without the data set it can be neither evaluated nor consolidated; move the label, or force "
+                "the deletion (force, --force)"));
+      }
+      ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name, request->validate_only()));
+      if (request->validate_only()) return absl::OkStatus();
       ENGRAM_ASSIGN_OR_RETURN(staged, MoveToStaging(paths_, paths_.dataset(name)));
     }
     RemoveStaged(staged);
     return absl::OkStatus();
   };
-  return Answer(environment_, context, "DeleteDataset", work, WorkPool::Length::kLong);
+  return Answer(environment_, context, response, "DeleteDataset", work, WorkPool::Length::kLong);
 }
 
 }  // namespace engram::server

@@ -6,7 +6,8 @@
 //
 // Thread-safe; what it is given outlives it. Errors: INVALID_ARGUMENT with the field, and the line, of what is wrong in
 // a file, RESOURCE_EXHAUSTED (DATASET_TOO_LARGE), ALREADY_EXISTS (DATASET_EXISTS) for a name that is taken by other
-// content, NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE) while an unfinished job needs it.
+// content, NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE) while an unfinished job needs it, or
+// (DATASET_SERVED) while a served task was trained on it and the request does not force it.
 
 #include "absl/synchronization/mutex.h"
 #include "core/jobs/store.h"

@@ -52,14 +52,14 @@ absl::Status DescribeModel(jobs::Store& store, const std::string& model, engram:
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const engram::v1::ListModelsRequest* request,
                                                    engram::v1::ListModelsResponse* response) {
-  return Answer(environment_, context, "ListModels",
+  return Answer(environment_, context, response, "ListModels",
                 [this, request, response] { return ListModelPage(store_, *request, *response); });
 }
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const engram::v1::GetModelRequest* request,
                                                  engram::v1::Model* response) {
-  return Answer(environment_, context, "GetModel", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "GetModel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "models", request->name()));
     ENGRAM_RETURN_IF_ERROR(DescribeModel(store_, name, response));
     ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest newest,
@@ -71,14 +71,14 @@ grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::ListVersions(grpc::CallbackServerContext* context,
                                                      const engram::v1::ListVersionsRequest* request,
                                                      engram::v1::ListVersionsResponse* response) {
-  return Answer(environment_, context, "ListVersions",
+  return Answer(environment_, context, response, "ListVersions",
                 [this, request, response] { return ListVersionPage(store_, catalog_, *request, *response); });
 }
 
 grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* context,
                                                  const engram::v1::SetLabelRequest* request,
                                                  engram::v1::Model* response) {
-  return Answer(environment_, context, "SetLabel", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "SetLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
     if (request->version().empty())
@@ -92,7 +92,7 @@ grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContext* context,
                                                       const engram::v1::RollbackLabelRequest* request,
                                                       engram::v1::Model* response) {
-  return Answer(environment_, context, "RollbackLabel", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "RollbackLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     const std::string label = request->label().empty() ? "stable" : request->label();
     ENGRAM_RETURN_IF_ERROR(CheckId("label", label));
@@ -103,7 +103,7 @@ grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContex
 
 grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
                                                       const engram::v1::DeleteVersionRequest* request,
-                                                      engram::v1::DeleteVersionResponse* /*response*/) {
+                                                      engram::v1::DeleteVersionResponse* response) {
   const auto work = [this, request]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const auto version, ParseVersionName("name", request->name()));
     ENGRAM_RETURN_IF_ERROR(store_.DeleteVersion(version.first, version.second));
@@ -113,7 +113,35 @@ grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContex
     RemoveStaged(staged);
     return absl::OkStatus();
   };
-  return Answer(environment_, context, "DeleteVersion", work, WorkPool::Length::kLong);
+  return Answer(environment_, context, response, "DeleteVersion", work, WorkPool::Length::kLong);
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteLabel(grpc::CallbackServerContext* context,
+                                                    const engram::v1::DeleteLabelRequest* request,
+                                                    engram::v1::Model* response) {
+  return Answer(environment_, context, response, "DeleteLabel", [this, request, response]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
+    ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
+    ENGRAM_RETURN_IF_ERROR(store_.DeleteLabel(model, request->label()));
+    return DescribeModel(store_, model, response);
+  });
+}
+
+grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext* context,
+                                                    const engram::v1::DeleteModelRequest* request,
+                                                    engram::v1::DeleteModelResponse* response) {
+  const auto work = [this, request, response]() -> absl::Status {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("name", "models", request->name()));
+    ENGRAM_ASSIGN_OR_RETURN(const std::vector<int64_t> numbers, store_.DeleteModel(model));
+    response->set_versions(static_cast<int64_t>(numbers.size()));
+    for (const int64_t number : numbers) {
+      on_delete_(model, number);
+      ENGRAM_ASSIGN_OR_RETURN(const std::string staged, MoveToStaging(paths_, paths_.version(model, number)));
+      RemoveStaged(staged);
+    }
+    return absl::OkStatus();
+  };
+  return Answer(environment_, context, response, "DeleteModel", work, WorkPool::Length::kLong);
 }
 
 grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ModelService::ImportModel(grpc::CallbackServerContext* context,

@@ -7,7 +7,7 @@
 // files. A crash between them leaves what the next start removes; the answer comes when the disk is free again.
 //
 // Thread-safe; what it is given outlives it. Errors: INVALID_ARGUMENT with the field for what a request says wrongly,
-// NOT_FOUND (MODEL_NOT_FOUND, VERSION_NOT_FOUND, LABEL_NOT_FOUND), FAILED_PRECONDITION (VERSION_IN_USE), DATA_LOSS for
+// NOT_FOUND (MODEL_NOT_FOUND, VERSION_NOT_FOUND, LABEL_NOT_FOUND), FAILED_PRECONDITION (VERSION_IN_USE, MODEL_IN_USE), DATA_LOSS for
 // files that are missing or damaged.
 
 #include <functional>
@@ -51,6 +51,12 @@ class ModelService final : public engram::v1::ModelService::CallbackService {
   grpc::ServerUnaryReactor* DeleteVersion(grpc::CallbackServerContext* context,
                                           const engram::v1::DeleteVersionRequest* request,
                                           engram::v1::DeleteVersionResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteLabel(grpc::CallbackServerContext* context,
+                                        const engram::v1::DeleteLabelRequest* request,
+                                        engram::v1::Model* response) override;
+  grpc::ServerUnaryReactor* DeleteModel(grpc::CallbackServerContext* context,
+                                        const engram::v1::DeleteModelRequest* request,
+                                        engram::v1::DeleteModelResponse* response) override;
   grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ImportModel(grpc::CallbackServerContext* context,
                                                                        engram::v1::Version* response) override;
   grpc::ServerWriteReactor<engram::v1::ExportVersionResponse>* ExportVersion(

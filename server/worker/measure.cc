@@ -29,6 +29,32 @@ void AddConfusion(const std::string& task, const checkpoint::ManifestTask& label
   for (const int64_t count : metrics.confusion) confusion->add_counts(count);
 }
 
+void AddLabels(const std::string& task, const std::vector<std::string>& labels,
+               const std::vector<train::ClassScores>& classes, engram::v1::MeasuredPart part,
+               engram::v1::JobResult& result) {
+  for (size_t i = 0; i < std::min(labels.size(), classes.size()); ++i) {
+    engram::v1::LabelMetrics& out = *result.add_label_metrics();
+    out.set_task(task);
+    out.set_label(labels[i]);
+    out.set_precision(classes[i].precision);
+    out.set_recall(classes[i].recall);
+    out.set_f1(classes[i].f1);
+    out.set_support(classes[i].support);
+    out.set_part(part);
+  }
+}
+
+const char* PartName(engram::v1::MeasuredPart part) {
+  switch (part) {
+    case engram::v1::MEASURED_PART_TEST:
+      return "test";
+    case engram::v1::MEASURED_PART_VALIDATION:
+      return "validation";
+    default:
+      return "training";
+  }
+}
+
 }  // namespace
 
 absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
@@ -37,7 +63,12 @@ absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
   if (!dataset.test_path().empty()) {
     ENGRAM_ASSIGN_OR_RETURN(test, Sha256HexOfFile(dataset.test_path()));
   }
-  if (Sha256Hex(training + test) == dataset.digest()) return absl::OkStatus();
+  std::string parts = training + test;
+  if (!dataset.validation_path().empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(const std::string validation, Sha256HexOfFile(dataset.validation_path()));
+    parts += validation;
+  }
+  if (Sha256Hex(parts) == dataset.digest()) return absl::OkStatus();
   return StatusWithReason(
       absl::StatusCode::kDataLoss, "DATASET_DAMAGED",
       absl::StrCat("data set \"", dataset.name(), "\" is not what was uploaded; delete it and upload it again"));
@@ -79,35 +110,70 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   context.WarnIfAny(examples::CutWarning(
       examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""), max_length, max_length));
   train::EvaluateOptions options;
+  tagging::EntityScores entities;
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    options.token_metric = examples::SentenceEntityF1(tags, examples.places);
+    options.token_metric = examples::SentenceEntityF1(tags, examples.places, &entities);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
   const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
   const WorkDone done{examples::TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
-  const std::string name = server::TaskName(context.spec.model(), task.name);
+  AddEvaluation(context.spec.model(), task, evaluation, entities, on, dataset.size(), result);
+  return done;
+}
+
+void AddEvaluation(const std::string& model, const checkpoint::ManifestTask& task, const train::Evaluation& evaluation,
+                   const tagging::EntityScores& entities, MeasuredOn on, int64_t texts, engram::v1::JobResult& result) {
+  const std::string name = server::TaskName(model, task.name);
   engram::v1::Metric measured;
   measured.set_task(name);
-  measured.set_count(dataset.size());
-  measured.set_own_test_part(on == MeasuredOn::kOwnTestPart);
+  measured.set_count(texts);
+  measured.set_own_test_part(on.own_test_part);
+  measured.set_part(on.part);
   AddMetric(measured, "loss", evaluation.loss, result);
-  if (spec.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
-    AddMetric(measured, "perplexity", std::exp(evaluation.loss), result);
-    return done;
+  switch (task.kind) {
+    case checkpoint::TaskKind::kMaskedLanguageModel:
+      AddMetric(measured, "perplexity", std::exp(evaluation.loss), result);
+      return;
+    case checkpoint::TaskKind::kTokenClassification: {
+      AddMetric(measured, "entity_f1", evaluation.score, result);
+      AddMetric(measured, "tag_accuracy", evaluation.metrics.accuracy, result);
+      std::vector<std::string> types;
+      std::vector<train::ClassScores> scores;
+      for (const auto& [type, score] : entities.by_type) {
+        types.push_back(type);
+        scores.push_back({score.precision, score.recall, score.f1, score.support});
+      }
+      AddLabels(name, types, scores, on.part, result);
+      return;
+    }
+    case checkpoint::TaskKind::kSequenceClassification:
+      AddMetric(measured, "accuracy", evaluation.metrics.accuracy, result);
+      AddMetric(measured, "macro_f1", evaluation.metrics.macro_f1, result);
+      AddMetric(measured, "expected_calibration_error", evaluation.metrics.expected_calibration_error, result);
+      AddMetric(measured, "brier", evaluation.metrics.brier, result);
+      AddConfusion(name, task, evaluation.metrics, result);
+      AddLabels(name, task.labels, evaluation.metrics.classes, on.part, result);
   }
-  if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
-    AddMetric(measured, "entity_f1", evaluation.score, result);
-    AddMetric(measured, "tag_accuracy", evaluation.metrics.accuracy, result);
-    return done;
+}
+
+std::vector<checkpoint::Measurement> Measurements(const engram::v1::JobResult& result) {
+  std::vector<checkpoint::Measurement> measured;
+  for (const engram::v1::Metric& metric : result.metrics()) {
+    const std::string task = metric.task().substr(metric.task().rfind('/') + 1), part = PartName(metric.part());
+    if (measured.empty() || measured.back().task != task || measured.back().part != part)
+      measured.push_back({task, part, metric.count(), {}, {}});
+    measured.back().metrics[metric.metric()] = metric.value();
   }
-  AddMetric(measured, "accuracy", evaluation.metrics.accuracy, result);
-  AddMetric(measured, "macro_f1", evaluation.metrics.macro_f1, result);
-  AddMetric(measured, "expected_calibration_error", evaluation.metrics.expected_calibration_error, result);
-  AddMetric(measured, "brier", evaluation.metrics.brier, result);
-  AddConfusion(name, task, evaluation.metrics, result);
-  return done;
+  for (const engram::v1::LabelMetrics& label : result.label_metrics()) {
+    const std::string task = label.task().substr(label.task().rfind('/') + 1), part = PartName(label.part());
+    for (checkpoint::Measurement& of : measured) {
+      if (of.task == task && of.part == part)
+        of.labels.push_back({label.label(), label.precision(), label.recall(), label.f1(), label.support()});
+    }
+  }
+  return measured;
 }
 
 }  // namespace engram::worker

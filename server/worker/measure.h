@@ -1,11 +1,14 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/version.h"
+#include "core/tagging/entity_scores.h"
 #include "core/tokenize/tokenizer.h"
+#include "core/train/evaluate.h"
 #include "server/worker/run.h"
 
 namespace engram::worker {
@@ -25,16 +28,22 @@ struct WorkDone {
 };
 
 // Which texts a task is measured on.
-enum class MeasuredOn {
-  kOwnTestPart,  // the test part of the data set that it was trained on
-  kOther
+struct MeasuredOn {
+  engram::v1::MeasuredPart part = engram::v1::MEASURED_PART_UNSPECIFIED;
+  bool own_test_part = false;  // the test part of the data set that the task was trained on
 };
 
 // Measures a task and appends its metrics (accuracy, macro_f1, loss, expected_calibration_error; entity_f1 for taggers;
-// loss and perplexity for masked LMs) to `result`. Texts longer than the model's window are cut, and a warning says how
-// many.
+// loss and perplexity for masked LMs), and those of each label or entity type, to `result`. Texts longer than the
+// model's window are cut, and a warning says how many.
 absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
                                  const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset, MeasuredOn on,
                                  engram::v1::JobResult& result);
+// Appends what `evaluation` says of a task, over `texts` texts. `entities`: of a tagger; for other tasks it is not
+// looked at.
+void AddEvaluation(const std::string& model, const checkpoint::ManifestTask& task, const train::Evaluation& evaluation,
+                   const tagging::EntityScores& entities, MeasuredOn on, int64_t texts, engram::v1::JobResult& result);
+// What a training measured, as engram.json keeps it.
+std::vector<checkpoint::Measurement> Measurements(const engram::v1::JobResult& result);
 
 }  // namespace engram::worker

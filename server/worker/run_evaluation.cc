@@ -1,5 +1,6 @@
 #include <optional>
 
+#include "absl/strings/str_cat.h"
 #include "core/nn/device.h"
 #include "core/train/precision.h"
 #include "server/worker/measure.h"
@@ -23,8 +24,18 @@ RunResult RunEvaluation(RunContext& context) {
     ENGRAM_RETURN_IF_ERROR(VerifyDataset(item.dataset()));
     const bool has_test = !item.dataset().test_path().empty();
     const auto& part = has_test ? item.dataset().test_path() : item.dataset().training_path();
-    const auto on =
-        has_test && item.dataset().digest() == task->dataset_digest ? MeasuredOn::kOwnTestPart : MeasuredOn::kOther;
+    const bool own = item.dataset().digest() == task->dataset_digest;
+    const MeasuredOn on = {has_test ? engram::v1::MEASURED_PART_TEST
+                           : own    ? engram::v1::MEASURED_PART_TRAINING
+                                    : engram::v1::MEASURED_PART_OTHER,
+                           has_test && own};
+    if (on.part == engram::v1::MEASURED_PART_TRAINING) {
+      context.warnings.push_back(absl::StrCat(
+          "TRAINING_ROWS: \"", task->name,
+          "\" is measured on the rows that it was trained on, for its data set has no ",
+          "test part: the figures say how well they were learned, not how good it is; upload a data set with a test ",
+          "part and name it with --dataset"));
+    }
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, ReadPart(part));
     ENGRAM_ASSIGN_OR_RETURN(const WorkDone done, Measure(context, *base.model, *task, *tokenizer, dataset, on, result));
     result.set_tokens(result.tokens() + done.tokens);

@@ -10,7 +10,9 @@
 #include "core/examples/entity_f1.h"
 #include "core/examples/examples.h"
 #include "core/nn/device.h"
+#include "core/train/batches.h"
 #include "core/train/precision.h"
+#include "server/worker/guard_rails.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
@@ -111,6 +113,63 @@ void DescribeVersion(const RunContext& context, const TrainWork& work, const tra
   manifest.seeds["training"] = options.seed;
 }
 
+// What the training is validated on.
+struct Validation {
+  examples::ExampleSet own;  // of the data set's validation part; empty: what is held out of the training part
+  int64_t texts = 0;         // how many, of either
+};
+
+absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint::ManifestTask& task,
+                                          const examples::ExampleSet& training, int64_t max_length, int64_t window,
+                                          const train::TrainOptions& options, const tokenize::Tokenizer& tokenizer) {
+  Validation validation;
+  const std::string& path = context.spec.train().dataset().validation_path();
+  if (path.empty()) {
+    std::vector<int64_t> texts;
+    for (const train::TrainingExample& example : training.examples) texts.push_back(example.source);
+    validation.texts = train::SplitValidation(texts, options.validation_fraction, options.seed).validation_texts;
+    return validation;
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset rows, ReadPart(path));
+  ENGRAM_ASSIGN_OR_RETURN(validation.own, examples::MakeExamples(rows, task.kind, task.labels, max_length, tokenizer));
+  context.WarnIfAny(
+      examples::CutWarning(validation.own.cut, validation.own.texts(), "validation texts", max_length, window));
+  validation.texts = rows.size();
+  return validation;
+}
+
+// Without a test part: the figure that there is, or that there is none.
+void AddValidation(RunContext& context, const checkpoint::ManifestTask& task, const train::TrainResult& trained,
+                   const tagging::EntityScores& entities, int64_t texts, engram::v1::JobResult& result) {
+  if (!trained.validation) {
+    context.warnings.emplace_back(
+        "NOT_MEASURED: the data set has no test part and no validation part, and nothing was held out, so that there "
+        "is "
+        "no figure of how good this version is; upload a data set with --test or --validation, or set "
+        "validation_fraction");
+    return;
+  }
+  AddEvaluation(context.spec.model(), task, *trained.validation, entities,
+                {engram::v1::MEASURED_PART_VALIDATION, /*own_test_part=*/false}, texts, result);
+  context.warnings.emplace_back(
+      "VALIDATION_FIGURES: the data set has no test part; the figures are of the validation texts, by which a training "
+      "with early stopping also chooses its weights");
+}
+
+// A masked LM begins with the head of the one that the version learned last, or was imported with: a head for a
+// vocabulary takes long to learn. Without one it stays as it was drawn.
+void StartFromMaskedLm(const checkpoint::VersionManifest& manifest, const std::string& task, nn::Model& model) {
+  const auto known =
+      std::find_if(manifest.tasks.rbegin(), manifest.tasks.rend(), [](const checkpoint::ManifestTask& learned) {
+        return learned.kind == checkpoint::TaskKind::kMaskedLanguageModel;
+      });
+  if (known == manifest.tasks.rend()) return;
+  nn::ParameterBuffer& parameters = model.parameters();
+  const std::vector<nn::SlotId> from = model.HeadSlots(known->name), to = model.HeadSlots(task);
+  for (size_t i = 0; i < to.size(); ++i) parameters.Weight(to[i]).copy_(parameters.Weight(from[i]));
+  parameters.RefreshCompute();
+}
+
 // In place of what the strategy stored before.
 void RecordMemory(const std::string& strategy, const train::VersionMemory& memory,
                   checkpoint::VersionManifest& manifest) {
@@ -138,8 +197,14 @@ RunResult RunTraining(RunContext& context) {
   load.new_head = nn::ToHeadConfig(task);
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   nn::Model& model = *base.model;
-  if (!model.heads().contains(task.name)) {
+  const auto known = model.heads().find(task.name);
+  if (known == model.heads().end()) {
     ENGRAM_RETURN_IF_ERROR(model.AddHead(task.name, nn::ToHeadConfig(task), options.seed));
+    if (task.kind == checkpoint::TaskKind::kMaskedLanguageModel) StartFromMaskedLm(base.manifest, task.name, model);
+  } else if (known->second.labels != static_cast<int64_t>(task.labels.size())) {
+    nn::HeadConfig grown = known->second;
+    grown.labels = static_cast<int64_t>(task.labels.size());
+    ENGRAM_RETURN_IF_ERROR(model.ReplaceHead(task.name, grown, options.seed));
   }
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, *tokenizer));
@@ -148,13 +213,17 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
                           examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
+  ENGRAM_ASSIGN_OR_RETURN(const Validation validation,
+                          ReadValidation(context, task, examples, max_length, window, options, *tokenizer));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
                           OpenStrategy(context, work, strategy_options, model));
 
   ProgressObserver observer(context);
+  tagging::EntityScores entities;  // of the last validation
   train::TrainInput input;
   input.task = spec;
   input.training = examples.examples;
+  input.validation = validation.own.examples;
   input.strategy = strategy.get();
   input.strategy_options = strategy_options;
   input.checkpoint_path = context.checkpoint();
@@ -163,7 +232,8 @@ RunResult RunTraining(RunContext& context) {
   input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    input.token_metric = examples::EntityF1(tags);
+    input.token_metric = examples::HeldOutEntityF1(
+        tags, validation.own.examples.empty() ? examples.places : validation.own.places, &entities);
   }
   engram::v1::JobResult result;
   const absl::Time start = Clock::Real().Now();
@@ -172,11 +242,15 @@ RunResult RunTraining(RunContext& context) {
     trained_at = Clock::Real().Now();
     if (work.dataset().test_path().empty()) return absl::OkStatus();
     ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
-    return Measure(context, model, task, *tokenizer, test, MeasuredOn::kOwnTestPart, result).status();
+    return Measure(context, model, task, *tokenizer, test, {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true},
+                   result)
+        .status();
   };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
 
+  if (work.dataset().test_path().empty()) AddValidation(context, task, trained, entities, validation.texts, result);
+  context.WarnIfAny(NothingLearned(result, work.strategy(), strategy_options));
   result.set_steps(trained.steps);
   result.set_tokens(trained.tokens);
   result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
@@ -184,8 +258,12 @@ RunResult RunTraining(RunContext& context) {
   DescribeVersion(context, work, options, strategy_options, base.manifest);
   // The row of the version that this one was trained from is complete now, as far as anybody measured it.
   continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), base.manifest);
+  const nn::HeadConfig& head = model.heads().at(task.name);  // the strategy may have given the task another
+  task.pooling = head.pooling;
+  task.expansion = head.expansion;
   RecordTask(task, base.manifest);
   continual::EnterTraining(task.name, StreamMeasurements(result.metrics()), base.manifest);
+  base.manifest.measured = Measurements(result);
   context.Phase("saving");
   std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
   if (!trained.memory.empty()) {

@@ -109,8 +109,11 @@ class EvaluateKind final : public JobKindFor<EvaluateTaskRequest> {
       item->set_task(task->name);
       SetDataset(dataset, item->mutable_dataset());
       job.record.datasets.push_back(dataset.name);
-      (*job.description.mutable_options())[absl::StrCat("dataset of ", task->name)] = absl::StrCat(
-          DatasetName(dataset.name), dataset.test_rows > 0 ? " (test part)" : " (training part: it has no test part)");
+      const bool own = dataset.digest == task->dataset_digest;
+      (*job.description.mutable_options())[absl::StrCat("dataset of ", task->name)] =
+          absl::StrCat(DatasetName(dataset.name), dataset.test_rows > 0 ? " (test part)"
+                                                  : own                 ? " (training rows: it has no test part)"
+                                                                        : " (all its rows: it has no test part)");
     }
     return job;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/model_config.h"
+#include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/task_kind.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
@@ -61,14 +63,33 @@ absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind
 // The pooling that a sentence encoder was made with, so that its classification heads start from vectors that it
 // knows.
 absl::StatusOr<Pooling> DefaultPooling(const PlanContext& context, const BaseVersion& base) {
-  const std::string path = context.paths.version(base.model, base.number) + "/1_Pooling/config.json";
-  if (!PathExists(path)) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::optional<checkpoint::PoolingModule> pooling,
+                          checkpoint::ReadPoolingModule(context.paths.version(base.model, base.number)));
+  if (!pooling) {
     ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ModelConfig config, context.catalog.Config(base.model, base.number));
     return config.family->default_pooling;
   }
-  ENGRAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 1 << 20));
-  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::PoolingMode mode, checkpoint::ParsePoolingConfig(text));
-  return mode == checkpoint::PoolingMode::kMean ? Pooling::kMean : Pooling::kStandard;
+  const bool mean = pooling->modes == std::vector{checkpoint::TokenPooling::kMean};
+  return mean ? Pooling::kMean : Pooling::kStandard;
+}
+
+// The labels of a task that the version knows, in their order; where the strategy can grow its head, with those of the
+// data set behind them.
+absl::StatusOr<std::vector<std::string>> KnownLabels(const StartTaskRequest& request,
+                                                     const checkpoint::ManifestTask& known,
+                                                     std::vector<std::string> labels) {
+  const absl::StatusOr<const continual::StrategyInfo*> strategy = continual::FindStrategy(request.strategy());
+  if (known.kind != TaskKind::kSequenceClassification || !strategy.ok() || !(*strategy)->grows_heads) {
+    ENGRAM_RETURN_IF_ERROR(CheckLabels(known, labels));
+    return known.labels;
+  }
+  std::vector<std::string> all = known.labels;
+  for (std::string& label : labels) {
+    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end()) all.push_back(std::move(label));
+  }
+  if (all.size() <= static_cast<size_t>(checkpoint::kMaxLabels)) return all;
+  return InvalidField("dataset", absl::StrCat("would bring task \"", known.name, "\" to ", all.size(),
+                                              " labels, and a head takes ", checkpoint::kMaxLabels));
 }
 
 // Kind, pooling and labels of the head: as they are if the version has the task already.
@@ -100,8 +121,7 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
                           absl::StrCat("\"", known->name, "\" is a ", AbslView(checkpoint::TaskKindName(known->kind)),
                                        " task of this version; choose another name"));
     }
-    ENGRAM_RETURN_IF_ERROR(CheckLabels(*known, labels));
-    labels = known->labels;
+    ENGRAM_ASSIGN_OR_RETURN(labels, KnownLabels(request, *known, std::move(labels)));
     if (pooling_asked && pooling != known->pooling) {
       return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
                                                   AbslView(checkpoint::PoolingName(known->pooling)), "; leave it out"));
@@ -116,7 +136,7 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
 
 // Training options and those of the strategy.
 absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
-                         TrainWork& work) {
+                         int64_t validation_rows, TrainWork& work) {
   ENGRAM_ASSIGN_OR_RETURN(const TaskOptions asked,
                           ReadTaskOptions(request, static_cast<int64_t>(base.manifest.consolidations.size())));
   train::TrainOptions options;
@@ -129,6 +149,11 @@ absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& req
                         absl::StrCat("is ", options.max_length, "; the model takes at most ", longest, " tokens"));
   }
   ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
+  if (validation_rows > 0 && options.validation_fraction > 0) {
+    return InvalidField("validation_fraction",
+                        absl::StrCat("is ", options.validation_fraction, ", but the data set has a validation part of ",
+                                     validation_rows, " rows; leave it out"));
+  }
 
   work.set_strategy(asked.strategy->name);
   work.set_progress_every_steps(asked.task.Whole("progress_every"));
@@ -146,6 +171,7 @@ absl::Status Show(const TrainWork& work, const jobs::DatasetRecord& dataset, eng
   shown["kind"] = work.kind();
   shown["pooling"] = work.pooling();
   shown["training_rows"] = absl::StrCat(dataset.training_rows);
+  if (dataset.validation_rows > 0) shown["validation_rows"] = absl::StrCat(dataset.validation_rows);
   return absl::OkStatus();
 }
 
@@ -153,6 +179,20 @@ absl::Status Show(const TrainWork& work, const jobs::DatasetRecord& dataset, eng
 
 absl::StatusOr<train::TrainOptions> OptionsOf(const TrainWork& work) {
   return train::ParseTrainOptions({work.options().begin(), work.options().end()});
+}
+
+int64_t StoredExamples(const checkpoint::VersionManifest& manifest, const std::string& strategy) {
+  int64_t examples = 0;
+  for (const checkpoint::ManifestMemory& memory : manifest.memory) {
+    if (memory.strategy == strategy) examples += memory.rows;
+  }
+  return examples;
+}
+
+int64_t MostLabels(const checkpoint::VersionManifest& manifest) {
+  size_t most = 0;
+  for (const checkpoint::ManifestTask& task : manifest.tasks) most = std::max(most, task.labels.size());
+  return static_cast<int64_t>(most);
 }
 
 // Texts, tokens and steps; the answer is the number of tokens of the largest batch.
@@ -164,7 +204,7 @@ absl::StatusOr<int64_t> CountSteps(const PlanContext& context, const TrainWork& 
                           base.Count(context.paths.training(dataset.name), dataset.training_rows, kind,
                                      {work.labels().begin(), work.labels().end()}, options.max_length));
   std::vector<int32_t> lengths;
-  for (const int64_t i : train::SplitValidation(all.examples(), options.validation_fraction, options.seed).training)
+  for (const int64_t i : train::SplitValidation(all.sources, options.validation_fraction, options.seed).training)
     lengths.push_back(all.lengths[static_cast<size_t>(i)]);
   int64_t tokens = 0;
   for (const int32_t length : lengths) tokens += length;
@@ -206,6 +246,11 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     WorkEstimate estimate;
     engram::v1::JobEstimate& out = estimate.counts;
     ENGRAM_ASSIGN_OR_RETURN(const int64_t largest, CountSteps(context, work, kind, options, base, out));
+    ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
+    if (info->one_pass) {
+      out.set_total_tokens(out.tokens());
+      out.set_steps(0);
+    }
 
     const bool known_head = checkpoint::FindManifestTask(base.manifest, work.task()) != nullptr;
     const int64_t head =
@@ -219,17 +264,25 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
         StrategyCostOf(work, {.encoder_bytes = base.model_bytes,  // the default head is small beside it
                               .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
                               .training_examples = out.texts(),
-                              .longest_example = options.max_length}));
+                              .longest_example = options.max_length,
+                              .stored_examples = StoredExamples(base.manifest, work.strategy()),
+                              .most_labels = MostLabels(base.manifest),
+                              .labels = work.labels_size(),
+                              .earlier_tasks = static_cast<int64_t>(base.manifest.tasks.size()),
+                              .hidden_size = base.config.hidden_size,
+                              .intermediate_size = base.config.intermediate_size,
+                              .layers = base.config.layers}));
     // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
                          strategy.bytes + nn::ActivationBytes(largest, base.config.layers, base.config, precision));
-    out.set_version_bytes(base.size_bytes + head);
+    out.set_version_bytes(base.size_bytes + head + strategy.version_bytes);
     // A new run checkpoint is whole before it replaces the old one.
     const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
     const bool periodic = options.checkpoint_every_steps > 0 && out.steps() > options.checkpoint_every_steps;
     out.set_disk_bytes(out.version_bytes() + (periodic ? 2 : 1) * checkpoint);
     estimate.products_per_token =
-        (1 + strategy.extra_passes) * kForwardAndBackwardPass * nn::ProductsPerToken(base.config);
+        (info->one_pass ? kForwardPass : (1 + strategy.extra_passes) * kForwardAndBackwardPass) *
+        nn::ProductsPerToken(base.config);
     estimate.bf16 = bf16;
     return estimate;
   }
@@ -246,7 +299,7 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     work.set_task(request.task());
     SetDataset(dataset, work.mutable_dataset());
     ENGRAM_RETURN_IF_ERROR(FillHead(context, request, base, dataset, work));
-    ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, work));
+    ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, dataset.validation_rows, work));
     job.record.datasets = {dataset.name};
     ENGRAM_RETURN_IF_ERROR(Show(work, dataset, job.description));
     return job;

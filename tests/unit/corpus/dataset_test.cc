@@ -121,8 +121,8 @@ TEST(Dataset, PartsThatTeachNothingOrDoNotFit) {
   const Dataset two = Parse("{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": \"y\"}\n", "t.jsonl");
   EXPECT_TRUE(CheckTrainingPart(two).ok());
   const Dataset other = Parse("{\"text\": \"a\", \"label\": \"z\"}\n", "t.jsonl");
-  EXPECT_THAT(std::string(CheckTestPart(two, other).message()), HasSubstr("\"z\""));
-  EXPECT_FALSE(CheckTestPart(two, Parse("plain\n", "t.txt")).ok());
+  EXPECT_THAT(std::string(CheckFurtherPart(two, other, "test").message()), HasSubstr("\"z\""));
+  EXPECT_FALSE(CheckFurtherPart(two, Parse("plain\n", "t.txt"), "validation").ok());
 }
 
 TEST(Dataset, WhatIsStoredIsReadBackOrIsDamaged) {

@@ -162,10 +162,10 @@ TEST(Table, ManyLabelsIsMoreThanATenthOfTheRows) {
 
 TEST(Table, RowsOfTheTestPartInTheTrainingPart) {
   const Dataset training = Parse("text,label\na,x\nb,y\nc,x\n", "t.csv");
-  const auto shared = SharedRows(training, Parse("text,label\nb,y\nd,x\nc,y\n", "t.csv"));
+  const auto shared = SharedRows(training, Parse("text,label\nb,y\nd,x\nc,y\n", "t.csv"), "test");
   EXPECT_EQ(CountOf(shared, "TEST_IN_TRAINING"), 2);
   EXPECT_THAT(NoteOf(shared, "TEST_IN_TRAINING"), HasSubstr("\"b\", \"c\""));
-  EXPECT_THAT(SharedRows(training, Parse("text,label\nB,y\n", "t.csv")), IsEmpty());
+  EXPECT_THAT(SharedRows(training, Parse("text,label\nB,y\n", "t.csv"), "test"), IsEmpty());
 }
 
 TEST(Table, AHeaderInMidFileIsNoRow) {

@@ -184,14 +184,17 @@ TEST(EntityF1, AnEntityThatTwoWindowsShareIsOneOfTheSentence) {
   const auto score = [&](const train::TokenMetric& metric, const std::vector<at::Tensor>& logits) {
     return metric(made.examples, logits).value();
   };
-  const train::TokenMetric windows = EntityF1(tags), sentences = SentenceEntityF1(tags, made.places);
+  tagging::EntityScores all;
+  const train::TokenMetric sentences = SentenceEntityF1(tags, made.places, &all);
 
   const std::vector<at::Tensor> right = {Saying(made.examples[0], {0, 0, 1}), Saying(made.examples[1], {2, 0, 0})};
   EXPECT_EQ(score(sentences, right), 1);
-  // The first word of an entity alone: by windows one of two entities, by the sentence none of one.
+  EXPECT_EQ(all.by_type.at("P").support, 1);
+  // The first word of an entity alone: by windows it would be one of two entities, by the sentence it is none of one.
   const std::vector<at::Tensor> half = {Saying(made.examples[0], {0, 0, 1}), Saying(made.examples[1], {0, 0, 0})};
-  EXPECT_DOUBLE_EQ(score(windows, half), 2.0 / 3);
   EXPECT_EQ(score(sentences, half), 0);
+  EXPECT_EQ(all.by_type.at("P").predicted, 1);
+  EXPECT_EQ(all.by_type.at("P").correct, 0);
 }
 
 TEST(EntityF1, ADroppedWordIsOutsideAndEndsTheEntity) {
@@ -200,7 +203,31 @@ TEST(EntityF1, ADroppedWordIsOutsideAndEndsTheEntity) {
                                         checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters());
   const std::vector<at::Tensor> logits = {Saying(made.examples[0], {1, 2})};
   EXPECT_EQ(SentenceEntityF1(tags, made.places)(made.examples, logits).value(), 0);
-  EXPECT_EQ(EntityF1(tags)(made.examples, logits).value(), 1);
+}
+
+// Of three texts the first and the last are held out; the middle one's windows must not shift theirs.
+TEST(EntityF1, HeldOutTextsAreScoredAsIfTheyWereAll) {
+  const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
+  corpus::Dataset three = LongSentence();
+  three.sentences.push_back(three.sentences[0]);
+  three.sentences.push_back(Sentence({"a", "b"}, {"B-P", "O"}).sentences[0]);
+  const ExampleSet made = *MakeExamples(three, checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  ASSERT_EQ(made.examples.size(), 5U);
+  const std::vector<train::TrainingExample> held_out = {made.examples[0], made.examples[1], made.examples[4]};
+  tagging::EntityScores all;
+  const train::TokenMetric metric = HeldOutEntityF1(tags, made.places, &all);
+  const std::vector<at::Tensor> right = {Saying(held_out[0], {0, 0, 1}), Saying(held_out[1], {2, 0, 0}),
+                                         Saying(held_out[2], {1, 0})};
+  EXPECT_EQ(metric(held_out, right).value(), 1);
+  EXPECT_EQ(all.sentences, 2);
+  EXPECT_EQ(all.by_type.at("P").support, 2);
+  // The entity that two windows share is missed, the other one found: precision 1 of 2, recall 1 of 2.
+  const std::vector<at::Tensor> half = {Saying(held_out[0], {0, 0, 1}), Saying(held_out[1], {0, 0, 0}),
+                                        Saying(held_out[2], {1, 0})};
+  EXPECT_DOUBLE_EQ(metric(held_out, half).value(), 0.5);
+  std::vector<train::TrainingExample> strange = held_out;
+  strange[2].source = 7;
+  EXPECT_FALSE(metric(strange, right).ok());
 }
 
 TEST(EntityF1, PlacesOfOtherExamplesAreRefused) {

@@ -138,6 +138,7 @@ TEST_F(StoreTest, OpensWhatEarlierFormatsWroteAndNothingNewer) {
     later = *store_->AddJob(later, /*makes_version=*/true, {}, 100);
     ASSERT_TRUE(store_->SetPending(later.id, PendingAction::kCancel).ok());
     change(absl::StrCat(
+        "ALTER TABLE datasets DROP COLUMN validation_rows;"
         "ALTER TABLE jobs RENAME TO now; DROP INDEX jobs_by_base; DROP INDEX jobs_by_state;"
         "CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL,"
         "  base_version INTEGER NOT NULL, version INTEGER NOT NULL, label TEXT NOT NULL,"
@@ -158,6 +159,8 @@ TEST_F(StoreTest, OpensWhatEarlierFormatsWroteAndNothingNewer) {
     EXPECT_EQ(kept->description, first.description);
     EXPECT_EQ(kept->created, first.created);
     EXPECT_THAT(kept->datasets, ElementsAre("rows"));
+    EXPECT_EQ(store_->GetDataset("rows")->training_rows, 2);
+    EXPECT_EQ(store_->GetDataset("rows")->validation_rows, 0);  // parts for validation came with format 5
     EXPECT_EQ(store_->GetJob(later.id)->base_version, base);
     EXPECT_EQ(store_->GetJob(later.id)->pending, format == 1 ? PendingAction::kNone : PendingAction::kCancel);
     EXPECT_EQ(StatusReason(store_->DeleteVersion("news", base)), "VERSION_IN_USE");
@@ -177,6 +180,39 @@ TEST_F(StoreTest, OpensWhatEarlierFormatsWroteAndNothingNewer) {
   }
   change("PRAGMA user_version=1000");
   EXPECT_EQ(Store::Open(directory_ + "/engram.db", clock_).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(StoreTest, ValidationRowsAreKept) {
+  DatasetRecord dataset{"parts", 1, 20, 4, {"a", "b"}, "digest", {}, 99};
+  dataset.validation_rows = 7;
+  ASSERT_TRUE(store_->AddDataset(dataset).ok());
+  Reopen();
+  EXPECT_EQ(store_->GetDataset("parts")->validation_rows, 7);
+  EXPECT_EQ(store_->GetDataset("parts")->size_bytes, 99);
+  EXPECT_TRUE(store_->DeleteDataset("parts", /*validate_only=*/true).ok());
+  EXPECT_TRUE(store_->GetDataset("parts").ok());
+  EXPECT_TRUE(store_->DeleteDataset("parts").ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->DeleteDataset("parts", /*validate_only=*/true)));
+}
+
+TEST_F(StoreTest, LabelsAndModelsAreDeletedAndTheirNumbersNeverGivenOutAgain) {
+  const int64_t first = Publish("news", "stable"), second = Publish("news", "canary");
+  ASSERT_TRUE(store_->DeleteLabel("news", "canary").ok());
+  EXPECT_EQ(StatusReason(store_->DeleteLabel("news", "canary")), "LABEL_NOT_FOUND");
+  EXPECT_EQ(StatusReason(store_->DeleteLabel("nobody", "canary")), "MODEL_NOT_FOUND");
+  EXPECT_FALSE(store_->GetModel("news")->labels.contains("canary"));
+  EXPECT_TRUE(store_->GetVersion("news", second).ok());
+  const JobRecord job = Add();
+  EXPECT_EQ(StatusReason(store_->DeleteModel("news").status()), "MODEL_IN_USE");
+  EXPECT_TRUE(store_->GetVersion("news", first).ok());
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "", std::nullopt).ok());
+  const auto deleted = store_->DeleteModel("news");
+  ASSERT_TRUE(deleted.ok()) << deleted.status();
+  EXPECT_THAT(*deleted, ::testing::UnorderedElementsAre(first, second));
+  EXPECT_EQ(StatusReason(store_->GetModel("news").status()), "MODEL_NOT_FOUND");
+  EXPECT_EQ(StatusReason(store_->DeleteModel("news").status()), "MODEL_NOT_FOUND");
+  EXPECT_GT(Publish("news", "stable"), job.version);
+  EXPECT_EQ(StatusReason(store_->RollbackLabel("news", "stable").status()), "NOTHING_TO_ROLL_BACK");
 }
 
 TEST_F(StoreTest, AJobNeedNotBelongToAModelNorStartFromAVersion) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 
+#include "ATen/ops/arange.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/ones.h"
@@ -54,6 +55,30 @@ TEST(Batches, EveryExampleOnceWithinTheBudgetAndTheSameForTheSameSeed) {
     std::iota(all.begin(), all.end(), 0);
     EXPECT_EQ(seen, all);
   }
+}
+
+TEST(ValidationSplit, HoldsOutWholeTexts) {
+  // 40 texts of 1 to 5 windows each, as a tagger's long sentences have them.
+  std::vector<int64_t> texts;
+  for (int64_t text = 0; text < 40; ++text) texts.insert(texts.end(), static_cast<size_t>(1 + text % 5), text);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const ValidationSplit split = SplitValidation(texts, 0.2, seed);
+    std::set<int64_t> training, validation;
+    for (const int64_t i : split.training) training.insert(texts[static_cast<size_t>(i)]);
+    for (const int64_t i : split.validation) validation.insert(texts[static_cast<size_t>(i)]);
+    EXPECT_EQ(validation.size(), 8U);
+    EXPECT_EQ(split.validation_texts, 8);
+    EXPECT_EQ(training.size(), 32U);
+    for (const int64_t text : validation) EXPECT_FALSE(training.contains(text)) << text << " stands on both sides";
+    EXPECT_EQ(split.training.size() + split.validation.size(), texts.size());
+    EXPECT_TRUE(std::is_sorted(split.training.begin(), split.training.end()));
+    EXPECT_TRUE(std::is_sorted(split.validation.begin(), split.validation.end()));
+  }
+  EXPECT_NE(SplitValidation(texts, 0.2, 1).validation, SplitValidation(texts, 0.2, 2).validation);
+  // Texts that nobody knows are one each; a single text cannot be split.
+  EXPECT_EQ(SplitValidation(std::vector<int64_t>(10, -1), 0.3, 1).validation.size(), 3U);
+  EXPECT_TRUE(SplitValidation(std::vector<int64_t>(10, 4), 0.3, 1).validation.empty());
+  EXPECT_EQ(SplitValidation(std::vector<int64_t>{0, 1}, 0.01, 1).validation.size(), 1U);
 }
 
 TEST(Divergence, NotANumberAtOnceAndExplosionsAfterThreeSteps) {
@@ -182,6 +207,47 @@ TEST(AdamW, AStrengthOfZeroIsNoPenaltyToTheBit) {
     results[with] = buffer.weights().clone();
   }
   EXPECT_TRUE(at::equal(results[0], results[1]));
+}
+
+// Each slot as an optimizer of its own at its own rate would move it; one at 0 not at all, moments included.
+TEST(AdamW, LearningRateScalesAreRatesOfTheirOwn) {
+  const auto make = [](const nn::Model& model, const std::vector<nn::SlotId>& slots) {
+    auto buffer = std::make_unique<nn::ParameterBuffer>(model.parameters());
+    buffer->EnableGradients();
+    buffer->gradients().copy_(at::arange(buffer->size(), at::kFloat).sin());
+    auto optimizer = std::make_unique<AdamW>(buffer.get(), slots, AdamWOptions{});
+    return std::pair(std::move(buffer), std::move(optimizer));
+  };
+  const auto model = TinyModel({"a"}, 2);
+  const std::vector<nn::SlotId> slots = model->EncoderSlots();
+  const nn::SlotId frozen = slots[0], slow = slots[3];
+  const auto [buffer, optimizer] = make(*model, slots);
+  const auto [at_rate, plain] = make(*model, slots);
+  const auto [at_tenth, tenth] = make(*model, slots);
+  optimizer->SetLearningRateScales({{frozen, 0}, {slow, 0.1}});
+  const double norm = GradientNorm(*buffer, optimizer->ranges());
+  EXPECT_NEAR(norm * norm,
+              std::pow(GradientNorm(*buffer, plain->ranges()), 2) -
+                  buffer->gradient_buffer()->Of(frozen).square().sum().item<double>(),
+              1e-2);
+  for (int step = 0; step < 3; ++step) {
+    optimizer->Step(1e-2, 1, {});
+    plain->Step(1e-2, 1, {});
+    tenth->Step(1e-3, 1, {});
+  }
+  for (const nn::SlotId slot : slots) {
+    const nn::ParameterSlice& slice = buffer->slice(slot);
+    const at::Tensor expected = slot == frozen ? model->parameters().Weight(slot)
+                                : slot == slow ? at_tenth->Weight(slot)
+                                               : at_rate->Weight(slot);
+    EXPECT_TRUE(at::equal(buffer->Weight(slot), expected)) << slice.name;
+  }
+  const nn::ParameterSlice& still = buffer->slice(frozen);
+  EXPECT_EQ(optimizer->first_moment().narrow(0, still.offset, still.size).abs().max().item<double>(), 0);
+  // Once it thaws it moves.
+  optimizer->SetLearningRateScales({});
+  optimizer->Step(1e-2, 1, {});
+  EXPECT_FALSE(at::equal(buffer->Weight(frozen), model->parameters().Weight(frozen)));
 }
 
 TEST(Metrics, ByHand) {

@@ -243,6 +243,76 @@ TEST_F(RunTest, WhatAStrategyRemembersStaysWithTheLineUntilItRemembersMore) {
   EXPECT_EQ(held, (std::map<std::string, int>{{"ab", 3}, {"cd", 3}}));
 }
 
+// The figures of each label against a recount from the model's own logits.
+TEST_F(RunTest, EachLabelIsMeasuredAndKeptWithTheVersion) {
+  const auto dataset = FirstLetters("letters-ab", 'a', 'b');
+  const auto result = Done(TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"}), root_ + "/1");
+  ASSERT_EQ(result.label_metrics_size(), 2);
+  const auto& counts = result.confusions(0).counts();  // rows: true, columns: predicted
+  for (int label = 0; label < 2; ++label) {
+    const auto& of = result.label_metrics(label);
+    const double right = static_cast<double>(counts[label * 3]), support = 2;
+    const double predicted = static_cast<double>(counts[label] + counts[2 + label]);
+    EXPECT_EQ(of.label(), label == 0 ? "a" : "b");
+    EXPECT_EQ(of.support(), 2);
+    EXPECT_EQ(of.part(), engram::v1::MEASURED_PART_TEST);
+    EXPECT_DOUBLE_EQ(of.recall(), right / support);
+    EXPECT_DOUBLE_EQ(of.precision(), predicted == 0 ? 0 : right / predicted);
+    EXPECT_DOUBLE_EQ(of.f1(), 2 * right / (predicted + support));
+  }
+  const checkpoint::VersionManifest manifest = Manifest(root_ + "/1/output");
+  ASSERT_EQ(manifest.measured.size(), 1U);
+  EXPECT_EQ(manifest.measured[0].task, "ab");
+  EXPECT_EQ(manifest.measured[0].part, "test");
+  EXPECT_EQ(manifest.measured[0].texts, 4);
+  EXPECT_EQ(manifest.measured[0].metrics.at("accuracy"), Metric(result, "ab", "accuracy"));
+  ASSERT_EQ(manifest.measured[0].labels.size(), 2U);
+  EXPECT_EQ(manifest.measured[0].labels[1].recall, result.label_metrics(1).recall());
+}
+
+TEST_F(RunTest, ATrainingWithoutATestPartSaysWhichFigureItHas) {
+  const auto whole = FirstLetters("letters-ab", 'a', 'b');
+  const std::string training = *ReadFile(whole.training_path()), test = *ReadFile(whole.test_path());
+  // No figure at all.
+  const auto bare = MakeDataset("bare", training, "");
+  const auto none = Done(TrainSpec(root_ + "/base", 1, "ab", bare, {"a", "b"}), root_ + "/none");
+  EXPECT_EQ(none.metrics_size(), 0);
+  EXPECT_EQ(none.label_metrics_size(), 0);
+  EXPECT_THAT(warnings, ElementsAre(::testing::StartsWith("NOT_MEASURED: ")));
+  EXPECT_TRUE(Manifest(root_ + "/none/output").measured.empty());
+
+  // Three of the ten are held out.
+  auto spec = TrainSpec(root_ + "/base", 1, "ab", bare, {"a", "b"});
+  (*spec.mutable_train()->mutable_options())["validation_fraction"] = "0.3";
+  const auto held_out = Done(spec, root_ + "/held");
+  EXPECT_THAT(warnings, ElementsAre(::testing::StartsWith("VALIDATION_FIGURES: ")));
+  ASSERT_GT(held_out.metrics_size(), 0);
+  for (const auto& metric : held_out.metrics()) {
+    EXPECT_EQ(metric.part(), engram::v1::MEASURED_PART_VALIDATION);
+    EXPECT_EQ(metric.count(), 3);
+    EXPECT_FALSE(metric.own_test_part());
+  }
+  EXPECT_EQ(held_out.label_metrics(0).support() + held_out.label_metrics(1).support(), 3);
+  EXPECT_EQ(Manifest(root_ + "/held/output").measured.at(0).part, "validation");
+  EXPECT_TRUE(Manifest(root_ + "/held/output").metrics.empty()) << "the stream stands on test parts alone";
+
+  // A validation part of its own: nothing is held out, so that the weights are those without one, and the figure is
+  // what the test part had.
+  auto own = MakeDataset("own", training, "");
+  own.set_validation_path(root_ + "/own.validation");
+  ASSERT_TRUE(WriteFileAtomic(own.validation_path(), test).ok());
+  EXPECT_EQ(StatusReason(VerifyDataset(own)), "DATASET_DAMAGED");
+  own.set_digest(Sha256Hex(Sha256Hex(training) + Sha256Hex("") + Sha256Hex(test)));
+  const auto validated = Done(TrainSpec(root_ + "/base", 1, "ab", own, {"a", "b"}), root_ + "/own-run");
+  const auto tested = Done(TrainSpec(root_ + "/base", 1, "ab", whole, {"a", "b"}), root_ + "/whole");
+  for (const char* metric : {"accuracy", "loss", "macro_f1", "brier"})
+    EXPECT_EQ(Metric(validated, "ab", metric), Metric(tested, "ab", metric)) << metric;
+  EXPECT_EQ(validated.metrics(0).part(), engram::v1::MEASURED_PART_VALIDATION);
+  EXPECT_EQ(validated.metrics(0).count(), 4);
+  EXPECT_EQ(Manifest(root_ + "/own-run/output").files["model.safetensors"],
+            Manifest(root_ + "/none/output").files["model.safetensors"]);
+}
+
 TEST_F(RunTest, EvaluationMeasuresTheTestPartAndAllPartsWithoutOne) {
   const auto dataset = FirstLetters("letters-ab", 'a', 'b');
   const engram::v1::JobResult trained = Done(TrainSpec(root_ + "/base", 1, "ab", dataset, {"a", "b"}), root_ + "/1");
@@ -257,9 +327,19 @@ TEST_F(RunTest, EvaluationMeasuresTheTestPartAndAllPartsWithoutOne) {
   EXPECT_EQ(Phases(), "loading;evaluating ab;");
 
   *item->mutable_dataset() = MakeDataset("no-test", *ReadFile(dataset.training_path()), "");
-  EXPECT_EQ(Done(spec, root_ + "/3").tokens(), 10 * 6);
+  const auto others = Done(spec, root_ + "/3");
+  EXPECT_EQ(others.tokens(), 10 * 6);
+  for (const auto& metric : others.metrics()) EXPECT_EQ(metric.part(), engram::v1::MEASURED_PART_OTHER);
+  for (const auto& metric : result.metrics()) EXPECT_EQ(metric.part(), engram::v1::MEASURED_PART_TEST);
+  // Rows that it was trained on are called that everywhere.
+  Done(TrainSpec(root_ + "/base", 1, "ab", item->dataset(), {"a", "b"}), root_ + "/4");
+  spec.set_base_directory(root_ + "/4/output");
+  const auto seen = Done(spec, root_ + "/5");
+  EXPECT_THAT(warnings, ElementsAre(::testing::StartsWith("TRAINING_ROWS: ")));
+  for (const auto& metric : seen.metrics()) EXPECT_EQ(metric.part(), engram::v1::MEASURED_PART_TRAINING);
+  for (const auto& label : seen.label_metrics()) EXPECT_EQ(label.part(), engram::v1::MEASURED_PART_TRAINING);
   item->set_task("never-learned");
-  EXPECT_TRUE(absl::IsNotFound(Run(spec, root_ + "/4").status()));
+  EXPECT_TRUE(absl::IsNotFound(Run(spec, root_ + "/6").status()));
 }
 
 TEST_F(RunTest, EvaluationsFillTheStreamAndEnterTheNextVersionsMatrix) {
@@ -346,8 +426,8 @@ TEST_F(RunTest, TextsThatWereCutAreWarnedOf) {
   rows += "{\"text\":\"b\",\"label\":\"b\"}\n";
   const auto spec = TrainSpec(root_ + "/base", 1, "ab", MakeDataset("long", rows, ""), {"a", "b"});
   Done(spec, root_ + "/run");
-  ASSERT_EQ(warnings.size(), 1U);
-  EXPECT_THAT(warnings[0], ::testing::HasSubstr("1 of 2 training texts"));
+  EXPECT_THAT(warnings,
+              ElementsAre(::testing::HasSubstr("1 of 2 training texts"), ::testing::StartsWith("NOT_MEASURED: ")));
 }
 
 }  // namespace
