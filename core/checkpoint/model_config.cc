@@ -17,6 +17,13 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Whether one edit makes `a` into `b`: a character more, less, or another one, or two that are swapped.
+bool IsSlip(std::string_view a, std::string_view b) {
+  while (!a.empty() && !b.empty() && a.front() == b.front()) a.remove_prefix(1), b.remove_prefix(1);
+  while (!a.empty() && !b.empty() && a.back() == b.back()) a.remove_suffix(1), b.remove_suffix(1);
+  return (a.size() <= 1 && b.size() <= 1) || (a.size() == 2 && b.size() == 2 && a[0] == b[1] && a[1] == b[0]);
+}
+
 // Reads the members of config.json, where null means absent, and remembers which it was asked for.
 class ConfigReader {
  public:
@@ -74,16 +81,24 @@ class ConfigReader {
                         absl::StrCat("is ", Shown(*value), " in config.json and contradicts ", key, " ", expected));
   }
 
-  absl::Status RefuseUnknown() const {
-    std::set<std::string> known = HarmlessConfigKeys();
-    known.insert(known_.begin(), known_.end());
+  // What is left: keys that nobody reads are warned of. Those that change some model, and those that are a slip of the
+  // pen away from one that is read, are refused.
+  absl::Status CheckUnknown(std::vector<std::string>& warnings) const {
+    const std::set<std::string>& harmless = HarmlessConfigKeys();
     for (const auto& [key, value] : json_.items()) {
-      if (known.contains(key)) continue;
-      const std::string nearest = NearestName(key, known);
+      if (known_.contains(key) || harmless.contains(key)) continue;
+      const auto meant = std::find_if(known_.begin(), known_.end(),
+                                      [&key = key](const std::string& known) { return IsSlip(key, known); });
+      if (meant == known_.end() && !IsKeyOfTransformers(key)) {
+        warnings.push_back(absl::StrCat("config.json: the key ", Quoted(key),
+                                        " is read by no model of transformers and was passed over"));
+        continue;
+      }
       return InvalidField(Quoted(key),
                           absl::StrCat("config.json has this key, which Engram does not know",
-                                       nearest.empty() ? "" : absl::StrCat(" (the nearest known one is ", nearest, ")"),
-                                       "; remove it if it changes nothing in the encoder"));
+                                       meant == known_.end() ? " and which changes what some models compute"
+                                                             : absl::StrCat(" (it knows ", *meant, ")"),
+                                       "; remove it if it changes nothing in this encoder"));
     }
     return absl::OkStatus();
   }
@@ -102,9 +117,10 @@ absl::Status ReadFamily(ConfigReader& reader, ModelConfig& config) {
   const Json* type = reader.Find("model_type");
   if (type != nullptr && type->is_string()) config.family = FindFamily(type->get<std::string>());
   if (config.family != nullptr) return absl::OkStatus();
-  return InvalidField("model_type", absl::StrCat(type == nullptr ? "is missing from config.json"
-                                                                 : absl::StrCat("is ", ConfigReader::Shown(*type)),
-                                                 "; Engram reads ", absl::StrJoin(KnownModelTypes(), ", ")));
+  return InvalidField(
+      "model_type",
+      absl::StrCat(type == nullptr ? "is missing from config.json" : absl::StrCat("is ", ConfigReader::Shown(*type)),
+                   "; Engram reads ", absl::StrJoin(KnownModelTypes(), ", "), ", each with a WordPiece tokenizer"));
 }
 
 absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
@@ -164,7 +180,7 @@ bool NamesClassOf(const ModelConfig& config, TaskKind kind) {
 }
 
 // Features that would change what the encoder computes and are not implemented.
-absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config) {
+absl::Status RefuseUnimplemented(ConfigReader& reader, ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(reader.Only("position_embedding_type", "absolute", "only absolute positions are implemented"));
   ENGRAM_RETURN_IF_ERROR(reader.Only("is_decoder", false, "decoders are not encoders"));
   ENGRAM_RETURN_IF_ERROR(reader.Only("add_cross_attention", false, "cross-attention is not implemented"));
@@ -184,10 +200,8 @@ absl::Status RefuseUnimplemented(ConfigReader& reader, const ModelConfig& config
   // Embedding and decoder are one parameter here; a masked LM that keeps two would lose one.
   const bool masked_lm = NamesClassOf(config, TaskKind::kMaskedLanguageModel);
   const Json* tied = reader.Find("tie_word_embeddings");
-  if (masked_lm && tied != nullptr && *tied != Json(true)) {
-    return InvalidField("tie_word_embeddings",
-                        "a masked LM whose decoder is not tied to the embedding is not implemented");
-  }
+  if (masked_lm && tied != nullptr && *tied != Json(true))
+    config.head_problem = "tie_word_embeddings: a masked LM whose decoder is not tied to the embedding is not read";
   return absl::OkStatus();
 }
 
@@ -221,49 +235,50 @@ absl::Status ReadIdToLabel(ConfigReader& reader, ModelConfig& config) {
     if (name == map->end() || !name->is_string())
       return InvalidField("id2label", absl::StrCat("has no name for class ", id));
     config.labels.push_back(name->get<std::string>());
-    if (!seen.insert(config.labels.back()).second) {
-      return InvalidField("id2label", absl::StrCat("gives the name ", Quoted(config.labels.back()), " to two classes"));
+    if (config.labels.back().empty()) {
+      config.head_problem = absl::StrCat("id2label gives class ", id, " no name");
+    } else if (!seen.insert(config.labels.back()).second) {
+      config.head_problem = absl::StrCat("id2label gives the name ", Quoted(config.labels.back()), " to two classes");
     }
   }
   return absl::OkStatus();
 }
 
+// What else is said of the classes. id2label decides.
 absl::Status ReadLabels(ConfigReader& reader, ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(ReadIdToLabel(reader, config));
-  const int64_t classes = static_cast<int64_t>(config.labels.size());
+  const int64_t named = static_cast<int64_t>(config.labels.size());
+  int64_t counted = 0;
   for (const char* key : {"num_labels", "_num_labels"}) {
     int64_t stated = 0;
-    ENGRAM_RETURN_IF_ERROR(reader.Integer(key, 0, kMaxLabels, classes, stated));
-    if (classes > 0 && stated != classes) {
-      return InvalidField(key, absl::StrCat("is ", stated, " but id2label names ", classes, " classes"));
-    }
+    ENGRAM_RETURN_IF_ERROR(reader.Integer(key, 0, kMaxLabels, named, stated));
+    if (counted == 0) counted = stated;
+    if (named > 0 && stated != named)
+      config.warnings.push_back(absl::StrCat("config.json: ", key, " is ", stated,
+                                             ", but id2label, which decides, names ", named, " classes"));
   }
+  for (int64_t id = 0; named == 0 && id < counted; ++id) config.labels.push_back(absl::StrCat("LABEL_", id));
   const Json* inverse = reader.Find("label2id");
   if (inverse == nullptr) return absl::OkStatus();
-  if (!inverse->is_object() || (classes > 0 && inverse->size() != config.labels.size())) {
-    return InvalidField("label2id", "does not name the classes that id2label names");
-  }
-  for (size_t id = 0; id < config.labels.size(); ++id) {
-    auto found = inverse->find(config.labels[id]);
-    if (found == inverse->end() || *found != Json(id)) {
-      return InvalidField("label2id",
-                          absl::StrCat("contradicts id2label on class ", id, " (", Quoted(config.labels[id]), ")"));
-    }
+  Json expected = Json::object();
+  for (int64_t id = 0; id < named; ++id) expected[config.labels[static_cast<size_t>(id)]] = id;
+  if (*inverse != expected) {
+    config.warnings.push_back(named > 0 ? "config.json: label2id contradicts id2label, which decides"
+                                        : "config.json: label2id was passed over: there is no id2label");
   }
   return absl::OkStatus();
 }
 
 // Probabilities are a softmax over exclusive classes; for the other heads of the same class they would be wrong.
-absl::Status CheckClassifier(ConfigReader& reader, const ModelConfig& config) {
+void CheckClassifier(ConfigReader& reader, ModelConfig& config) {
   const Json* problem = reader.Find("problem_type");
-  if (!NamesClassOf(config, TaskKind::kSequenceClassification)) return absl::OkStatus();
+  if (!NamesClassOf(config, TaskKind::kSequenceClassification)) return;
   if (problem != nullptr && *problem != "single_label_classification") {
-    return InvalidField("problem_type", absl::StrCat("is ", ConfigReader::Shown(*problem),
-                                                     " in config.json; only single_label_classification is read"));
+    config.head_problem = absl::StrCat("problem_type is ", ConfigReader::Shown(*problem),
+                                       " in config.json; only single_label_classification is read");
+  } else if (config.labels.size() == 1) {
+    config.head_problem = "id2label names one class only, as for a regression; a classifier has at least two";
   }
-  if (config.labels.size() == 1)
-    return InvalidField("id2label", "names one class only, as for a regression; a classifier needs at least two");
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -277,8 +292,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
   ENGRAM_RETURN_IF_ERROR(RefuseUnimplemented(reader, config));
   ENGRAM_RETURN_IF_ERROR(ReadNumbers(reader, config));
   ENGRAM_RETURN_IF_ERROR(ReadLabels(reader, config));
-  ENGRAM_RETURN_IF_ERROR(CheckClassifier(reader, config));
-  ENGRAM_RETURN_IF_ERROR(reader.RefuseUnknown());
+  CheckClassifier(reader, config);
+  ENGRAM_RETURN_IF_ERROR(reader.CheckUnknown(config.warnings));
   return config;
 }
 
@@ -310,36 +325,6 @@ absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const
   if (KindOfClass(architecture) == TaskKind::kSequenceClassification)
     json["problem_type"] = "single_label_classification";
   return RenderJson(json, "labels");
-}
-
-absl::StatusOr<PoolingMode> ParsePoolingConfig(const std::string& text) {
-  constexpr const char* kFile = "1_Pooling/config.json";
-  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, kFile));
-  ObjectReader reader(json, kFile);
-  bool mean = false, first = false;
-  for (const auto& [key, value] : json.items()) {
-    if (!key.starts_with("pooling_mode_")) continue;
-    reader.Optional(key);
-    if (!value.is_boolean()) reader.Fail(key, "must be true or false");
-    if (value != Json(true)) continue;
-    if (key == "pooling_mode_mean_tokens") {
-      mean = true;
-    } else if (key == "pooling_mode_cls_token") {
-      first = true;
-    } else {
-      reader.Fail(key, "this pooling is not implemented; use mean or cls");
-    }
-  }
-  if (const Json* mode = reader.Optional("pooling_mode"); mode != nullptr) {
-    mean = mean || *mode == "mean";
-    first = first || *mode == "cls";
-    if (*mode != "mean" && *mode != "cls")
-      reader.Fail("pooling_mode", "must be mean or cls; other poolings are not implemented");
-  }
-  if (mean && first) reader.Fail("pooling_mode_cls_token", "contradicts the mean pooling: both are set");
-  for (const char* key : {"word_embedding_dimension", "embedding_dimension", "include_prompt"}) reader.Optional(key);
-  ENGRAM_RETURN_IF_ERROR(reader.Finish());
-  return mean ? PoolingMode::kMean : first ? PoolingMode::kFirstToken : PoolingMode::kUnspecified;
 }
 
 }  // namespace engram::checkpoint

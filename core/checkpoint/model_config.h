@@ -1,8 +1,9 @@
 #pragma once
 
-// config.json of a model of a known family (families/), read strictly: a key that nothing here knows, a value that contradicts another,
-// or a number no model has is an error that names the key. What a key would change and Engram does not implement
-// (decoders, relative positions) is refused rather than ignored.
+// config.json of a model of a known family (families/), read strictly: a number that contradicts another or that no
+// model has, and a key that Engram does not know and that some model of transformers reads, are errors that name the
+// key. What a key would change and Engram does not implement (decoders, relative positions) is refused rather than
+// ignored. What no model reads (keys of tools), and what id2label overrules, is a warning.
 
 #include <cstdint>
 #include <string>
@@ -18,7 +19,12 @@ struct ModelConfig : EncoderSizes {
   std::string hidden_act = "gelu";         // gelu, gelu_new, gelu_pytorch_tanh, relu, silu
   double layer_norm_eps = 1e-12, initializer_range = 0.02;
   double hidden_dropout = 0.1, attention_dropout = 0.1, classifier_dropout = 0.1;
-  std::vector<std::string> labels;  // id2label in order; empty if the file has none
+  // id2label in order, which decides over num_labels, _num_labels and label2id, as in transformers; without it
+  // LABEL_0, ... as far as num_labels (or _num_labels) says. Empty if the file has none of them.
+  std::vector<std::string> labels;
+  // Why the head that `architectures` names cannot be used, though the encoder can; empty if it can.
+  std::string head_problem;
+  std::vector<std::string> warnings;  // what was read past, one sentence each, naming the key
 };
 
 // The largest values accepted: above all models published, far below what would overflow.
@@ -35,10 +41,5 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text);
 // and problem_type are removed. INVALID_ARGUMENT for labels that are empty, repeated or no valid UTF-8.
 absl::StatusOr<std::string> RenderModelConfig(const std::string& original, const std::string& architecture,
                                               const std::vector<std::string>& labels);
-
-enum class PoolingMode { kUnspecified, kFirstToken, kMean };
-// sentence-transformers' 1_Pooling/config.json, in its form with one switch a mode and in that with the one key
-// pooling_mode. INVALID_ARGUMENT for a mode that is neither of the two, for both at once, and for unknown keys.
-absl::StatusOr<PoolingMode> ParsePoolingConfig(const std::string& text);
 
 }  // namespace engram::checkpoint

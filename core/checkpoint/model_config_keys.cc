@@ -1,5 +1,8 @@
 #include "core/checkpoint/model_config_keys.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace engram::checkpoint {
 
 const std::set<std::string>& HarmlessConfigKeys() {
@@ -27,6 +30,14 @@ const std::set<std::string>& HarmlessConfigKeys() {
       "return_dict_in_generate", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
       "begin_suppress_tokens", "prefix", "cross_attention_hidden_size", "tie_encoder_decoder", "tie_weights_"};
   return keys;
+}
+
+bool IsKeyOfTransformers(std::string_view key) {
+  // Sorted by bytes, as the script writes them.
+  static constexpr std::string_view kKeys[] = {
+#include "core/checkpoint/config_keys.inc"
+  };
+  return std::binary_search(std::begin(kKeys), std::end(kKeys), key);
 }
 
 }  // namespace engram::checkpoint

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -52,6 +53,12 @@ void ExpectRefused(Json json, const char* key, const Json& value, const char* fi
   const Refused refused = Refusal(json);
   EXPECT_EQ(refused.field, field) << key << " = " << value;
   EXPECT_THAT(refused.message, HasSubstr(message));
+}
+
+std::string HeadProblem(const Json& json) {
+  const auto config = ParseModelConfig(json.dump());
+  EXPECT_TRUE(config.ok()) << config.status();
+  return config.ok() ? config->head_problem : "";
 }
 
 TEST(ModelConfig, ReadsBert) {
@@ -116,7 +123,8 @@ TEST(ModelConfig, ClassesOfTheOtherRobertaAreRead) {
 }
 
 TEST(ModelConfig, RefusesUnknownThingsByName) {
-  ExpectRefused(Bert(), "model_type", "gpt2", "model_type", "Engram reads bert, distilbert, roberta, xlm-roberta");
+  ExpectRefused(Bert(), "model_type", "gpt2", "model_type",
+                "Engram reads bert, distilbert, roberta, xlm-roberta, each with a WordPiece tokenizer");
   ExpectRefused(Bert(), "model_type", nullptr, "model_type", "is missing");
   ExpectRefused(Bert(), "model_type", 3, "model_type", "Engram reads bert, distilbert, roberta, xlm-roberta");
   ExpectRefused(Bert(), "hidden_act", "mish", "hidden_act", "is \"mish\"; known: gelu");
@@ -129,8 +137,13 @@ TEST(ModelConfig, RefusesUnknownThingsByName) {
   ExpectRefused(Bert(), "pruned_heads", {{"0", {1, 2}}}, "pruned_heads", "not implemented");
   ExpectRefused(Bert(), "quantization_config", {{"bits", 4}}, "quantization_config", "import the original model");
   ExpectRefused(Bert(), "auto_map", {{"AutoModel", "x.Y"}}, "auto_map", "never run");
-  ExpectRefused(Bert(), "hiden_size", 384, "\"hiden_size\"", "nearest known one is hidden_size");
+  ExpectRefused(Bert(), "hiden_size", 384, "\"hiden_size\"", "it knows hidden_size");
+  ExpectRefused(Bert(), "hidden_sizee", 384, "\"hidden_sizee\"", "it knows hidden_size");
+  ExpectRefused(Bert(), "hidden_isze", 384, "\"hidden_isze\"", "it knows hidden_size");
   ExpectRefused(Bert(), "n_layers", 6, "\"n_layers\"", "does not know");  // DistilBERT's spelling
+  // Keys of encoders that compute otherwise: ALBERT's, ELECTRA's, ModernBERT's, DeBERTa's.
+  for (const char* key : {"num_hidden_groups", "embedding_size", "rope_theta", "relative_attention", "norm_eps"})
+    ExpectRefused(Bert(), key, 3, absl::StrCat("\"", key, "\"").c_str(), "changes what some models compute");
   Json pruned = Bert();
   pruned["pruned_heads"] = Json::object();
   EXPECT_EQ(Refusal(pruned).message, "");
@@ -161,16 +174,11 @@ TEST(ModelConfig, RefusesContradictionsByName) {
   ExpectRefused(Bert(), "pad_token_id", 30522, "pad_token_id", "outside of a vocabulary of 30522");
   ExpectRefused(Bert(), "architectures", {"RobertaModel"}, "architectures", "contradicts model_type bert");
   ExpectRefused(Bert(), "architectures", "BertModel", "architectures", "list of class names");
-  ExpectRefused(Labelled(), "num_labels", 3, "num_labels", "is 3 but id2label names 2 classes");
-  ExpectRefused(Labelled(), "_num_labels", 1, "_num_labels", "is 1 but id2label names 2 classes");
-  ExpectRefused(Labelled(), "label2id", {{"no", 1}, {"yes", 0}}, "label2id", "contradicts id2label on class 0");
-  ExpectRefused(Labelled(), "label2id", {{"no", 0}}, "label2id", "does not name the classes");
-  ExpectRefused(Labelled(), "label2id", {{"no", 0}, {"maybe", 1}}, "label2id", "contradicts id2label on class 1");
   ExpectRefused(Labelled(), "id2label", {{"0", "no"}, {"2", "yes"}}, "id2label", "no name for class 1");
-  ExpectRefused(Labelled(), "id2label", {{"0", "no"}, {"1", "no"}}, "id2label", "\"no\" to two classes");
   ExpectRefused(Labelled(), "id2label", {"no", "yes"}, "id2label", "must be an object");
   Json untied = Distil();
-  ExpectRefused(untied, "tie_word_embeddings", false, "tie_word_embeddings", "not tied");
+  untied["tie_word_embeddings"] = false;
+  EXPECT_THAT(HeadProblem(untied), HasSubstr("not tied"));
   untied["architectures"] = {"DistilBertModel"};
   untied["tie_word_embeddings"] = false;
   EXPECT_EQ(Refusal(untied).message, "");
@@ -180,19 +188,69 @@ TEST(ModelConfig, RefusesContradictionsByName) {
   EXPECT_EQ(ParseModelConfig(*saved).status(), absl::OkStatus());
 }
 
-TEST(ModelConfig, RefusesClassifiersWhoseProbabilitiesWouldBeWrong) {
+// The values are transformers' for the same files (PreTrainedConfig.from_dict(...).id2label), but for _num_labels
+// without id2label, which it passes over.
+TEST(ModelConfig, IdToLabelDecides) {
+  const auto parsed = [](const char* key, const Json& value) {
+    Json json = Labelled();
+    json[key] = value;
+    return ParseModelConfig(json.dump());
+  };
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"num_labels", 3},
+                                   {"_num_labels", 1},
+                                   {"_num_labels", 5},
+                                   {"label2id", {{"no", 1}, {"yes", 0}}},
+                                   {"label2id", {{"no", 0}}},
+                                   {"label2id", {{"no", 0}, {"maybe", 1}}}}) {
+    const auto config = parsed(key, value);
+    ASSERT_TRUE(config.ok()) << key << config.status();
+    EXPECT_THAT(config->labels, ElementsAre("no", "yes"));
+    ASSERT_EQ(config->warnings.size(), 1) << key;
+    EXPECT_THAT(config->warnings[0], HasSubstr(key));
+    EXPECT_EQ(config->head_problem, "");
+  }
+  EXPECT_THAT(ParseModelConfig(Labelled().dump())->warnings, ::testing::IsEmpty());
+  Json counted = Bert();
+  counted["num_labels"] = 3;
+  EXPECT_THAT(ParseModelConfig(counted.dump())->labels, ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
+  counted["label2id"] = {{"a", 0}};
+  EXPECT_THAT(ParseModelConfig(counted.dump())->warnings, ElementsAre(HasSubstr("label2id")));
+}
+
+TEST(ModelConfig, KeysThatNoModelReadsAreWarnedOf) {
+  Json json = Bert();
+  json["uniem_embedding_strategy"] = "last_mean";
+  json["trained_by"] = {{"who", "somebody"}};
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->warnings, ElementsAre(HasSubstr("\"trained_by\""), HasSubstr("\"uniem_embedding_strategy\"")));
+  json["_name_or_path"] = "x", json["torch_dtype"] = "float16";  // known to change nothing: not worth a word
+  EXPECT_EQ(ParseModelConfig(json.dump())->warnings.size(), 2);
+}
+
+// The encoder is still of use.
+TEST(ModelConfig, NamesHeadsWhoseProbabilitiesWouldBeWrong) {
   Json json = Labelled();
   json["architectures"] = {"BertForSequenceClassification"};
   json["problem_type"] = "single_label_classification";
   EXPECT_EQ(Refusal(json).message, "");
-  ExpectRefused(json, "problem_type", "multi_label_classification", "problem_type", "only single_label_classification");
-  ExpectRefused(json, "problem_type", "regression", "problem_type", "only single_label_classification");
-  ExpectRefused(json, "problem_type", 3, "problem_type", "only single_label_classification");
+  EXPECT_EQ(HeadProblem(json), "");
+  for (const Json& problem : {Json("multi_label_classification"), Json("regression"), Json(3)}) {
+    json["problem_type"] = problem;
+    EXPECT_THAT(HeadProblem(json), HasSubstr("only single_label_classification")) << problem;
+  }
   json.erase("label2id");
-  ExpectRefused(json, "id2label", {{"0", "score"}}, "id2label", "one class only");
+  json.erase("problem_type");
+  json["id2label"] = {{"0", "score"}};
+  EXPECT_THAT(HeadProblem(json), HasSubstr("one class only"));
+  json["id2label"] = {{"0", "no"}, {"1", "no"}};
+  EXPECT_THAT(HeadProblem(json), HasSubstr("\"no\" to two classes"));
+  json["id2label"] = {{"0", "no"}, {"1", ""}};
+  EXPECT_THAT(HeadProblem(json), HasSubstr("class 1 no name"));
   json["architectures"] = {"BertModel"};  // no head is read
+  json["id2label"] = {{"0", "no"}, {"1", "yes"}};
   json["problem_type"] = "regression";
-  EXPECT_EQ(Refusal(json).message, "");
+  EXPECT_EQ(HeadProblem(json), "");
 }
 
 TEST(ModelConfig, RefusesDuplicateKeysAndWhatIsNoObject) {
@@ -240,30 +298,6 @@ TEST(RenderModelConfig, RefusesLabelsThatDoNotInvert) {
   EXPECT_THAT(refusal({"a", ""}), HasSubstr("class 1 has an empty name"));
   EXPECT_THAT(refusal({"\xff"}), HasSubstr("UTF-8"));
   EXPECT_THAT(refusal(std::vector<std::string>(kMaxLabels + 1, "x")), HasSubstr("at most 10000"));
-}
-
-TEST(PoolingConfig, ReadsBothFormsAndRefusesOtherPoolings) {
-  const auto read = [](const char* text) { return ParsePoolingConfig(text); };
-  EXPECT_EQ(
-      read(
-          R"({"word_embedding_dimension":384,"pooling_mode_cls_token":false,"pooling_mode_mean_tokens":true,"pooling_mode_max_tokens":false,
-                     "pooling_mode_mean_sqrt_len_tokens":false})")
-          .value(),
-      PoolingMode::kMean);
-  EXPECT_EQ(read(R"({"pooling_mode_cls_token":true,"include_prompt":true})").value(), PoolingMode::kFirstToken);
-  EXPECT_EQ(read(R"({"embedding_dimension":384,"pooling_mode":"mean"})").value(), PoolingMode::kMean);
-  EXPECT_EQ(read(R"({"word_embedding_dimension":384})").value(), PoolingMode::kUnspecified);
-  EXPECT_THAT(std::string(read(R"({"pooling_mode_max_tokens":true})").status().message()),
-              HasSubstr("pooling_mode_max_tokens: this pooling"));
-  EXPECT_THAT(std::string(read(R"({"pooling_mode":"lasttoken"})").status().message()),
-              HasSubstr("must be mean or cls"));
-  EXPECT_THAT(
-      std::string(read(R"({"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":true})").status().message()),
-      HasSubstr("both are set"));
-  EXPECT_THAT(std::string(read(R"({"pooling_mode_cls_token":1})").status().message()),
-              HasSubstr("must be true or false"));
-  EXPECT_THAT(std::string(read(R"({"poling_mode":"mean"})").status().message()),
-              HasSubstr("nearest known name is \"pooling_mode\""));
 }
 
 }  // namespace
