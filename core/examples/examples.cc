@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
+#include "core/tagging/spans.h"
 
 namespace engram::examples {
 namespace {
@@ -39,18 +40,6 @@ absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::s
   return absl::OkStatus();
 }
 
-absl::Status AddGold(const corpus::TaggedSentence& sentence, const std::map<std::string, int64_t>& numbers,
-                     SentencePlaces& places) {
-  std::vector<int32_t>& gold = places.gold.emplace_back();
-  for (const std::string& tag : sentence.tags) {
-    const auto number = numbers.find(tag);
-    if (number == numbers.end())
-      return InvalidField("rows", absl::StrCat("the tag \"", tag, "\" is no tag of the task"));
-    gold.push_back(static_cast<int32_t>(number->second));
-  }
-  return absl::OkStatus();
-}
-
 // One window of the sentence whose gold tags were added last. A window without a counted token teaches nothing.
 void AddWindow(WordWindow window, ExampleSet& out) {
   if (window.rows.empty()) return;
@@ -69,9 +58,13 @@ void AddWindow(WordWindow window, ExampleSet& out) {
 
 absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
                     const tokenize::Tokenizer& tokenizer, ExampleSet& out) {
-  const std::map<std::string, int64_t> numbers = Numbers(labels);
+  ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(labels));
+  if (tags.outside() == tagging::TagSet::kNone) {
+    return InvalidField("dataset", "has entities, and the task's tags have no \"O\" for the words outside of them");
+  }
   for (const corpus::TaggedSentence& sentence : dataset.sentences) {
-    ENGRAM_RETURN_IF_ERROR(AddGold(sentence, numbers, out.places));
+    ENGRAM_ASSIGN_OR_RETURN(std::vector<int32_t> gold, tagging::IdsOfBio2(tags, sentence.tags));
+    out.places.gold.push_back(std::move(gold));
     const std::vector<std::string_view> words(sentence.words.begin(), sentence.words.end());
     ENGRAM_ASSIGN_OR_RETURN(WordWindows windows, EncodeWordWindows(words, max_length, tokenizer));
     out.cut += windows.word_cut ? 1 : 0;

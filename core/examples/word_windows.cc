@@ -1,6 +1,7 @@
 #include "core/examples/word_windows.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/tagging/windows.h"
 
@@ -8,8 +9,10 @@ namespace engram::examples {
 namespace {
 
 absl::StatusOr<WordWindow> EncodeWindow(std::span<const std::string_view> words, const tagging::WordWindow& plan,
-                                        int64_t max_length, const tokenize::Tokenizer& tokenizer) {
+                                        int64_t max_length, const tokenize::Tokenizer& tokenizer,
+                                        std::optional<bool> split_special_tokens) {
   tokenize::EncodeOptions options;
+  options.split_special_tokens = split_special_tokens;
   options.max_length = max_length;
   options.truncation = tokenize::Truncation::kLongestFirst;  // acts only where plan.word_cut says so
   const auto first = static_cast<size_t>(plan.first_word), end = static_cast<size_t>(plan.end_word);
@@ -32,8 +35,10 @@ absl::StatusOr<WordWindow> EncodeWindow(std::span<const std::string_view> words,
 }  // namespace
 
 absl::StatusOr<WordWindows> EncodeWordWindows(std::span<const std::string_view> words, int64_t max_length,
-                                              const tokenize::Tokenizer& tokenizer) {
+                                              const tokenize::Tokenizer& tokenizer,
+                                              std::optional<bool> split_special_tokens) {
   tokenize::EncodeOptions bare;
+  bare.split_special_tokens = split_special_tokens;
   bare.add_special_tokens = false;
   ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.EncodeWords(words, bare));
   std::vector<int32_t> counts(words.size(), 0);
@@ -47,14 +52,18 @@ absl::StatusOr<WordWindows> EncodeWordWindows(std::span<const std::string_view> 
   for (const tagging::WordWindow& window : plan) {
     out.word_cut = out.word_cut || window.word_cut;
     if (window.tokens == 0) continue;
-    ENGRAM_ASSIGN_OR_RETURN(WordWindow encoded, EncodeWindow(words, window, max_length, tokenizer));
+    ENGRAM_ASSIGN_OR_RETURN(WordWindow encoded,
+                            EncodeWindow(words, window, max_length, tokenizer, split_special_tokens));
     out.windows.push_back(std::move(encoded));
   }
   return out;
 }
 
 WordLogits::WordLogits(size_t words, const tagging::TagSet& tags)
-    : tags_(static_cast<size_t>(tags.size())), values_(words * tags_, 0.0F) {
+    : tags_(static_cast<size_t>(tags.size())),
+      values_(words * tags_,
+              tags.outside() == tagging::TagSet::kNone ? -std::numeric_limits<float>::infinity() : 0.0F) {
+  if (tags.outside() == tagging::TagSet::kNone) return;
   constexpr float kCertain = 30;
   for (size_t word = 0; word < words; ++word) values_[word * tags_ + static_cast<size_t>(tags.outside())] = kCertain;
 }

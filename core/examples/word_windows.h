@@ -5,6 +5,7 @@
 // token in each of them.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -34,11 +35,13 @@ struct WordWindows {
 
 // `max_length`: of a window in tokens, special tokens included. Every word is in the rows of exactly one window, unless
 // the tokenizer drops it. INVALID_ARGUMENT for words that are not UTF-8 and for a max_length without room for a token.
+// `split_special_tokens`: as in tokenize::EncodeOptions.
 absl::StatusOr<WordWindows> EncodeWordWindows(std::span<const std::string_view> words, int64_t max_length,
-                                              const tokenize::Tokenizer& tokenizer);
+                                              const tokenize::Tokenizer& tokenizer,
+                                              std::optional<bool> split_special_tokens = std::nullopt);
 
 // Logits [words, tags] of one text, put together from its windows. A word that no window has (the tokenizer drops it)
-// is outside of every entity: O, without a doubt. Not thread-safe.
+// is outside of every entity: O, without a doubt; of tags without an O it has none (minus infinity). Not thread-safe.
 class WordLogits {
  public:
   WordLogits(size_t words, const tagging::TagSet& tags);

@@ -1,7 +1,8 @@
 #include "core/tagging/bio.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
@@ -58,6 +59,32 @@ std::string Deviation(const SplitTag& previous, const SplitTag& tag, const Split
              : "";
 }
 
+// Whether a label has a prefix of some scheme, or is "O".
+bool Prefixed(std::string_view tag) {
+  return tag == "O" ||
+         (tag.size() > 2 && tag[1] == '-' && std::string_view("BIESLUM").find(tag[0]) != std::string_view::npos);
+}
+
+// What a label of a tagger stands for.
+std::pair<TagPrefix, std::string_view> Meaning(std::string_view tag, TagReading reading) {
+  if (reading == TagReading::kWords) return {TagPrefix::kSingle, tag};
+  if (tag == "O") return {TagPrefix::kOutside, {}};
+  if (!Prefixed(tag)) return {TagPrefix::kInside, tag};
+  switch (tag[0]) {
+    case 'B':
+      return {TagPrefix::kBegin, tag.substr(2)};
+    case 'I':
+      return {TagPrefix::kInside, tag.substr(2)};
+    default:
+      break;
+  }
+  if (reading != TagReading::kBioes) return {TagPrefix::kInside, tag};  // a bare type that looks like one of BIOES
+  return {tag[0] == 'M'                    ? TagPrefix::kInside
+          : tag[0] == 'E' || tag[0] == 'L' ? TagPrefix::kEnd
+                                           : TagPrefix::kSingle,
+          tag.substr(2)};
+}
+
 // visit(index, tag as written, its reading, the readings before and behind it) for each word.
 template <typename Visit>
 void ForEachTag(std::span<const std::string> tags, const Visit& visit) {
@@ -110,44 +137,72 @@ absl::StatusOr<TagSet> TagSet::FromTypes(const std::vector<std::string>& types) 
   return FromTags(tags);
 }
 
+absl::Status TagSet::Add(int32_t id, TagPrefix prefix, std::string_view type) {
+  prefix_[static_cast<size_t>(id)] = prefix;
+  if (prefix == TagPrefix::kOutside) {
+    outside_ = id;
+    return absl::OkStatus();
+  }
+  auto known = type_numbers_.find(type);
+  if (known == type_numbers_.end()) {
+    ENGRAM_RETURN_IF_ERROR(ValidateTypeName(type));
+    known = type_numbers_.emplace(type, static_cast<int32_t>(types_.size())).first;
+    types_.emplace_back(type);
+    by_type_.push_back({kNone, kNone, kNone, kNone, kNone});
+  }
+  type_[static_cast<size_t>(id)] = known->second;
+  int32_t& place = by_type_[static_cast<size_t>(known->second)][static_cast<size_t>(prefix)];
+  if (place != kNone) {
+    return InvalidField("labels", absl::StrCat("the tags \"", tags_[static_cast<size_t>(place)], "\" and \"",
+                                               tags_[static_cast<size_t>(id)], "\" mean the same"));
+  }
+  place = id;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
   if (tags.size() > kMaxTags) return InvalidField("labels", absl::StrCat("more than ", kMaxTags, " tags"));
-  TagSet set;
-  set.tags_ = tags;
-  std::unordered_map<std::string_view, int32_t> types, ids;
-  for (const std::string& name : tags) {
-    const auto tag = ParseTag(name);
-    if (!tag.has_value() || tag->prefix == 'E' || tag->prefix == 'S') {
-      return InvalidField("labels",
-                          absl::StrCat("\"", AbslView(name), "\" is not a BIO tag; tags are O, B-<type> and I-<type>"));
-    }
-    if (!ids.emplace(name, static_cast<int32_t>(ids.size())).second) {
-      return InvalidField("labels", absl::StrCat("the tag \"", AbslView(name), "\" is there twice"));
-    }
-    if (tag->prefix != 'B') continue;
-    ENGRAM_RETURN_IF_ERROR(ValidateTypeName(tag->type));
-    types.emplace(tag->type, static_cast<int32_t>(set.types_.size()));
-    set.types_.emplace_back(tag->type);
+  const std::set<std::string_view> names(tags.begin(), tags.end());
+  if (names.size() != tags.size()) {
+    const auto twice = std::find_if(tags.begin(), tags.end(), [&](const std::string& tag) {
+      return std::count(tags.begin(), tags.end(), tag) > 1;
+    });
+    return InvalidField("labels", absl::StrCat("the tag \"", *twice, "\" is there twice"));
   }
-  const auto outside = ids.find("O");
-  if (outside == ids.end()) return InvalidField("labels", "the tag \"O\" is missing");
-  if (set.types_.empty()) return InvalidField("labels", "a tagger needs at least one entity type");
-  set.outside_ = outside->second;
-  set.begin_.assign(set.types_.size(), kNone);
-  set.inside_.assign(set.types_.size(), kNone);
-  for (size_t id = 0; id < tags.size(); ++id) {
-    const SplitTag tag = *ParseTag(tags[id]);
-    const auto type = types.find(tag.type);
-    if (tag.prefix != 'O' && type == types.end()) {
-      return InvalidField("labels", absl::StrCat("the tag \"", tags[id], "\" has no \"B-", AbslView(tag.type),
-                                                 "\", so nothing could begin such an entity"));
+  const bool has_outside = names.contains("O");
+  if (tags.size() == (has_outside ? 1 : 0)) return InvalidField("labels", "a tagger needs at least one entity type");
+  const bool prefixed = std::all_of(tags.begin(), tags.end(), [](const std::string& tag) { return Prefixed(tag); });
+  const auto any = [&](std::string_view prefixes) {
+    return std::any_of(tags.begin(), tags.end(), [&](const std::string& tag) {
+      return tag != "O" && prefixes.find(tag[0]) != std::string_view::npos;
+    });
+  };
+  const bool every_inside_begins = std::all_of(tags.begin(), tags.end(), [&](const std::string& tag) {
+    return !tag.starts_with("I-") || names.contains(absl::StrCat("B-", tag.substr(2)));
+  });
+  TagSet set;
+  set.reading_ = prefixed && any("ESLUM")                         ? TagReading::kBioes
+                 : prefixed && has_outside && every_inside_begins ? TagReading::kBio2
+                 : has_outside || prefixed                        ? TagReading::kIob1
+                                                                  : TagReading::kWords;
+  if (set.reading_ == TagReading::kBioes && !has_outside) return InvalidField("labels", "the tag \"O\" is missing");
+  set.tags_ = tags;
+  set.prefix_.assign(tags.size(), TagPrefix::kOutside);
+  set.type_.assign(tags.size(), kNone);
+  // In BIO2 the B tags number the types, wherever the others stand.
+  for (const bool begins : {true, false}) {
+    for (size_t id = 0; id < tags.size(); ++id) {
+      const auto [prefix, type] = Meaning(tags[id], set.reading_);
+      const bool now = set.reading_ != TagReading::kBio2 || prefix == TagPrefix::kBegin;
+      if (now == begins) ENGRAM_RETURN_IF_ERROR(set.Add(static_cast<int32_t>(id), prefix, type));
     }
-    set.prefix_.push_back(tag.prefix == 'O'   ? TagPrefix::kOutside
-                          : tag.prefix == 'B' ? TagPrefix::kBegin
-                                              : TagPrefix::kInside);
-    set.type_.push_back(tag.prefix == 'O' ? kNone : type->second);
-    if (tag.prefix == 'B') set.begin_[type->second] = static_cast<int32_t>(id);
-    if (tag.prefix == 'I') set.inside_[type->second] = static_cast<int32_t>(id);
+  }
+  for (int32_t type = 0; set.reading_ == TagReading::kBioes && type < static_cast<int32_t>(set.types_.size()); ++type) {
+    const bool several = set.begin(type) != kNone && set.end(type) != kNone;
+    if (!several && set.single(type) == kNone) {
+      return InvalidField("labels", absl::StrCat("the type \"", set.types_[static_cast<size_t>(type)],
+                                                 "\" has neither the tag S nor both B and E, so nothing could end it"));
+    }
   }
   return set;
 }
@@ -158,8 +213,14 @@ int32_t TagSet::Find(std::string_view name) const {
 }
 
 bool TagSet::Allowed(int32_t previous, int32_t next) const {
-  if (prefix_[next] != TagPrefix::kInside) return true;
-  return previous != kNone && type_[previous] == type_[next];
+  if (reading_ == TagReading::kIob1 || reading_ == TagReading::kWords) return true;
+  const TagPrefix prefix = prefix_[static_cast<size_t>(next)];
+  const bool continues = prefix == TagPrefix::kInside || prefix == TagPrefix::kEnd;
+  if (previous == kNone) return !continues;
+  const TagPrefix before = prefix_[static_cast<size_t>(previous)];
+  const bool open = before == TagPrefix::kBegin || before == TagPrefix::kInside;
+  if (continues) return open && type_[static_cast<size_t>(previous)] == type_[static_cast<size_t>(next)];
+  return reading_ == TagReading::kBio2 || !open;
 }
 
 std::string_view TagSchemeName(TagScheme scheme) {

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,7 +17,15 @@
 
 namespace engram::tagging {
 
-enum class TagPrefix : uint8_t { kOutside, kBegin, kInside };
+enum class TagPrefix : uint8_t { kOutside, kBegin, kInside, kEnd, kSingle };
+
+// How a tagger's tags make entities, which follows from their names:
+// kBio2: B-x begins an entity, I-x continues it. Engram's own taggers.
+// kIob1: I-x begins an entity, too, where none of its type is open, and B-x need not exist: IOB1, IO, and bare types
+//   beside "O". Each word keeps its most probable tag, as in transformers' TokenClassificationPipeline.
+// kBioes: B-x I-x E-x, or S-x for an entity of one word (also BILOU and BMES).
+// kWords: no "O" and no prefixes (parts of speech): each word has a tag and is an entity by itself.
+enum class TagReading : uint8_t { kBio2, kIob1, kBioes, kWords };
 
 // The tags of one tagger: tag id <-> (prefix, entity type). Immutable value, thread-safe.
 class TagSet {
@@ -25,8 +35,11 @@ class TagSet {
   // Tag 0 is "O", tag 1 + 2 i is "B-<types[i]>", tag 2 + 2 i is "I-<types[i]>". INVALID_ARGUMENT (field "labels") if
   // `types` is empty, has a duplicate, or has a name that ValidateTypeName refuses.
   static absl::StatusOr<TagSet> FromTypes(const std::vector<std::string>& types);
-  // The tags in the order of a model's id2label. INVALID_ARGUMENT if "O" is missing, a tag is there twice, a tag is not
-  // O, B-x or I-x, or an I-x has no B-x (it could never be reached). Types are numbered in the order of their B tags.
+  // The tags in the order of a model's id2label. kBio2 if they are O, B-x and I-x and each I-x has its B-x; else kBioes if
+  // there are E, S, L, U or M beside a prefix for all others; else kIob1 if there is an "O", or prefixes alone; else
+  // kWords. INVALID_ARGUMENT if a tag is there twice (under two spellings, too), a type is none (ValidateTypeName), or
+  // BIOES lacks the O or a type's end. Types are numbered in the order in which they occur, in kBio2 in that of their B
+  // tags.
   static absl::StatusOr<TagSet> FromTags(const std::vector<std::string>& tags);
 
   int32_t size() const { return static_cast<int32_t>(tags_.size()); }
@@ -34,25 +47,42 @@ class TagSet {
   // Name of each tag, by id.
   const std::vector<std::string>& names() const { return tags_; }
 
+  TagReading reading() const { return reading_; }
+  // kNone if the set has no "O".
   int32_t outside() const { return outside_; }
-  int32_t begin(int32_t type) const { return begin_[type]; }
-  // kNone if the set has B-x alone for this type.
-  int32_t inside(int32_t type) const { return inside_[type]; }
+  // The tag of a type with this prefix; kNone if the set lacks it. kBio2 has all begins.
+  int32_t begin(int32_t type) const { return With(TagPrefix::kBegin, type); }
+  int32_t inside(int32_t type) const { return With(TagPrefix::kInside, type); }
+  int32_t end(int32_t type) const { return With(TagPrefix::kEnd, type); }
+  int32_t single(int32_t type) const { return With(TagPrefix::kSingle, type); }
   TagPrefix prefix(int32_t tag) const { return prefix_[tag]; }
   // Index into types(); kNone for O.
   int32_t type(int32_t tag) const { return type_[tag]; }
   // kNone for a name that is not a tag of this set.
   int32_t Find(std::string_view name) const;
+  // kNone for a name that is not a type of this set.
+  int32_t FindType(std::string_view type) const {
+    const auto found = type_numbers_.find(type);
+    return found == type_numbers_.end() ? kNone : found->second;
+  }
 
-  // Whether `next` may follow `previous` (kNone: the beginning of the sentence): I-x only after B-x and I-x, all else
-  // always.
+  // Whether `next` may follow `previous` (kNone: the beginning of the sentence). kBio2: I-x only after B-x and I-x, all
+  // else always. kBioes: I-x and E-x only after B-x and I-x, all else never after those. Else always.
   bool Allowed(int32_t previous, int32_t next) const;
 
  private:
+  int32_t With(TagPrefix prefix, int32_t type) const {
+    return by_type_[static_cast<size_t>(type)][static_cast<size_t>(prefix)];
+  }
+  absl::Status Add(int32_t id, TagPrefix prefix, std::string_view type);
+
+  TagReading reading_ = TagReading::kBio2;
   std::vector<std::string> types_, tags_;
   std::vector<TagPrefix> prefix_;
-  std::vector<int32_t> type_, begin_, inside_;
-  int32_t outside_ = 0;
+  std::vector<int32_t> type_;
+  std::vector<std::array<int32_t, 5>> by_type_;  // by prefix
+  std::map<std::string, int32_t, std::less<>> type_numbers_;
+  int32_t outside_ = kNone;
 };
 
 // OK for 1 to 128 bytes of valid UTF-8 without white space and control characters.

@@ -4,20 +4,49 @@
 #include "core/tagging/viterbi.h"
 
 namespace engram::tagging {
+namespace {
+
+int32_t TypeAt(const TagSet& tags, int32_t tag) { return tag == TagSet::kNone ? TagSet::kNone : tags.type(tag); }
+
+// The tag of word `i` of a span; kNone if the set has none. `follows`: the word before the span is of its type.
+int32_t TagOf(const TagSet& tags, const TagSpan& span, int32_t i, bool follows) {
+  const int32_t type = span.type;
+  const bool first = i == span.first_word, last = i + 1 == span.end_word;
+  switch (tags.reading()) {
+    case TagReading::kBio2:
+      return first ? tags.begin(type) : tags.inside(type);
+    case TagReading::kIob1:  // without a B, or without an I, the other serves
+      if (first && follows && tags.begin(type) != TagSet::kNone) return tags.begin(type);
+      return tags.inside(type) != TagSet::kNone ? tags.inside(type) : tags.begin(type);
+    case TagReading::kBioes:
+      return first ? (last ? tags.single(type) : tags.begin(type)) : last ? tags.end(type) : tags.inside(type);
+    case TagReading::kWords:
+      break;
+  }
+  return tags.single(type);
+}
+
+}  // namespace
 
 std::vector<TagSpan> TagsToSpans(const TagSet& tags, std::span<const int32_t> sequence, SpanReading reading) {
   std::vector<TagSpan> spans;
   bool open = false;  // spans.back() may still grow
   for (int32_t i = 0; i < static_cast<int32_t>(sequence.size()); ++i) {
-    const int32_t tag = sequence[i], type = tags.type(tag);
-    if (tags.prefix(tag) == TagPrefix::kOutside) {
+    const int32_t tag = sequence[i];
+    const TagPrefix prefix = tag == TagSet::kNone ? TagPrefix::kOutside : tags.prefix(tag);
+    if (prefix == TagPrefix::kOutside) {
       open = false;
-    } else if (tags.prefix(tag) == TagPrefix::kInside && open && spans.back().type == type) {
+      continue;
+    }
+    const int32_t type = tags.type(tag);
+    const bool continues = prefix == TagPrefix::kInside || prefix == TagPrefix::kEnd;
+    if (continues && open && spans.back().type == type) {
       spans.back().end_word = i + 1;
     } else {
-      open = tags.prefix(tag) == TagPrefix::kBegin || reading == SpanReading::kLenient;
+      open = !continues || reading == SpanReading::kLenient || tags.reading() == TagReading::kIob1;
       if (open) spans.push_back({i, i + 1, type});
     }
+    if (prefix == TagPrefix::kEnd || prefix == TagPrefix::kSingle) open = false;
   }
   return spans;
 }
@@ -32,20 +61,41 @@ absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<c
     if (span.type < 0 || span.type >= static_cast<int32_t>(tags.types().size())) {
       return InvalidField(absl::StrCat("entities[", n, "].label"), "is not a label of this tagger");
     }
-    if (span.end_word - span.first_word > 1 && tags.inside(span.type) == TagSet::kNone) {
-      return InvalidField(
-          absl::StrCat("entities[", n, "]"),
-          absl::StrCat("has more than one word, and the tagger has no tag I-", tags.types()[span.type]));
-    }
     for (int32_t i = span.first_word; i < span.end_word; ++i) {
       if (result[i] != tags.outside()) {
         return InvalidField(absl::StrCat("entities[", n, "]"),
                             "overlaps another entity; a word can have one label only");
       }
-      result[i] = i == span.first_word ? tags.begin(span.type) : tags.inside(span.type);
+      const bool follows = span.first_word > 0 && TypeAt(tags, result[span.first_word - 1]) == span.type;
+      result[i] = TagOf(tags, span, i, follows);
+      if (result[i] == TagSet::kNone) {
+        return InvalidField(
+            absl::StrCat("entities[", n, "]"),
+            absl::StrCat("has ", span.end_word - span.first_word,
+                         " words, for which the tagger has no tags of the type ", tags.types()[span.type]));
+      }
     }
   }
   return result;
+}
+
+absl::StatusOr<std::vector<int32_t>> IdsOfBio2(const TagSet& tags, std::span<const std::string> bio2) {
+  std::vector<TagSpan> spans;
+  for (size_t i = 0; i < bio2.size(); ++i) {
+    const auto tag = ParseTag(bio2[i]);
+    if (!tag) return InvalidField("rows", absl::StrCat("the tag \"", bio2[i], "\" is no BIO tag"));
+    if (tag->prefix == 'O') continue;
+    const int32_t type = tags.FindType(tag->type);
+    if (type == TagSet::kNone)
+      return InvalidField("rows", absl::StrCat("the tag \"", bio2[i], "\" is no tag of the task"));
+    const auto at = static_cast<int32_t>(i);
+    if (tag->prefix == 'I' && !spans.empty() && spans.back().end_word == at && spans.back().type == type) {
+      spans.back().end_word = at + 1;
+    } else {
+      spans.push_back({at, at + 1, type});
+    }
+  }
+  return SpansToTags(tags, spans, static_cast<int32_t>(bio2.size()));
 }
 
 std::vector<Entity> LocateEntities(std::string_view text, std::span<const Word> words, const TagSet& tags,

@@ -28,13 +28,18 @@ struct TagSpan {
 // sequences, so for all that Viterbi returns.
 enum class SpanReading { kLenient, kStrict };
 
-// Spans in the order of the text; they never overlap. Tag ids must be of `tags`.
+// Spans in the order of the text; they never overlap. Tag ids must be of `tags`, or TagSet::kNone for a word without one.
 std::vector<TagSpan> TagsToSpans(const TagSet& tags, std::span<const int32_t> sequence,
                                  SpanReading reading = SpanReading::kLenient);
 
-// The inverse: BIO2 tags of `words` words. INVALID_ARGUMENT for a span that is empty, outside the words, of an unknown
-// type, of a type without I tag and longer than one word, or that overlaps another.
+// The inverse: the tags of `words` words as the set's reading writes them (kNone outside of all spans where the set has
+// no O). INVALID_ARGUMENT for a span that is empty, outside the words, of an unknown type, of a length that the set has
+// no tags for, or that overlaps another. Spans of kIob1 must be in the order of the text.
 absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<const TagSpan> spans, int32_t words);
+
+// The tags of a sentence in BIO2, as data sets are stored, as ids of a tagger of any reading. INVALID_ARGUMENT (field
+// "rows") for a tag that is none or of a type that the tagger does not have, and as SpansToTags.
+absl::StatusOr<std::vector<int32_t>> IdsOfBio2(const TagSet& tags, std::span<const std::string> bio2);
 
 // An entity of a text.
 struct Entity {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "core/tagging/readings.h"
 
 namespace engram::tagging {
 namespace {
@@ -97,6 +98,10 @@ std::vector<float> LogSoftmaxRows(std::span<const float> logits, int32_t tags) {
   for (size_t row = 0; row + tags <= logits.size(); row += tags) {
     const auto values = logits.subspan(row, tags);
     const double high = *std::max_element(values.begin(), values.end());
+    if (high == kMinusInfinity) {  // a word without a tag stays one
+      std::copy(values.begin(), values.end(), result.begin() + static_cast<std::ptrdiff_t>(row));
+      continue;
+    }
     double sum = 0;
     for (const float value : values) sum += std::exp(value - high);
     const double log_sum = high + std::log(sum);
@@ -111,6 +116,15 @@ absl::StatusOr<ViterbiPath> Viterbi(const TagSet& tags, std::span<const float> l
   const size_t words = log_probabilities.size() / tag_count;
   ViterbiPath path;
   if (words == 0) return path;
+  if (tags.reading() != TagReading::kBio2) {
+    path.tags = tags.reading() == TagReading::kBioes ? BestBioes(tags, log_probabilities)
+                                                     : BestOfEachWord(tags, log_probabilities);
+    for (size_t t = 0; t < words; ++t) {
+      if (path.tags[t] != TagSet::kNone)
+        path.score += log_probabilities[t * static_cast<size_t>(tag_count) + static_cast<size_t>(path.tags[t])];
+    }
+    return path;
+  }
   std::vector<int32_t> from(words * tag_count);
   std::vector<double> score(tag_count), next(tag_count);
   // The best tag of the word just done. Begins with O, which is legal anywhere, so that ties at minus infinity stay
@@ -156,9 +170,12 @@ absl::StatusOr<std::vector<double>> EntityProbabilities(const TagSet& tags, std:
   for (const TagSpan& span : spans) {
     const bool usable = span.first_word >= 0 && span.first_word < span.end_word && span.end_word <= words &&
                         span.type >= 0 && span.type < types &&
-                        (span.end_word == span.first_word + 1 || tags.inside(span.type) != TagSet::kNone);
+                        (tags.reading() != TagReading::kBio2 || span.end_word == span.first_word + 1 ||
+                         tags.inside(span.type) != TagSet::kNone);
     if (!usable) return InvalidField("spans", "a span is empty, outside the words or of an unknown type");
   }
+  if (tags.reading() == TagReading::kBioes) return BioesProbabilities(tags, log_probabilities, spans);
+  if (tags.reading() != TagReading::kBio2) return IndependentProbabilities(tags, log_probabilities, spans);
   const std::vector<double> alpha = Forward(tags, log_probabilities);
   const Backward backward = MakeBackward(tags, log_probabilities);
   const double log_z = LogSum(tags, &alpha[(words - 1) * tag_count]);

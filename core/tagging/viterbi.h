@@ -1,7 +1,8 @@
 #pragma once
 
 // Decoding of a tagger's output. The model gives each word a distribution over tags, independent of its neighbours; a
-// tag sequence is legal if I-x only follows B-x or I-x. Both functions work with the distribution over legal sequences
+// tag sequence is legal as the tag set's reading says (TagSet::Allowed; for BIO2: I-x only follows B-x or I-x), and in
+// BIOES no entity is open at its end. Both functions work with the distribution over legal sequences
 //   p(y) = prod_t p_t(y_t) / Z,   Z = the same product summed over the legal sequences,
 // in O(T K) time (an I tag has two possible predecessors, all others share one maximum or sum), fp64 inside. Pure and
 // thread-safe.
@@ -16,11 +17,12 @@
 
 namespace engram::tagging {
 
-// log softmax of each row of logits [T, K] (K = `tags`), the maximum taken out first. Logits must be finite.
+// log softmax of each row of logits [T, K] (K = `tags`), the maximum taken out first. Logits must be finite, but for a row of
+// minus infinity (a word without a tag), which stays one.
 std::vector<float> LogSoftmaxRows(std::span<const float> logits, int32_t tags);
 
 struct ViterbiPath {
-  std::vector<int32_t> tags;  // [T]; legal, always
+  std::vector<int32_t> tags;  // [T]; legal, always; kNone where a set without O has no tag for a word
   double score = 0;           // sum of the log-probabilities along the path
 };
 

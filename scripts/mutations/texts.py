@@ -1,7 +1,7 @@
 """Tokenizers and long texts."""
 GROUPS = [
     ("core/tokenize/bert_tokenizer.cc", "test_tokenize tests/parity/test_tokenizer.py", [
-        ("tokenizer: a word with an unknown end keeps its known pieces", "Resize(out, before);", "(void)before;"),
+        ("tokenizer: a word with an unknown end keeps its known pieces", "Resize(out, before);", "Resize(out, out.ids.size());"),
         ("tokenizer: pieces inside a word are looked up as beginnings", "LongestPrefix(std::string_view(word.text).substr(at), at > 0, length)",
          "LongestPrefix(std::string_view(word.text).substr(at), false, length)"),
         ("tokenizer: longest words are not unknown", "bool known = word.characters <= options_.max_characters_per_word;", "bool known = true;"),
@@ -11,8 +11,24 @@ GROUPS = [
         ("tokenizer: the number of tokens is that after the cut", "out.full_tokens = full;", "out.full_tokens = full - full + keep_first + keep_second + added;"),
         ("tokenizer: a pair has one separator",
          "append(*second, keep_second, 1); if (options.add_special_tokens) special(special_.sep, 1);", "append(*second, keep_second, 1);"),
-        ("tokenizer: special tokens in a text are letters", "special_tokens_in_text && at < text.size(); ++at)", "special_tokens_in_text && text.empty() && at < text.size(); ++at)"),
-        ("tokenizer: places are counted from the last special token", "code_points += characters;", ""),
+        ("tokenizer: special tokens in a text are letters", "value_or(options_.split_special_tokens)", "value_or(true)"),
+        ("tokenizer: places are counted from the last special token", "counted = at;", ""),
+    ]),
+    ("core/tokenize/added_tokens.cc", "test_tokenize tests/parity/test_tokenizer.py", [
+        ("added tokens: single words may touch words", "if (token.single_word && TouchesWord(text, begin, end)) continue;", ""),
+        ("added tokens: special ones are found where they are split", "if (token.special && split_special) continue;", ""),
+        ("added tokens: space before is left", "if (token.lstrip) begin =", "if (false) begin ="),
+        ("added tokens: space that an earlier token took is taken again", "std::min(begin, from)), from);", "size_t{0}), size_t{0});"),
+        ("added tokens: space behind is left", "if (token.rstrip) {", "if (false) {"),
+        ("added tokens: of two that normalize alike the plain one is found", "return made.tokens_[i].special;", "return !made.tokens_[i].special;"),
+        ("added tokens: they are looked for as they stand", "std::string content = Normalized(token.content, options);", "std::string content = token.content;"),
+    ]),
+    ("core/tagging/readings.cc", "test_tagging", [
+        ("IOB1: an entity begins inside of one", "* (1 - open);", ";"),
+        ("IOB1: an entity ends before its end", "p * (1 - rows.Probability(span.end_word, inside))", "p"),
+        ("BIOES: an open entity may end the text", "path.back() = best_closed(score);",
+         "path.back() = static_cast<int32_t>(std::max_element(score.begin(), score.end()) - score.begin());"),
+        ("BIOES: nothing follows an entity", "if (legal_end(tag) && (value > highest", "if (tag == tags.outside() && (value > highest"),
     ]),
     ("core/tokenize/bert_normalizer.h", "test_tokenize tests/parity/test_tokenizer.py", [
         ("normalizer: Chinese characters are no words", "const bool isolate = options_.chinese_chars && (flags & kFlagChinese) != 0;", "const bool isolate = false;"),
@@ -26,7 +42,8 @@ GROUPS = [
         ("long texts: tokens of an overlap count twice",
          "document.Add(rows.narrow(0, window.first_owned - window.begin, window.end_owned - window.first_owned));", "document.Add(rows);"),
         ("long texts: chunks end inside words",
-         "if (window.end < tokens) window.end = WordBoundary(words, begin + std::max(budget / 2, overlap), window.end);", ""),
+         "if (window.end < tokens) window.end = WordBoundary(words, begin + std::max(budget / 2, overlap), window.end);",
+         "if (window.end < tokens) window.end = WordBoundary(words, window.end, window.end);"),
         ("long texts: the maximum starts at 0", "at::full({width}, -std::numeric_limits<double>::infinity(), at::kDouble)", "at::zeros({width}, at::kDouble)"),
         ("long texts: vectors keep their length", "vector = UnitLength(vector);", ""),
         ("long texts: the left chunk owns the overlap", "(windows[i].end + windows[i + 1].begin + 1) / 2", "windows[i].end"),

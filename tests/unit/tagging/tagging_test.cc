@@ -46,8 +46,23 @@ std::vector<std::vector<int32_t>> LegalSequences(const TagSet& tags, int length)
   return all;
 }
 
-TEST(Viterbi, EqualsTryingAllLegalSequences) {
-  const TagSet tags = *TagSet::FromTypes({"person", "place"});
+// Whether a legal sequence may end here: no entity of BIOES is open.
+bool MayEnd(const TagSet& tags, int32_t tag) {
+  return tags.reading() != TagReading::kBioes ||
+         (tags.prefix(tag) != TagPrefix::kBegin && tags.prefix(tag) != TagPrefix::kInside);
+}
+
+class EveryReading : public ::testing::TestWithParam<std::vector<std::string>> {};
+INSTANTIATE_TEST_SUITE_P(Viterbi, EveryReading,
+                         ::testing::Values(std::vector<std::string>{"O", "B-a", "I-a", "B-b", "I-b"},
+                                           std::vector<std::string>{"B-a", "I-a", "I-b", "O"},
+                                           std::vector<std::string>{"a", "O", "b"},
+                                           std::vector<std::string>{"E-a", "O", "I-a", "S-a", "B-a", "S-b"},
+                                           std::vector<std::string>{"B-a", "L-a", "O", "B-b", "L-b", "I-b", "U-b"},
+                                           std::vector<std::string>{"ADJ", "NOUN", "X"}));
+
+TEST_P(EveryReading, EqualsTryingAllLegalSequences) {
+  const TagSet tags = *TagSet::FromTags(GetParam());
   RandomStream random(1, RandomPurpose::kSubset, 0);
   for (int round = 0; round < 60; ++round) {
     const int length = 1 + static_cast<int>(random.NextBelow(5));
@@ -55,7 +70,8 @@ TEST(Viterbi, EqualsTryingAllLegalSequences) {
     for (int i = 0; i < length * tags.size(); ++i) logits.push_back(static_cast<float>(2 * random.NextNormal()));
     const std::vector<float> p = LogSoftmaxRows(logits, tags.size());
     double best = -std::numeric_limits<double>::infinity(), total = 0;
-    const auto legal = LegalSequences(tags, length);
+    auto legal = LegalSequences(tags, length);
+    std::erase_if(legal, [&](const auto& sequence) { return !MayEnd(tags, sequence.back()); });
     const auto score = [&](const std::vector<int32_t>& sequence) {
       double sum = 0;
       for (int t = 0; t < length; ++t)
@@ -82,6 +98,60 @@ TEST(Viterbi, EqualsTryingAllLegalSequences) {
       EXPECT_NEAR((*probabilities)[s], mass / total, 1e-5);
     }
   }
+}
+
+// What the labels of taggers on the hub say of their scheme.
+TEST(TagSet, TheLabelsSayTheReading) {
+  const auto reading = [](const std::vector<std::string>& tags) { return TagSet::FromTags(tags)->reading(); };
+  EXPECT_EQ(reading({"O", "B-PER", "I-PER", "B-TIME"}), TagReading::kBio2);
+  EXPECT_EQ(reading({"B-LOC", "I-LOC", "I-PER", "O"}), TagReading::kIob1);
+  EXPECT_EQ(reading({"O", "I-PER", "I-LOC"}), TagReading::kIob1);
+  EXPECT_EQ(reading({"O", "PER", "LOC"}), TagReading::kIob1);
+  EXPECT_EQ(reading({"I-PER", "B-PER"}), TagReading::kIob1);  // no O
+  EXPECT_EQ(reading({"O", "B-PER", "I-PER", "E-PER", "S-PER"}), TagReading::kBioes);
+  EXPECT_EQ(reading({"O", "B-PER", "I-PER", "L-PER", "U-PER"}), TagReading::kBioes);
+  EXPECT_EQ(reading({"O", "B-PER", "M-PER", "E-PER", "S-PER"}), TagReading::kBioes);
+  EXPECT_EQ(reading({"ADJ", "NOUN", "PUNCT"}), TagReading::kWords);
+  EXPECT_EQ(reading({"LABEL_0", "LABEL_1"}), TagReading::kWords);
+  const auto refusal = [](const std::vector<std::string>& tags) {
+    return std::string(TagSet::FromTags(tags).status().message());
+  };
+  EXPECT_THAT(refusal({"O"}), ::testing::HasSubstr("at least one entity type"));
+  EXPECT_THAT(refusal({"O", "PER", "I-PER"}), ::testing::HasSubstr("mean the same"));
+  EXPECT_THAT(refusal({"O", "E-a", "L-a", "B-a"}), ::testing::HasSubstr("mean the same"));
+  EXPECT_THAT(refusal({"B-a", "E-a"}), ::testing::HasSubstr("\"O\" is missing"));
+  EXPECT_THAT(refusal({"O", "B-a", "I-a", "S-b"}), ::testing::HasSubstr("could end it"));
+  EXPECT_THAT(refusal({"proper noun", "verb"}), ::testing::HasSubstr("white space"));
+}
+
+TEST(TagSet, StoredTagsBecomeThoseOfTheTagger) {
+  const std::vector<std::string> bio2 = {"B-a", "B-a", "I-a", "I-a", "O", "B-b", "B-a"};
+  const auto written = [&](const std::vector<std::string>& names) {
+    const TagSet tags = *TagSet::FromTags(names);
+    std::vector<std::string> out;
+    const auto ids = IdsOfBio2(tags, bio2);
+    if (!ids.ok()) return std::vector<std::string>{std::string(ids.status().message())};
+    for (const int32_t id : *ids) out.push_back(names[static_cast<size_t>(id)]);
+    return out;
+  };
+  EXPECT_EQ(written({"O", "B-a", "I-a", "B-b", "I-b"}), bio2);
+  EXPECT_THAT(written({"O", "B-a", "I-a", "I-b"}), ElementsAre("I-a", "B-a", "I-a", "I-a", "O", "I-b", "I-a"));
+  EXPECT_THAT(written({"O", "a", "b"}), ElementsAre("a", "a", "a", "a", "O", "b", "a"));
+  EXPECT_THAT(written({"O", "S-a", "B-a", "I-a", "E-a", "S-b"}),
+              ElementsAre("S-a", "B-a", "I-a", "E-a", "O", "S-b", "S-a"));
+  EXPECT_THAT(written({"O", "a"})[0], ::testing::HasSubstr("\"B-b\" is no tag of the task"));
+  EXPECT_THAT(written({"O", "S-a", "S-b"})[0], ::testing::HasSubstr("no tags of the type a"));
+}
+
+// A tagger without an O has nothing to say of a word that the tokenizer drops.
+TEST(Viterbi, AWordWithoutATagIsNoEntity) {
+  const TagSet tags = *TagSet::FromTags({"ADJ", "NOUN"});
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const std::vector<float> p = LogSoftmaxRows(std::vector<float>{1, 2, kNone, kNone, 3, 2}, 2);
+  const auto path = Viterbi(tags, p);
+  ASSERT_TRUE(path.ok()) << path.status();
+  EXPECT_THAT(path->tags, ElementsAre(1, TagSet::kNone, 0));
+  EXPECT_THAT(TagsToSpans(tags, path->tags), ElementsAre(TagSpan{0, 1, 1}, TagSpan{2, 3, 0}));
 }
 
 TEST(Viterbi, RefusesNotANumber) {
@@ -177,8 +247,6 @@ TEST(Bio, UnknownTagsAreAllNamed) {
 TEST(Bio, TagSetsOfModels) {
   EXPECT_THAT(TagSet::FromTypes({"a", "b"})->names(), ElementsAre("O", "B-a", "I-a", "B-b", "I-b"));
   EXPECT_EQ(TagSet::FromTags({"B-a", "O", "I-a"})->outside(), 1);
-  EXPECT_FALSE(TagSet::FromTags({"B-a", "I-a"}).ok());       // no O
-  EXPECT_FALSE(TagSet::FromTags({"O", "I-a"}).ok());         // I-a could never be reached
   EXPECT_FALSE(TagSet::FromTags({"O", "B-a", "B-a"}).ok());  // twice
   EXPECT_FALSE(TagSet::FromTypes({"a b"}).ok());
 }
