@@ -7,12 +7,12 @@
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
-#include "ATen/ops/linalg_vector_norm.h"
 #include "ATen/ops/maximum.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/InferenceMode.h"
 #include "core/nn/packed_batch.h"
+#include "core/nn/sentence_vectors.h"
 
 namespace engram::longcontext {
 namespace {
@@ -51,10 +51,6 @@ class Aggregate {
   at::Tensor value_;  // fp64 [d]: a sum over millions of tokens keeps its digits
   int64_t count_ = 0;
 };
-
-at::Tensor UnitLength(const at::Tensor& rows) {
-  return rows / at::linalg_vector_norm(rows, 2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
-}
 
 // Tokens of a chunk beside the `special` ones.
 absl::StatusOr<int64_t> ContentBudget(const nn::Model& model, int64_t special, const ChunkOptions& options) {
@@ -171,8 +167,8 @@ absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tok
   }
   at::Tensor vector = document.Result();
   if (options.normalize) {
-    vector = UnitLength(vector);
-    if (options.chunk_vectors) result.chunk_vectors = UnitLength(result.chunk_vectors);
+    vector = nn::UnitLength(vector);
+    if (options.chunk_vectors) result.chunk_vectors = nn::UnitLength(result.chunk_vectors);
   }
   result.document.assign(vector.const_data_ptr<float>(), vector.const_data_ptr<float>() + width);
   return result;

@@ -7,13 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/build_info.h"
 #include "core/base/files.h"
+#include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/version_directory.h"
 #include "torch/headeronly/version.h"
 
 namespace engram::nn {
 namespace {
-
-constexpr const char* kPoolingFile = "1_Pooling/config.json";
 
 // The task whose head the standard names of model.safetensors can hold: the last one learned that transformers has a
 // class for.
@@ -27,16 +26,17 @@ std::string DefaultTask(const checkpoint::VersionManifest& manifest) {
 }  // namespace
 
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task) {
-  return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling};
+  return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling, task.expansion};
 }
 
 std::vector<std::string> CompanionFiles(const std::string& directory) {
   std::vector<std::string> files;
   for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json",
-        "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", kPoolingFile}) {
+       {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"}) {
     if (PathExists(absl::StrCat(directory, "/", name))) files.emplace_back(name);
   }
+  const std::vector<std::string> modules = checkpoint::SentenceFiles(directory);
+  files.insert(files.end(), modules.begin(), modules.end());
   return files;
 }
 

@@ -42,7 +42,8 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
 // The files of a version that hold what is remembered of its tasks: continual.safetensors and memory/*.
 std::vector<std::string> MemoryFiles(const checkpoint::VersionManifest& manifest);
 
-// The files beside weights and config that belong to a version: the tokenizer's, and sentence-transformers' pooling.
+// The files beside weights and config that belong to a version: the tokenizer's, and those of sentence-transformers'
+// modules (checkpoint::SentenceFiles).
 std::vector<std::string> CompanionFiles(const std::string& directory);
 
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task);

@@ -6,6 +6,8 @@
 
 #include "ATen/Parallel.h"
 #include "c10/core/InferenceMode.h"
+#include "core/base/finite.h"
+#include "core/base/process.h"
 #include "core/nn/device.h"
 #include "core/nn/packed_batch.h"
 
@@ -26,6 +28,22 @@ absl::StatusOr<std::map<std::string, at::Tensor>> Forward(const ServedVersion& v
   return logits;
 }
 
+// The vector of every item: each is computed from its own rows alone, so its bits do not depend on the batch.
+absl::Status ForwardVectors(const ServedVersion& version, const std::vector<const nn::Sequence*>& sequences,
+                            const std::vector<std::shared_ptr<BatchItem>>& batch, nn::PackedBatch& packed,
+                            std::vector<at::Tensor>& vectors) {
+  const nn::Model& model = *version.version.model;
+  ENGRAM_RETURN_IF_ERROR(version.vectors.status());
+  ENGRAM_ASSIGN_OR_RETURN(packed, nn::Pack(sequences, model.parameters().device()));
+  const at::Tensor hidden = model.Encode(packed, std::nullopt, nullptr).cpu();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const at::Tensor rows = hidden.narrow(0, packed.host_cu_seqlens[i], packed.length(static_cast<int64_t>(i)));
+    const auto& item = static_cast<const SequenceItem&>(*batch[i]);
+    vectors.push_back(version.vectors->Apply(rows, item.vector()->prompt_tokens));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Engine::Engine(const Clock& clock, BatcherLimits limits, int threads, std::function<void()> on_device_failure)
@@ -41,7 +59,7 @@ Engine::~Engine() {
 
 void Engine::Run(int threads) {
   const c10::InferenceMode inference;
-  if (threads > 0) at::set_num_threads(threads);
+  at::set_num_threads(threads > 0 ? threads : UsableCores());
   for (auto batch = batcher_.NextBatch(); !batch.empty(); batch = batcher_.NextBatch()) Compute(batch);
 }
 
@@ -56,7 +74,14 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
   }
   const ServedVersion& version = static_cast<const SequenceItem&>(*batch.front()).version();
   nn::PackedBatch packed;
-  const auto logits = nn::GuardTorch([&] { return Forward(version, sequences, heads, packed); });
+  std::vector<at::Tensor> vectors;
+  // One batch asks for vectors or for logits, never for both: their keys differ.
+  const bool for_vectors = static_cast<const SequenceItem&>(*batch.front()).vector().has_value();
+  const auto logits = nn::GuardTorch([&]() -> absl::StatusOr<std::map<std::string, at::Tensor>> {
+    if (!for_vectors) return Forward(version, sequences, heads, packed);
+    ENGRAM_RETURN_IF_ERROR(ForwardVectors(version, sequences, batch, packed, vectors));
+    return std::map<std::string, at::Tensor>();
+  });
   health_.Note(logits.status());
   const absl::Duration compute = clock_.Now() - start;
   ++counters_.batches;
@@ -72,6 +97,7 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
     SequenceResult result;
     result.queue_seconds = absl::ToDoubleSeconds(start - item.enqueued);
     result.compute_seconds = absl::ToDoubleSeconds(compute);
+    if (for_vectors) result.vector = vectors[i];
     for (const std::string& head : item.heads()) {
       const at::Tensor& all = logits->at(head);
       const auto row = static_cast<int64_t>(i);
@@ -79,6 +105,13 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
                                                                      checkpoint::TaskKind::kSequenceClassification;
       result.logits[head] =
           per_text ? all.select(0, row) : all.narrow(0, packed.host_cu_seqlens[i], packed.length(row));
+    }
+    absl::Status finite;
+    for (const auto& [head, rows] : result.logits)  // rows of a contiguous tensor
+      finite.Update(CheckFinite({rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}));
+    if (!finite.ok()) {
+      item.Fail(finite);
+      continue;
     }
     item.Finish(std::move(result));
   }

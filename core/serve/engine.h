@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,30 +25,40 @@
 
 namespace engram::serve {
 
+// Asks for the text's vector instead of logits.
+struct VectorQuery {
+  int64_t prompt_tokens = 0;  // of nn::SentenceVectors::Apply
+};
+
 struct SequenceResult {
   // Task -> logits fp32 on the CPU: [C] for sequence classification, [length, C] for token classification.
   std::map<std::string, at::Tensor> logits;
+  at::Tensor vector;           // of nn::SentenceVectors::Apply, for a VectorQuery
   double queue_seconds = 0;    // from Submit to the batch
   double compute_seconds = 0;  // of the whole batch
 };
 
-// One sequence and the heads that are asked for it.
+// One sequence, and the heads that are asked for it or the vector. Items that ask for vectors share no batch with others.
 class SequenceItem final : public BatchItem {
  public:
   // Called once, from the engine's thread or from the one that shuts it down; must return soon.
   using Done = std::function<void(absl::StatusOr<SequenceResult>)>;
 
   SequenceItem(std::shared_ptr<const ServedVersion> version, nn::Sequence sequence, std::vector<std::string> heads,
-               absl::Time deadline, std::shared_ptr<const std::atomic<bool>> cancelled, Done done)
+               absl::Time deadline, std::shared_ptr<const std::atomic<bool>> cancelled, Done done,
+               std::optional<VectorQuery> vector = std::nullopt)
       : version_(std::move(version)),
         sequence_(std::move(sequence)),
         heads_(std::move(heads)),
         deadline_(deadline),
         cancelled_(std::move(cancelled)),
-        done_(std::move(done)) {}
+        done_(std::move(done)),
+        vector_(vector) {}
 
   int64_t tokens() const override { return static_cast<int64_t>(sequence_.ids.size()); }
-  const void* batch_key() const override { return version_.get(); }
+  const void* batch_key() const override {
+    return vector_ ? static_cast<const void*>(&version_->vectors) : version_.get();
+  }
   absl::Time deadline() const override { return deadline_; }
   bool cancelled() const override { return cancelled_ != nullptr && cancelled_->load(std::memory_order_relaxed); }
   void Fail(const absl::Status& status) override { done_(status); }
@@ -56,6 +67,7 @@ class SequenceItem final : public BatchItem {
   const ServedVersion& version() const { return *version_; }
   const nn::Sequence& sequence() const { return sequence_; }
   const std::vector<std::string>& heads() const { return heads_; }
+  const std::optional<VectorQuery>& vector() const { return vector_; }
 
  private:
   const std::shared_ptr<const ServedVersion> version_;
@@ -64,6 +76,7 @@ class SequenceItem final : public BatchItem {
   const absl::Time deadline_;
   const std::shared_ptr<const std::atomic<bool>> cancelled_;
   const Done done_;
+  const std::optional<VectorQuery> vector_;
 };
 
 struct EngineCounters {

@@ -2,9 +2,25 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/nn/device.h"
 
 namespace engram::serve {
+namespace {
+
+absl::StatusOr<nn::SentenceVectors> LoadVectors(const std::string& directory, const nn::Version& version,
+                                                const tokenize::Tokenizer& tokenizer) {
+  absl::StatusOr<nn::SentenceVectors> vectors = nn::GuardTorch([&]() -> absl::StatusOr<nn::SentenceVectors> {
+    ENGRAM_ASSIGN_OR_RETURN(checkpoint::SentenceModules modules,
+                            checkpoint::ReadSentenceModules(directory, version.config, tokenizer.lowercases()));
+    return nn::SentenceVectors::Load(directory, std::move(modules), version.config.hidden_size);
+  });
+  if (vectors.ok() || vectors.status().code() != absl::StatusCode::kInvalidArgument) return vectors;
+  return absl::FailedPreconditionError(absl::StrCat("this version's vector is not defined (",
+                                                    vectors.status().message(), "); import its base model again"));
+}
+
+}  // namespace
 
 const checkpoint::ManifestTask* ServedVersion::FindTask(const std::string& task) const {
   return checkpoint::FindManifestTask(version.manifest, task);
@@ -28,6 +44,7 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
   if (served->tokenizer->vocabulary_size() > served->version.config.vocab_size) {
     return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");
   }
+  served->vectors = LoadVectors(directory, served->version, *served->tokenizer);
   for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
     if (task.kind != checkpoint::TaskKind::kTokenClassification) continue;
     ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/base/status.h"
+#include "core/nn/sentence_vectors.h"
 #include "core/nn/version.h"
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
@@ -19,6 +20,9 @@ struct ServedVersion {
   nn::Version version;
   std::unique_ptr<tokenize::Tokenizer> tokenizer;
   std::map<std::string, tagging::TagSet> tag_sets;  // of the token-classification tasks
+  // How a text becomes a vector. FAILED_PRECONDITION for a version that was imported before all modules were read, and whose vector is
+  // another than Engram can tell.
+  absl::StatusOr<nn::SentenceVectors> vectors = absl::UnavailableError("not loaded");
 
   int64_t max_tokens() const { return version.model->config().max_length(); }
   const checkpoint::ManifestTask* FindTask(const std::string& task) const;

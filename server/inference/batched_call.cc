@@ -24,11 +24,12 @@ void BatchedCall::Work() {
     End(submitted);
 }
 
-void BatchedCall::AddSequence(nn::Sequence sequence, std::vector<std::string> heads) {
+void BatchedCall::AddSequence(nn::Sequence sequence, std::vector<std::string> heads,
+                              std::optional<serve::VectorQuery> vector) {
   const size_t index = items_.size();
   items_.push_back(std::make_shared<serve::SequenceItem>(
       version_, std::move(sequence), std::move(heads), scope_.deadline(), scope_.cancelled_flag(),
-      [this, index](absl::StatusOr<serve::SequenceResult> result) { OnSequence(index, std::move(result)); }));
+      [this, index](absl::StatusOr<serve::SequenceResult> result) { OnSequence(index, std::move(result)); }, vector));
 }
 
 void BatchedCall::OnSequence(size_t index, absl::StatusOr<serve::SequenceResult> result) {

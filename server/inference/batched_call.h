@@ -8,6 +8,7 @@
 // Ends with exactly one status. A client that leaves cancels what is still queued, in the pool or in the Batcher.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ namespace engram::server {
 
 class BatchedCall : public InferenceCall {
  public:
-  BatchedCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context, const char* method)
-      : InferenceCall(backend, context, method, WorkPool::Length::kShort) {}
+  BatchedCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+              const google::protobuf::Message& reply, const char* method)
+      : InferenceCall(backend, context, reply, method, WorkPool::Length::kShort) {}
 
  protected:
   // In the pool. Opens the version, checks the request, adds sequences.
@@ -31,8 +33,9 @@ class BatchedCall : public InferenceCall {
   // In the pool, when all results are there. Fills the response.
   virtual absl::Status Compose() = 0;
 
-  // `heads`: the tasks whose logits are wanted.
-  void AddSequence(nn::Sequence sequence, std::vector<std::string> heads);
+  // `heads`: the tasks whose logits are wanted; or none, and `vector` asks for the vector.
+  void AddSequence(nn::Sequence sequence, std::vector<std::string> heads,
+                   std::optional<serve::VectorQuery> vector = std::nullopt);
 
  private:
   void Work() final;

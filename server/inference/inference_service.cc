@@ -1,6 +1,7 @@
 #include "server/inference/inference_service.h"
 
 #include "server/inference/classify_call.h"
+#include "server/inference/embed_call.h"
 #include "server/inference/encode_call.h"
 #include "server/inference/tag_entities_call.h"
 #include "server/inference/tokenize_call.h"
@@ -17,6 +18,12 @@ grpc::ServerUnaryReactor* InferenceService::TagEntities(grpc::CallbackServerCont
                                                         const engram::v1::TagEntitiesRequest* request,
                                                         engram::v1::TagEntitiesResponse* response) {
   return StartTagEntities(backend_, *context, *request, *response);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Embed(grpc::CallbackServerContext* context,
+                                                  const engram::v1::EmbedRequest* request,
+                                                  engram::v1::EmbedResponse* response) {
+  return StartEmbed(backend_, *context, *request, *response);
 }
 
 grpc::ServerUnaryReactor* InferenceService::LongContextEncode(grpc::CallbackServerContext* context,

@@ -24,6 +24,8 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
   grpc::ServerUnaryReactor* TagEntities(grpc::CallbackServerContext* context,
                                         const engram::v1::TagEntitiesRequest* request,
                                         engram::v1::TagEntitiesResponse* response) override;
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context, const engram::v1::EmbedRequest* request,
+                                  engram::v1::EmbedResponse* response) override;
   grpc::ServerUnaryReactor* LongContextEncode(grpc::CallbackServerContext* context,
                                               const engram::v1::LongContextEncodeRequest* request,
                                               engram::v1::LongContextEncodeResponse* response) override;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/checkpoint/model_config.h"
+#include "core/checkpoint/sentence_modules.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
@@ -15,6 +16,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       abort();
     if (!engram::checkpoint::RenderModelConfig(text, "BertModel", config->labels).ok()) abort();
   }
-  (void)engram::checkpoint::ParsePoolingConfig(text);
+  (void)engram::checkpoint::ParsePoolingModule(text, "1_Pooling/config.json");
   return 0;
 }
