@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/options.h"
 #include "core/base/status.h"
@@ -29,11 +30,19 @@ struct StrategySizes {
   int64_t consolidations = 0;
   int64_t training_examples = 0;
   int64_t longest_example = 0;  // tokens
+  int64_t stored_examples = 0;  // of earlier tasks, that the strategy keeps with the version
+  int64_t most_labels = 0;      // of a task
+  int64_t labels = 0;           // of the task that is learned
+  int64_t earlier_tasks = 0;    // that the version knows
+  int64_t hidden_size = 0, intermediate_size = 0, layers = 0;  // of the encoder
 };
 
+// Within 5 % of what is held where that depends on the encoder. Stored texts are counted as tagged, with token types and
+// of the longest length: others take less.
 struct StrategyCost {
-  int64_t bytes = 0;        // held during training beyond a naive run
-  double extra_passes = 0;  // forward and backward passes per batch beyond naive's one
+  int64_t bytes = 0;          // held from step to step beyond a naive fp32 run, in tensors and stored texts
+  double extra_passes = 0;    // forward and backward passes per batch beyond naive's one
+  int64_t version_bytes = 0;  // what it puts into the version for this task beyond stored texts
 };
 
 // Where a strategy is taken that no request has named.
@@ -44,6 +53,12 @@ struct StrategyInfo {
   std::string summary;  // one line
   OptionTable options = {};
   StrategyNeeds needs = {};
+  // The options that say how strong it is: with all of them at 0 it is naive to the bit. Empty: it cannot be turned off.
+  std::vector<std::string> strength = {};
+  // A task that the version knows may come with further labels: its head grows. Others refuse them.
+  bool grows_heads = false;
+  // Learns in one forward pass over the texts and makes no optimizer step: epochs, learning rate and the like do not act.
+  bool one_pass = false;
   // Null: costs nothing beyond naive.
   std::function<StrategyCost(const OptionValues&, const StrategySizes&)> cost = nullptr;
   DefaultWhere default_where = DefaultWhere::kNowhere;

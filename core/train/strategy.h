@@ -21,6 +21,7 @@
 // Calls come from one thread. A status that is not OK ends the run with it.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -63,8 +64,12 @@ class TaskSetup : public TaskContext {
   nn::Model& model;
   std::span<const TrainingExample> examples;  // trained on, without those held out; live until the end of the task
   // What the optimizer moves: the encoder's slots and those of the task's head. BeginTask may change it; every other
-  // slot keeps its weights to the bit.
+  // slot keeps its weights to the bit. Emptied: BeginTask has learned the task already, and no step is made.
   std::vector<nn::SlotId> trainable;
+
+  // Whether the run is to stop. A BeginTask that takes long asks it now and then, and may end with CANCELLED: an
+  // interrupted run begins it again.
+  std::function<bool()> stop_requested = [] { return false; };
 
   // A copy of the model as it was when first asked for: a teacher for distilling. Made once; costs the memory of the
   // weights (and of their bf16 copy).

@@ -31,7 +31,7 @@ constexpr int64_t kDeadPenaltySteps = 10;
 absl::Status CheckTrainable(const nn::ParameterBuffer& parameters, std::vector<nn::SlotId>& trainable) {
   std::sort(trainable.begin(), trainable.end());
   trainable.erase(std::unique(trainable.begin(), trainable.end()), trainable.end());
-  if (trainable.empty()) return absl::InternalError("the strategy leaves nothing to train");
+  if (trainable.empty()) return absl::OkStatus();
   if (trainable.front() < 0 || trainable.back() >= static_cast<nn::SlotId>(parameters.slices().size())) {
     return absl::InternalError("the strategy trains a parameter that the model does not have");
   }
@@ -54,6 +54,9 @@ class Run {
 
   absl::Status Prepare();
   absl::StatusOr<TrainResult> Loop();
+  StopRequest Requested() const {
+    return input_.stop == nullptr ? StopRequest::kNone : input_.stop->load(std::memory_order_relaxed);
+  }
 
  private:
   using Batches = std::vector<std::vector<int64_t>>;
@@ -61,9 +64,6 @@ class Run {
   Batches PlanEpoch(int64_t epoch) const;
   int64_t StepsOf(const Batches& batches) const;
   absl::Status Resume();
-  StopRequest Requested() const {
-    return input_.stop == nullptr ? StopRequest::kNone : input_.stop->load(std::memory_order_relaxed);
-  }
   absl::Status SaveCheckpoint();
   absl::StatusOr<TrainResult> Interrupt();
 
@@ -115,8 +115,10 @@ absl::Status Run::Prepare() {
   setup_.examples = data_.training();
   setup_.trainable = model_.EncoderSlots();
   for (const nn::SlotId slot : model_.HeadSlots(input_.task.name)) setup_.trainable.push_back(slot);
+  setup_.stop_requested = [this] { return Requested() != StopRequest::kNone; };
   ENGRAM_RETURN_IF_ERROR(strategy_.BeginTask(setup_));
   ENGRAM_RETURN_IF_ERROR(CheckTrainable(parameters_, setup_.trainable));
+  if (setup_.trainable.empty()) total_steps_ = 0;
   parameters_.EnableGradients();
   optimizer_ =
       std::make_unique<AdamW>(&parameters_, setup_.trainable,
@@ -160,7 +162,7 @@ absl::Status Run::Resume() {
 
 // The whole of training. Each line that starts with ENGRAM_ ends the run if what it calls failed.
 absl::StatusOr<TrainResult> Run::Loop() {
-  while (state_.epoch < options_.epochs && !OutOfPatience()) {
+  while (total_steps_ > 0 && state_.epoch < options_.epochs && !OutOfPatience()) {
     const Batches batches = PlanEpoch(state_.epoch);
     const int64_t steps = StepsOf(batches);
     while (state_.step_in_epoch < steps) {
@@ -387,7 +389,13 @@ absl::StatusOr<TrainResult> Run::Finish() {
 absl::StatusOr<TrainResult> Train(nn::Model& model, const TrainOptions& options, const TrainInput& input) {
   const c10::NoGradGuard no_autograd;
   Run run(model, options, input);
-  ENGRAM_RETURN_IF_ERROR(run.Prepare());
+  const absl::Status prepared = run.Prepare();
+  if (absl::IsCancelled(prepared) && run.Requested() == StopRequest::kCheckpoint) {
+    TrainResult result;  // nothing to go on from: the run begins again
+    result.outcome = TrainOutcome::kInterrupted;
+    return result;
+  }
+  ENGRAM_RETURN_IF_ERROR(prepared);
   return run.Loop();
 }
 

@@ -58,6 +58,28 @@ TEST(Manifest, ReadsBackWhatItWrote) {
   for (const char* gone : {"lambda_units", "gamma", "merged"}) EXPECT_THAT(Text(manifest), Not(HasSubstr(gone)));
 }
 
+TEST(Manifest, AnExpansionStandsWhereAHeadHasOne) {
+  VersionManifest manifest = Sample();
+  EXPECT_THAT(Text(manifest), Not(HasSubstr("expansion")));
+  ManifestTask& task = manifest.tasks[0];
+  task.pooling = Pooling::kMean;
+  task.expansion = {ExpansionKind::kKwta, 2500, 18446744073709551615U};
+  const absl::StatusOr<VersionManifest> back = ParseManifest(Text(manifest));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, manifest);
+  EXPECT_THAT(Text(manifest), HasSubstr("\"kwta\""));
+  const auto field = [&](Pooling pooling, Expansion expansion) {
+    task.pooling = pooling;
+    task.expansion = expansion;
+    return StatusField(RenderManifest(manifest).status());
+  };
+  EXPECT_EQ(field(Pooling::kStandard, {ExpansionKind::kRelu, 10, 0}), "tasks[0].expansion");
+  EXPECT_EQ(field(Pooling::kMean, {ExpansionKind::kRelu, 0, 0}), "tasks[0].expansion");
+  EXPECT_EQ(field(Pooling::kMean, {ExpansionKind::kRelu, kMaxExpansionWidth + 1, 0}), "tasks[0].expansion");
+  EXPECT_EQ(field(Pooling::kMean, {ExpansionKind::kNone, 10, 0}), "tasks[0].expansion");
+  EXPECT_EQ(field(Pooling::kMean, {}), "");
+}
+
 TEST(Manifest, RefusesByField) {
   const auto field = [](const std::function<void(VersionManifest&)>& change) {
     VersionManifest manifest = Sample();
