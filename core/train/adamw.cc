@@ -51,9 +51,28 @@ double ClipScale(double norm, double max_norm) {
 AdamW::AdamW(nn::ParameterBuffer* parameters, std::span<const nn::SlotId> trainable, const AdamWOptions& options)
     : parameters_(parameters),
       options_(options),
+      trainable_(trainable.begin(), trainable.end()),
       ranges_(RangesOf(*parameters, trainable)),
+      groups_{{1, ranges_}},
       first_moment_(at::zeros_like(parameters->weights())),
       second_moment_(at::zeros_like(parameters->weights())) {}
+
+void AdamW::SetLearningRateScales(const std::map<nn::SlotId, double>& scales) {
+  if (scales == scales_) return;
+  scales_ = scales;
+  std::map<double, std::vector<nn::SlotId>> slots;
+  std::vector<nn::SlotId> moving;
+  for (const nn::SlotId slot : trainable_) {
+    const auto found = scales.find(slot);
+    const double scale = found == scales.end() ? 1 : found->second;
+    if (scale == 0) continue;
+    slots[scale].push_back(slot);
+    moving.push_back(slot);
+  }
+  ranges_ = RangesOf(*parameters_, moving);
+  groups_.clear();
+  for (const auto& [scale, of_scale] : slots) groups_.push_back({scale, RangesOf(*parameters_, of_scale)});
+}
 
 std::vector<double> AdamW::Step(double lr, double gradient_scale, std::span<const QuadraticPenalty> penalties) {
   std::vector<nn::ops::AdamWPenalty> terms;
@@ -62,20 +81,26 @@ std::vector<double> AdamW::Step(double lr, double gradient_scale, std::span<cons
                      ProximalAbove(penalty.mode)});
   }
   const bool rounded = parameters_->precision() == nn::Precision::kBFloat16;
-  return nn::ops::AdamWStep({.weights = parameters_->weights(),
-                             .first_moment = first_moment_,
-                             .second_moment = second_moment_,
-                             .gradients = parameters_->gradients(),
-                             .compute = rounded ? parameters_->compute() : at::Tensor(),
-                             .ranges = ranges_,
-                             .penalties = terms,
-                             .step = ++steps_,
-                             .lr = lr,
-                             .gradient_scale = gradient_scale,
-                             .beta1 = options_.beta1,
-                             .beta2 = options_.beta2,
-                             .epsilon = options_.epsilon,
-                             .weight_decay = options_.weight_decay});
+  ++steps_;
+  std::vector<double> values(penalties.size(), 0.0);
+  for (const Group& group : groups_) {
+    const std::vector<double> own = nn::ops::AdamWStep({.weights = parameters_->weights(),
+                                                        .first_moment = first_moment_,
+                                                        .second_moment = second_moment_,
+                                                        .gradients = parameters_->gradients(),
+                                                        .compute = rounded ? parameters_->compute() : at::Tensor(),
+                                                        .ranges = group.ranges,
+                                                        .penalties = terms,
+                                                        .step = steps_,
+                                                        .lr = lr * group.scale,
+                                                        .gradient_scale = gradient_scale,
+                                                        .beta1 = options_.beta1,
+                                                        .beta2 = options_.beta2,
+                                                        .epsilon = options_.epsilon,
+                                                        .weight_decay = options_.weight_decay});
+    for (size_t i = 0; i < values.size(); ++i) values[i] += own[i];
+  }
+  return values;
 }
 
 void AdamW::Restore(int64_t steps, const at::Tensor& first_moment, const at::Tensor& second_moment) {

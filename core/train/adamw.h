@@ -14,6 +14,7 @@
 // Not thread-safe. The buffer must outlive the optimizer, have gradients enabled and not be appended to in between.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -49,6 +50,10 @@ class AdamW {
   // ValidatePenalty.
   std::vector<double> Step(double lr, double gradient_scale, std::span<const QuadraticPenalty> penalties);
 
+  // Factors of `lr` for the steps that follow; 1 for trainable slots not named. At 0 a slot takes no part.
+  void SetLearningRateScales(const std::map<nn::SlotId, double>& scales);
+
+  // What takes part in the next step.
   const std::vector<ElementRange>& ranges() const { return ranges_; }
   // Steps taken so far (t of the formulas).
   int64_t steps() const { return steps_; }
@@ -59,9 +64,18 @@ class AdamW {
   void Restore(int64_t steps, const at::Tensor& first_moment, const at::Tensor& second_moment);
 
  private:
+  // Ranges that step at one learning rate.
+  struct Group {
+    double scale = 1;
+    std::vector<ElementRange> ranges;
+  };
+
   nn::ParameterBuffer* parameters_;
   AdamWOptions options_;
+  std::vector<nn::SlotId> trainable_;
+  std::map<nn::SlotId, double> scales_;
   std::vector<ElementRange> ranges_;
+  std::vector<Group> groups_;
   int64_t steps_ = 0;
   at::Tensor first_moment_, second_moment_;
 };

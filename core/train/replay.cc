@@ -1,12 +1,14 @@
 #include "core/train/replay.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <string>
 #include <utility>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
@@ -52,6 +54,76 @@ at::Tensor TargetsOf(const std::string& task, checkpoint::TaskKind kind, std::sp
   return host.to(device);
 }
 
+// The loss of one task's logits over the whole batch, `weight` times in its gradient.
+using LossOfTask =
+    std::function<LossResult(const std::string& task, checkpoint::TaskKind kind, const at::Tensor& logits)>;
+
+// One pass over examples[chosen], each task's head learning from its own.
+absl::StatusOr<double> AddGradient(const nn::Model& model, std::span<const StoredExample> examples,
+                                   std::span<const int64_t> chosen, uint64_t seed, int64_t step,
+                                   const LossOfTask& loss_of, nn::GradientSink& sink) {
+  double loss = 0;
+  if (chosen.empty()) return loss;
+  std::vector<const nn::Sequence*> sequences;
+  std::vector<nn::TaskQuery> queries;
+  for (const int64_t index : chosen) {
+    const StoredExample& stored = examples[index];
+    sequences.push_back(&stored.example.sequence);
+    const bool known =
+        std::any_of(queries.begin(), queries.end(), [&](const auto& q) { return q.task == stored.task; });
+    if (!known) queries.push_back({stored.task, at::Tensor()});
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch, nn::Pack(sequences, model.parameters().device()));
+  const nn::TrainingMode mode{seed, kReplayStep + static_cast<uint64_t>(step)};
+  const auto tape = nn::Model::NewTape();
+  const std::vector<at::Tensor> logits = model.Predict(batch, queries, mode, tape.get());
+  std::vector<nn::HeadGradient> gradients;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    LossResult result = loss_of(queries[i].task, model.heads().at(queries[i].task).kind, logits[i]);
+    loss += result.sum;
+    gradients.push_back({i, std::move(result.grad)});
+  }
+  model.Backward(gradients, std::move(*tape), sink);
+  return loss;
+}
+
+// Squares of what the logits of one task are away from those that were stored. Only rows that count, and only the
+// labels that the head had then.
+LossResult StoredLogitsLoss(const std::string& task, checkpoint::TaskKind kind, std::span<const StoredExample> examples,
+                            std::span<const int64_t> chosen, const at::Tensor& logits, double weight) {
+  const at::Tensor host = logits.cpu().contiguous();
+  const float* answer = host.const_data_ptr<float>();
+  at::Tensor grad = at::zeros_like(host);
+  float* out = grad.mutable_data_ptr<float>();
+  const int64_t labels = logits.size(1);
+  LossResult result;
+  for (const int64_t index : chosen) {
+    const StoredExample& stored = examples[index];
+    const bool tagging = kind == checkpoint::TaskKind::kTokenClassification;
+    const auto rows = static_cast<int64_t>(tagging ? stored.example.sequence.ids.size() : 1);
+    const int64_t width = stored.task == task ? static_cast<int64_t>(stored.logits.size()) / rows : 0;
+    for (int64_t row = 0; row < rows; ++row, answer += labels, out += labels) {
+      if (width == 0 || (tagging && stored.example.tags[row] == nn::ops::kIgnored)) continue;
+      for (int64_t c = 0; c < width; ++c) {
+        const double away = static_cast<double>(answer[c]) - static_cast<double>(stored.logits[row * width + c]);
+        result.sum += away * away;
+        out[c] = static_cast<float>(2 * weight * away);
+      }
+    }
+  }
+  result.grad = grad.to(logits.device());
+  return result;
+}
+
+absl::Status CheckLogits(const StoredExample& stored, const nn::HeadConfig& head) {
+  if (stored.logits.empty()) return absl::OkStatus();
+  const bool tagging = head.kind == checkpoint::TaskKind::kTokenClassification;
+  const size_t rows = tagging ? stored.example.sequence.ids.size() : 1;
+  const size_t width = stored.logits.size() / rows;
+  if (width * rows == stored.logits.size() && width <= static_cast<size_t>(head.labels)) return absl::OkStatus();
+  return InvalidField("logits", "are not one for each label that the head has");
+}
+
 }  // namespace
 
 absl::Status CheckStoredExamples(const nn::Model& model, std::span<const StoredExample> examples) {
@@ -66,19 +138,13 @@ absl::Status CheckStoredExamples(const nn::Model& model, std::span<const StoredE
     const TaskSpec spec{examples[i].task, head->second.kind, head->second.labels, std::nullopt};
     const absl::Status fits = ValidateExamples(spec, std::span(&examples[i].example, 1), model.config().max_length());
     if (!fits.ok()) return invalid(std::string(fits.message()));
+    const absl::Status logits = CheckLogits(examples[i], head->second);
+    if (!logits.ok()) return invalid(std::string(logits.message()));
     for (const int32_t id : examples[i].example.sequence.ids) {
       if (id < 0 || id >= model.config().vocab_size) return invalid("has a token that the vocabulary does not have");
     }
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<StoredExample>> RecallExamples(const MemorySource& source, const nn::Model& model,
-                                                          const std::string& task) {
-  ENGRAM_ASSIGN_OR_RETURN(VersionMemory memory, source.Read());
-  std::erase_if(memory.examples, [&](const StoredExample& stored) { return stored.task == task; });
-  ENGRAM_RETURN_IF_ERROR(CheckStoredExamples(model, memory.examples));
-  return std::move(memory.examples);
 }
 
 std::vector<std::string> StoredTasks(std::span<const StoredExample> examples) {
@@ -95,36 +161,35 @@ std::vector<int64_t> DrawStored(int64_t stored, int64_t count, uint64_t seed, in
   return drawn;
 }
 
+int64_t StoredUnits(std::span<const StoredExample> examples, std::span<const int64_t> chosen) {
+  int64_t units = 0;
+  for (const int64_t index : chosen) {
+    const std::vector<int64_t>& tags = examples[index].example.tags;
+    units += tags.empty()
+                 ? 1
+                 : std::count_if(tags.begin(), tags.end(), [](int64_t tag) { return tag != nn::ops::kIgnored; });
+  }
+  return units;
+}
+
 absl::StatusOr<ReplayLoss> AddReplayGradient(const nn::Model& model, std::span<const StoredExample> examples,
                                              std::span<const int64_t> chosen, double weight, uint64_t seed,
                                              int64_t step, nn::GradientSink& sink) {
-  ReplayLoss loss;
-  if (chosen.empty()) return loss;
-  std::vector<const nn::Sequence*> sequences;
-  std::vector<nn::TaskQuery> queries;
-  for (const int64_t index : chosen) {
-    const StoredExample& stored = examples[index];
-    sequences.push_back(&stored.example.sequence);
-    const bool known =
-        std::any_of(queries.begin(), queries.end(), [&](const auto& q) { return q.task == stored.task; });
-    if (!known) queries.push_back({stored.task, at::Tensor()});
-  }
-  const at::Device device = model.parameters().device();
-  ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch, nn::Pack(sequences, device));
-  const nn::TrainingMode mode{seed, kReplayStep + static_cast<uint64_t>(step)};
-  const auto tape = nn::Model::NewTape();
-  const std::vector<at::Tensor> logits = model.Predict(batch, queries, mode, tape.get());
-  std::vector<nn::HeadGradient> gradients;
-  for (size_t i = 0; i < queries.size(); ++i) {
-    const checkpoint::TaskKind kind = model.heads().at(queries[i].task).kind;
-    const at::Tensor targets = TargetsOf(queries[i].task, kind, examples, chosen, device);
-    const LossResult result = CrossEntropyLoss(logits[i], targets, weight);
-    loss.sum += result.sum;
-    loss.units += targets.ne(nn::ops::kIgnored).sum().item<int64_t>();
-    gradients.push_back({i, result.grad});
-  }
-  model.Backward(gradients, std::move(*tape), sink);
-  return loss;
+  const auto loss = [&](const std::string& task, checkpoint::TaskKind kind, const at::Tensor& logits) {
+    return CrossEntropyLoss(logits, TargetsOf(task, kind, examples, chosen, logits.device()), weight);
+  };
+  ENGRAM_ASSIGN_OR_RETURN(const double sum, AddGradient(model, examples, chosen, seed, step, loss, sink));
+  return ReplayLoss{sum, StoredUnits(examples, chosen)};
+}
+
+absl::StatusOr<ReplayLoss> AddLogitGradient(const nn::Model& model, std::span<const StoredExample> examples,
+                                            std::span<const int64_t> chosen, double weight, uint64_t seed, int64_t step,
+                                            nn::GradientSink& sink) {
+  const auto loss = [&](const std::string& task, checkpoint::TaskKind kind, const at::Tensor& logits) {
+    return StoredLogitsLoss(task, kind, examples, chosen, logits, weight);
+  };
+  ENGRAM_ASSIGN_OR_RETURN(const double sum, AddGradient(model, examples, chosen, seed, step, loss, sink));
+  return ReplayLoss{sum, StoredUnits(examples, chosen)};
 }
 
 std::vector<StoredExample> BalancedMemory(std::vector<StoredExample> held, const std::string& task,

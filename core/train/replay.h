@@ -20,11 +20,6 @@ namespace engram::train {
 // vocabulary.
 absl::Status CheckStoredExamples(const nn::Model& model, std::span<const StoredExample> examples);
 
-// What `source` holds of other tasks than `task`, checked against the model: DATA_LOSS as MemorySource::Read, or
-// INVALID_ARGUMENT as CheckStoredExamples.
-absl::StatusOr<std::vector<StoredExample>> RecallExamples(const MemorySource& source, const nn::Model& model,
-                                                          const std::string& task);
-
 // The tasks of the examples, each once, in order of appearance.
 std::vector<std::string> StoredTasks(std::span<const StoredExample> examples);
 
@@ -33,15 +28,24 @@ std::vector<std::string> StoredTasks(std::span<const StoredExample> examples);
 std::vector<int64_t> DrawStored(int64_t stored, int64_t count, uint64_t seed, int64_t step);
 
 struct ReplayLoss {
-  double sum = 0;     // sum over units of the cross-entropy
+  double sum = 0;     // sum of the loss over units
   int64_t units = 0;  // texts; tagged tokens of tagging tasks
 };
+
+// Units of examples[chosen].
+int64_t StoredUnits(std::span<const StoredExample> examples, std::span<const int64_t> chosen);
 
 // Adds  weight * gradient of the sum over units  of the cross-entropy of examples[chosen] to the sink. Dropout is on,
 // with masks of its own for (seed, step). The examples must have passed CheckStoredExamples.
 absl::StatusOr<ReplayLoss> AddReplayGradient(const nn::Model& model, std::span<const StoredExample> examples,
                                              std::span<const int64_t> chosen, double weight, uint64_t seed,
                                              int64_t step, nn::GradientSink& sink);
+
+// The same of  sum over labels of (logit - stored logit)^2  in place of the cross-entropy, over the labels that the head
+// had when the logits were stored. An example without stored logits adds nothing.
+absl::StatusOr<ReplayLoss> AddLogitGradient(const nn::Model& model, std::span<const StoredExample> examples,
+                                            std::span<const int64_t> chosen, double weight, uint64_t seed, int64_t step,
+                                            nn::GradientSink& sink);
 
 // A memory of at most `size` examples in which every task has the same share: of each task in `held` as many as the
 // share allows, and of the task just learned (which replaces what is held of it) a uniform draw of `examples`. What is

@@ -5,8 +5,10 @@
 // empty hooks, is plain fine-tuning.
 //
 //   BeginTask -> [LoadState after a resume] -> Penalties
-//     each optimizer step:  forward and backward of each micro-batch, ExtraPasses after each
-//                           OnGradients -> clipping -> AdamW with Penalties fused -> AfterStep
+//     each optimizer step:  forward (with FurtherQueries) -> FurtherGradients -> backward of each micro-batch,
+//                           ExtraPasses after each
+//                           OnGradients -> clipping -> AfterClipping -> AdamW with Penalties fused, at
+//                           LearningRateScales -> AfterStep
 //     at each run checkpoint: SaveState
 //   EndTask (only when training came to its end, not when it was interrupted)
 //
@@ -15,7 +17,9 @@
 //   SI                              AfterStep (its path integral), EndTask (what is remembered), Penalties
 //   ER, DER++                       ExtraPasses (replayed examples), EndTask (which are kept)
 //   A-GEM                           OnGradients (reference gradient in a GradientBuffer of its own, projection)
-//   LwF                             BeginTask (TaskSetup::Frozen), ExtraPasses (the earlier model's answers)
+//   LwF                             BeginTask (TaskSetup::Frozen), FurtherQueries and FurtherGradients (the earlier
+//                                   model's answers, learned by the pass that learns the task)
+//   layers that thaw one by one     LearningRateScales
 //   adapters, progressive columns   BeginTask (parameters added, `trainable` changed)
 //
 // Calls come from one thread. A status that is not OK ends the run with it.
@@ -24,6 +28,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,6 +55,7 @@ struct TaskContext {
   int64_t total_steps = 0;   // optimizer steps
   double learning_rate = 0;  // at the peak
   uint64_t seed = 0;
+  std::optional<MaskingOptions> masking = {};  // set exactly for masked language modelling
 };
 
 // A task about to be trained. Not thread-safe.
@@ -113,6 +119,17 @@ class Strategy {
   virtual absl::Status BeginTask(TaskSetup& /*setup*/) { return absl::OkStatus(); }
   // Asked once, after BeginTask and LoadState; fixed until EndTask.
   virtual std::vector<QuadraticPenalty> Penalties() { return {}; }
+  // What else the task's own forward pass of a micro-batch is asked: heads of other tasks, which cost no further pass
+  // of the encoder. A head that shall learn from it must be trainable.
+  virtual std::vector<nn::TaskQuery> FurtherQueries(const MicroBatch& /*batch*/) { return {}; }
+  // Their answers, fp32, in the order of FurtherQueries; called where that named any. Appends the gradient of the
+  // strategy's loss, in which info.unit_weight is the weight of one term; `query` counts from 0 at the first of
+  // FurtherQueries. Returns the loss, for the progress report.
+  virtual absl::StatusOr<double> FurtherGradients(const MicroBatch& /*batch*/, std::span<const at::Tensor> /*logits*/,
+                                                  const StepInfo& /*info*/,
+                                                  std::vector<nn::HeadGradient>& /*gradients*/) {
+    return 0.0;
+  }
   // After the backward pass of a micro-batch: further passes whose gradients the sink adds up, weighted by the
   // strategy. Returns its weighted loss, for the progress report.
   virtual absl::StatusOr<double> ExtraPasses(nn::Model& /*model*/, const MicroBatch& /*batch*/,
@@ -122,6 +139,15 @@ class Strategy {
   // Gradients of the mean loss, all micro-batches added, before clipping; may be changed in place. Weights are
   // read-only here.
   virtual absl::Status OnGradients(const ParameterView& /*view*/, const StepInfo& /*info*/) { return absl::OkStatus(); }
+  // AdamW takes `scale` (> 0) times the gradients: a gradient p that clipping is not to shrink is added as p / scale.
+  // Returns the value of the penalty that it is of, for the progress report.
+  virtual absl::StatusOr<double> AfterClipping(const ParameterView& /*view*/, const StepInfo& /*info*/,
+                                               double /*scale*/) {
+    return 0.0;
+  }
+  // Factors of the step's learning rate for trainable slots, each >= 0; 1 for those not named. A slot at 0 takes no part
+  // in the step: neither its weights nor its moments move, and its gradient does not count for clipping.
+  virtual std::map<nn::SlotId, double> LearningRateScales(const StepInfo& /*info*/) { return {}; }
   // After the optimizer step; gradients are still those that OnGradients left. True if it changed weights.
   virtual absl::StatusOr<bool> AfterStep(const ParameterView& /*view*/, const StepInfo& /*info*/) { return false; }
   // The model has its final weights, which must stay. What is put into `memory` is stored with the new version in place

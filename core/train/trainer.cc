@@ -109,8 +109,9 @@ absl::Status Run::Prepare() {
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) total_steps_ += StepsOf(PlanEpoch(epoch));
   warmup_steps_ = options_.warmup_steps > 0 ? options_.warmup_steps : WarmupSteps(options_.warmup_ratio, total_steps_);
 
-  static_cast<TaskContext&>(setup_) = {input_.task.name, input_.task.kind, CountUnits(input_.task, data_.training()),
-                                       total_steps_,     options_.lr,      options_.seed};
+  static_cast<TaskContext&>(setup_) = {input_.task.name,   input_.task.kind, CountUnits(input_.task, data_.training()),
+                                       total_steps_,       options_.lr,      options_.seed,
+                                       input_.task.masking};
   if (setup_.training_units == 0) return InvalidField("dataset", "has no tagged token to learn from");
   setup_.examples = data_.training();
   setup_.trainable = model_.EncoderSlots();
@@ -192,10 +193,12 @@ absl::Status Run::Step(std::span<const std::vector<int64_t>> batches) {
   ENGRAM_ASSIGN_OR_RETURN(const double loss, ForwardBackward(batches, info, extra_loss));
   const ParameterView view{parameters_.weights(), parameters_.gradients(), parameters_.slices()};
   ENGRAM_RETURN_IF_ERROR(strategy_.OnGradients(view, info));
+  optimizer_->SetLearningRateScales(strategy_.LearningRateScales(info));
   const double norm = GradientNorm(parameters_, optimizer_->ranges());
   ENGRAM_RETURN_IF_ERROR(divergence_.Check(state_.step + 1, loss + extra_loss, norm));
-  const std::vector<double> values =
-      optimizer_->Step(info.learning_rate, ClipScale(norm, options_.max_grad_norm), penalties_);
+  const double scale = ClipScale(norm, options_.max_grad_norm);
+  ENGRAM_ASSIGN_OR_RETURN(const double added, strategy_.AfterClipping(view, info, scale));
+  const std::vector<double> values = optimizer_->Step(info.learning_rate, scale, penalties_);
   ENGRAM_ASSIGN_OR_RETURN(const bool changed, strategy_.AfterStep(view, info));
   if (changed) parameters_.RefreshCompute();
   WatchPenalties(values, info.learning_rate > 0 && norm > 0);
@@ -205,7 +208,7 @@ absl::Status Run::Step(std::span<const std::vector<int64_t>> batches) {
   Progress progress;
   progress.loss = loss;
   progress.extra_loss = extra_loss;
-  progress.penalty = std::accumulate(values.begin(), values.end(), 0.0);
+  progress.penalty = std::accumulate(values.begin(), values.end(), added);
   progress.learning_rate = info.learning_rate;
   progress.gradient_norm = norm;
   Report(input_.clock->Now() - start, state_.tokens - tokens_before, progress);
@@ -233,11 +236,22 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
     state_.tokens += batch.batch.tokens();
     if (batch.units == 0) continue;
     const nn::TrainingMode mode{options_.seed, static_cast<uint64_t>(info.micro_batch)};
+    std::vector<nn::TaskQuery> queries{{input_.task.name, batch.rows}};
+    const std::vector<nn::TaskQuery> further = strategy_.FurtherQueries(batch);
+    queries.insert(queries.end(), further.begin(), further.end());
     const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
-    const at::Tensor logits = model_.Predict(batch.batch, {input_.task.name, batch.rows}, mode, tape.get());
-    const LossResult result = CrossEntropyLoss(logits, batch.targets, info.unit_weight);
-    model_.Backward(result.grad, std::move(*tape), sink);
+    const std::vector<at::Tensor> logits = model_.Predict(batch.batch, queries, mode, tape.get());
+    LossResult result = CrossEntropyLoss(logits.front(), batch.targets, info.unit_weight);
     loss += result.sum;
+    std::vector<nn::HeadGradient> gradients;
+    if (!further.empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(const double also,
+                              strategy_.FurtherGradients(batch, std::span(logits).subspan(1), info, gradients));
+      extra_loss += also;
+      for (nn::HeadGradient& gradient : gradients) ++gradient.query;
+    }
+    gradients.insert(gradients.begin(), {0, std::move(result.grad)});
+    model_.Backward(gradients, std::move(*tape), sink);
     ENGRAM_ASSIGN_OR_RETURN(const double extra, strategy_.ExtraPasses(model_, batch, info, sink));
     extra_loss += extra;
   }

@@ -1,6 +1,7 @@
 #include "core/train/version_memory.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -32,7 +33,8 @@ absl::Status Damaged(const std::string& name, const std::string& what) {
 // The examples as columns.
 struct Columns {
   std::vector<int32_t> ids, type_ids, task, tagged;
-  std::vector<int64_t> tags, label, source, offsets{0};
+  std::vector<int64_t> tags, label, source, offsets{0}, logits_offsets{0};
+  std::vector<float> logits;
   std::vector<std::string> tasks;
 };
 
@@ -50,6 +52,8 @@ Columns ToColumns(std::span<const StoredExample> examples) {
     columns.label.push_back(example.label);
     columns.source.push_back(example.source);
     columns.tagged.push_back(example.tags.empty() ? 0 : 1);
+    columns.logits.insert(columns.logits.end(), stored.logits.begin(), stored.logits.end());
+    columns.logits_offsets.push_back(static_cast<int64_t>(columns.logits.size()));
     const auto known = std::find(columns.tasks.begin(), columns.tasks.end(), stored.task);
     columns.task.push_back(static_cast<int32_t>(known - columns.tasks.begin()));
     if (known == columns.tasks.end()) columns.tasks.push_back(stored.task);
@@ -57,9 +61,17 @@ Columns ToColumns(std::span<const StoredExample> examples) {
   return columns;
 }
 
+// How a column of T is stored.
+template <typename T>
+constexpr std::pair<at::ScalarType, checkpoint::Dtype> kStoredAs{at::kLong, checkpoint::Dtype::kI64};
+template <>
+constexpr std::pair<at::ScalarType, checkpoint::Dtype> kStoredAs<int32_t>{at::kInt, checkpoint::Dtype::kI32};
+template <>
+constexpr std::pair<at::ScalarType, checkpoint::Dtype> kStoredAs<float>{at::kFloat, checkpoint::Dtype::kF32};
+
 template <typename T>
 void AddColumn(const char* name, const std::vector<T>& values, nn::TensorList& list) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, sizeof(T) == 4 ? at::kInt : at::kLong);
+  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, kStoredAs<T>.first);
   std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<T>());
   list.Add(absl::StrCat(kExamplesPrefix, name), tensor);
 }
@@ -69,8 +81,7 @@ absl::Status ReadColumn(const SafetensorsFile& file, const char* name, int64_t m
   const std::string full = absl::StrCat(kExamplesPrefix, name);
   const checkpoint::TensorEntry* entry = file.Find(full);
   if (entry == nullptr) return Damaged(full, "is missing");
-  if (entry->dtype != (sizeof(T) == 4 ? checkpoint::Dtype::kI32 : checkpoint::Dtype::kI64) ||
-      entry->shape.size() != 1) {
+  if (entry->dtype != kStoredAs<T>.second || entry->shape.size() != 1) {
     return Damaged(full, "has another type than it must have");
   }
   if (entry->shape[0] > static_cast<uint64_t>(most)) return Damaged(full, "is larger than may be");
@@ -110,6 +121,14 @@ absl::Status CheckColumns(const Columns& c) {
   if (std::any_of(c.tagged.begin(), c.tagged.end(), [](int32_t flag) { return flag != 0 && flag != 1; })) {
     return wrong("tagged", "holds more than 0 and 1");
   }
+  if (c.logits_offsets.size() != count + 1 || c.logits_offsets.front() != 0 ||
+      c.logits_offsets.back() != static_cast<int64_t>(c.logits.size()) ||
+      !std::is_sorted(c.logits_offsets.begin(), c.logits_offsets.end())) {
+    return wrong("logits_offsets", "does not part the logits");
+  }
+  if (!std::all_of(c.logits.begin(), c.logits.end(), [](float logit) { return std::isfinite(logit); })) {
+    return wrong("logits", "holds NaN or Inf");
+  }
   const auto tasks = static_cast<int64_t>(c.tasks.size());
   if (std::any_of(c.task.begin(), c.task.end(), [tasks](int32_t task) { return task < 0 || task >= tasks; })) {
     return wrong("task", "holds a number that no task has");
@@ -128,6 +147,7 @@ std::vector<StoredExample> FromColumns(const Columns& c) {
         std::any_of(c.type_ids.begin() + begin, c.type_ids.begin() + end, [](int32_t t) { return t != 0; });
     if (typed) example.sequence.type_ids.assign(c.type_ids.begin() + begin, c.type_ids.begin() + end);
     if (c.tagged[i] != 0) example.tags.assign(c.tags.begin() + begin, c.tags.begin() + end);
+    examples[i].logits.assign(c.logits.begin() + c.logits_offsets[i], c.logits.begin() + c.logits_offsets[i + 1]);
     example.label = c.label[i];
     example.source = c.source[i];
   }
@@ -145,11 +165,17 @@ absl::StatusOr<std::vector<StoredExample>> ReadExamples(const SafetensorsFile& f
   ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "tagged", kMostStoredExamples, c.tagged));
   ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "label", kMostStoredExamples, c.label));
   ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "source", kMostStoredExamples, c.source));
+  if (file.Find(absl::StrCat(kExamplesPrefix, "logits")) != nullptr) {
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "logits", kMostStoredLogits, c.logits));
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "logits_offsets", kMostStoredExamples + 1, c.logits_offsets));
+  } else {
+    c.logits_offsets.assign(c.label.size() + 1, 0);
+  }
   ENGRAM_RETURN_IF_ERROR(CheckColumns(c));
   return FromColumns(c);
 }
 
-constexpr size_t kColumns = 8;
+constexpr size_t kColumns = 8, kLogitColumns = 2;
 
 // The names of the tasks.
 absl::StatusOr<std::vector<std::string>> ReadHeader(const SafetensorsFile& file, const std::string& strategy) {
@@ -177,9 +203,11 @@ absl::Status WriteVersionMemory(const std::string& directory, const std::string&
                                 const VersionMemory& memory) {
   const Columns columns = ToColumns(memory.examples);
   if (static_cast<int64_t>(memory.examples.size()) > kMostStoredExamples ||
-      static_cast<int64_t>(columns.ids.size()) > kMostStoredTokens) {
+      static_cast<int64_t>(columns.ids.size()) > kMostStoredTokens ||
+      static_cast<int64_t>(columns.logits.size()) > kMostStoredLogits) {
     return absl::ResourceExhaustedError(absl::StrCat("strategy ", strategy, " would store more than ",
-                                                     kMostStoredExamples, " texts or ", kMostStoredTokens, " tokens"));
+                                                     kMostStoredExamples, " texts, ", kMostStoredTokens, " tokens or ",
+                                                     kMostStoredLogits, " logits; lower memory_size"));
   }
   nn::TensorList list;
   for (const auto& [name, tensor] : memory.tensors) list.Add(kTensorPrefix + name, tensor);
@@ -192,6 +220,10 @@ absl::Status WriteVersionMemory(const std::string& directory, const std::string&
     AddColumn("tagged", columns.tagged, list);
     AddColumn("label", columns.label, list);
     AddColumn("source", columns.source, list);
+  }
+  if (!columns.logits.empty()) {
+    AddColumn("logits", columns.logits, list);
+    AddColumn("logits_offsets", columns.logits_offsets, list);
   }
   std::map<std::string, std::string> metadata;
   metadata[kHeaderKey] = nlohmann::json{{"format", kFormat}, {"strategy", strategy}, {"tasks", columns.tasks}}.dump();
@@ -225,7 +257,9 @@ absl::StatusOr<VersionMemory> ReadVersionMemory(const std::string& directory, co
   }
   if (columns == 0 && tasks.empty()) return memory;
   ENGRAM_ASSIGN_OR_RETURN(memory.examples, ReadExamples(*file, std::move(tasks)));
-  if (columns != kColumns) return Damaged("examples", "has a column that is not expected");
+  const bool logits = file->Find(absl::StrCat(kExamplesPrefix, "logits")) != nullptr;
+  if (columns != kColumns + (logits ? kLogitColumns : 0))
+    return Damaged("examples", "has a column that is not expected");
   return memory;
 }
 

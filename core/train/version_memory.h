@@ -6,6 +6,8 @@
 //   examples.ids, .type_ids (I32), .tags (I64)   [tokens], the examples one after the other
 //   examples.offsets (I64)                       [n + 1], where each begins
 //   examples.task, .tagged (I32), .label, .source (I64)   [n]
+//   examples.logits (F32), .logits_offsets (I64) [n + 1]  the logits of those that have any, one after the other; both
+//                                                         are absent where none has
 //   metadata "memory": JSON of format, strategy and the tasks' names; metadata "value.<name>": the values
 
 #include <map>
@@ -22,11 +24,15 @@ namespace engram::train {
 
 inline constexpr int64_t kMostStoredExamples = int64_t{1} << 20;
 inline constexpr int64_t kMostStoredTokens = int64_t{1} << 28;
+inline constexpr int64_t kMostStoredLogits = int64_t{1} << 30;
 
 // A training example of the task that it was stored for.
 struct StoredExample {
   std::string task;
   TrainingExample example;  // `continues` is not stored: each is an example of its own
+  // What the model answered when the example was stored: the logits of its text, or of each of its tokens one after the
+  // other; empty: unknown.
+  std::vector<float> logits = {};
 };
 
 struct VersionMemory {

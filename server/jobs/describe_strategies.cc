@@ -46,11 +46,12 @@ void Describe(const OptionTable& table, google::protobuf::RepeatedPtrField<engra
   }
 }
 
-// Of a version whose encoder is large beside everything else.
+// Of a version whose encoder is large beside everything else, with texts kept of earlier tasks.
 engram::v1::StrategyCost CostFor(const continual::StrategyInfo& info, int64_t consolidations) {
   constexpr int64_t kEncoderBytes = int64_t{1} << 30;
   const continual::StrategyCost cost = continual::CostOf(
-      info, info.options.Defaults(), {.encoder_bytes = kEncoderBytes, .consolidations = consolidations});
+      info, info.options.Defaults(),
+      {.encoder_bytes = kEncoderBytes, .consolidations = consolidations, .stored_examples = consolidations});
   engram::v1::StrategyCost out;
   out.set_consolidations(consolidations);
   out.set_encoder_copies(static_cast<double>(cost.bytes) / kEncoderBytes);

@@ -33,12 +33,14 @@ const StrategyRegistration kUniform({.name = "l2sp",
                                      .summary = "control: the Fisher's trace spread evenly over all weights",
                                      .options = OptionTable(PenaltyOptions()),
                                      .needs = {.consolidations = true},
+                                     .strength = {"lambda"},
                                      .cost = OneQuadraticPerTaskCost},
                                     OneQuadraticPerTask(Uniform));
 const StrategyRegistration kPermuted({.name = "permuted_ewc",
                                       .summary = "control: the Fisher's values shuffled within each tensor",
                                       .options = OptionTable(PenaltyOptions()),
                                       .needs = {.consolidations = true},
+                                      .strength = {"lambda"},
                                       .cost = OneQuadraticPerTaskCost},
                                      OneQuadraticPerTask(Permuted));
 

@@ -12,6 +12,7 @@ const StrategyRegistration kRegistration({.name = "ewc",
                                           .summary = "one Fisher-weighted quadratic per consolidated task",
                                           .options = OptionTable(PenaltyOptions()),
                                           .needs = {.consolidations = true},
+                                          .strength = {"lambda"},
                                           .cost = OneQuadraticPerTaskCost,
                                           .default_where = DefaultWhere::kConsolidated},
                                          OneQuadraticPerTask(Fisher));

@@ -46,6 +46,7 @@ const StrategyRegistration kRegistration(
      .summary = "one quadratic for all consolidated tasks, older ones fading by gamma",
      .options = OptionTable(Options()),
      .needs = {.consolidations = true},
+     .strength = {"lambda"},
      .cost = Cost},
     PenaltyFactory(Build));
 

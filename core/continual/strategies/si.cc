@@ -98,6 +98,7 @@ const StrategyRegistration kRegistration(
                              Option::Choice("penalty_mode", "auto", {"auto", "coupled", "proximal"},
                                             "how the penalty acts on the weights")}),
      .needs = {.memory = true},
+     .strength = {"c"},
      .cost = Cost},
     Make);
 

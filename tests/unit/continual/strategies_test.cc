@@ -115,12 +115,17 @@ TEST(Registry, TheCostIsWhatThePenaltiesHold) {
     consolidations.push_back(Consolidate(*model, "a", TinyExamples(20, kLabels, 1)));
     consolidations.back().task = task;
   }
-  train::TaskSetup setup(*model);
-  setup.training_units = 20;
+  const std::vector<train::TrainingExample> examples = TinyExamples(20, kLabels, 9);
   for (const auto& [name, info] : Strategies()) {
+    const auto learning = TinyModel({"a", "b"}, kLabels);
+    train::TaskSetup setup(*learning);
+    setup.task = "b";
+    setup.training_units = 20;
+    setup.examples = examples;
     const auto made = MakeStrategy(name, {}, {FromMemory(consolidations)});
     ASSERT_TRUE(made.ok()) << made.status();
-    ASSERT_TRUE((*made)->BeginTask(setup).ok());
+    const absl::Status begun = (*made)->BeginTask(setup);
+    ASSERT_TRUE(begun.ok()) << name << begun;
     int64_t bytes = 0;
     for (const train::QuadraticPenalty& penalty : (*made)->Penalties())
       bytes += static_cast<int64_t>(penalty.importance.nbytes() + penalty.anchor.nbytes());

@@ -21,30 +21,36 @@
 
 namespace engram::continual {
 
-// Does what `inner` does, and keeps weights and gradients of every step in fp64.
-class Recorder final : public train::Strategy {
+// Does what `inner` does. The base of strategies that look on or interfere.
+class Forwarding : public train::Strategy {
  public:
-  struct Step {
-    at::Tensor gradient;       // as the trainer made it
-    at::Tensor used;           // as the strategy left it
-    at::Tensor before, after;  // weights before the step, and as the optimizer left them: before AfterStep
-  };
-  explicit Recorder(train::Strategy& inner) : inner_(inner) {}
+  explicit Forwarding(train::Strategy& inner) : inner_(inner) {}
   std::string_view name() const override { return inner_.name(); }
   absl::Status BeginTask(train::TaskSetup& setup) override { return inner_.BeginTask(setup); }
-  std::vector<train::QuadraticPenalty> Penalties() override { return penalties = inner_.Penalties(); }
+  std::vector<train::QuadraticPenalty> Penalties() override { return inner_.Penalties(); }
+  std::vector<nn::TaskQuery> FurtherQueries(const train::MicroBatch& batch) override {
+    return inner_.FurtherQueries(batch);
+  }
+  absl::StatusOr<double> FurtherGradients(const train::MicroBatch& batch, std::span<const at::Tensor> logits,
+                                          const train::StepInfo& info,
+                                          std::vector<nn::HeadGradient>& gradients) override {
+    return inner_.FurtherGradients(batch, logits, info, gradients);
+  }
   absl::StatusOr<double> ExtraPasses(nn::Model& model, const train::MicroBatch& batch, const train::StepInfo& info,
                                      nn::GradientSink& sink) override {
     return inner_.ExtraPasses(model, batch, info, sink);
   }
   absl::Status OnGradients(const train::ParameterView& view, const train::StepInfo& info) override {
-    steps.push_back({view.gradients.to(at::kDouble), {}, view.weights.to(at::kDouble), {}});
-    const absl::Status status = inner_.OnGradients(view, info);
-    steps.back().used = view.gradients.to(at::kDouble);
-    return status;
+    return inner_.OnGradients(view, info);
+  }
+  absl::StatusOr<double> AfterClipping(const train::ParameterView& view, const train::StepInfo& info,
+                                       double scale) override {
+    return inner_.AfterClipping(view, info, scale);
+  }
+  std::map<nn::SlotId, double> LearningRateScales(const train::StepInfo& info) override {
+    return inner_.LearningRateScales(info);
   }
   absl::StatusOr<bool> AfterStep(const train::ParameterView& view, const train::StepInfo& info) override {
-    steps.back().after = view.weights.to(at::kDouble);
     return inner_.AfterStep(view, info);
   }
   absl::Status EndTask(const train::TaskSetup& setup, train::VersionMemory& memory) override {
@@ -53,11 +59,33 @@ class Recorder final : public train::Strategy {
   absl::Status SaveState(train::StrategyState& state) const override { return inner_.SaveState(state); }
   absl::Status LoadState(const train::StrategyState& state) override { return inner_.LoadState(state); }
 
-  std::vector<Step> steps;
-  std::vector<train::QuadraticPenalty> penalties;
-
  private:
   train::Strategy& inner_;
+};
+
+// Keeps weights and gradients of every step in fp64.
+class Recorder final : public Forwarding {
+ public:
+  struct Step {
+    at::Tensor gradient;       // as the trainer made it
+    at::Tensor used;           // as the strategy left it
+    at::Tensor before, after;  // weights before the step, and as the optimizer left them: before AfterStep
+  };
+  using Forwarding::Forwarding;
+  std::vector<train::QuadraticPenalty> Penalties() override { return penalties = Forwarding::Penalties(); }
+  absl::Status OnGradients(const train::ParameterView& view, const train::StepInfo& info) override {
+    steps.push_back({view.gradients.to(at::kDouble), {}, view.weights.to(at::kDouble), {}});
+    const absl::Status status = Forwarding::OnGradients(view, info);
+    steps.back().used = view.gradients.to(at::kDouble);
+    return status;
+  }
+  absl::StatusOr<bool> AfterStep(const train::ParameterView& view, const train::StepInfo& info) override {
+    steps.back().after = view.weights.to(at::kDouble);
+    return Forwarding::AfterStep(view, info);
+  }
+
+  std::vector<Step> steps;
+  std::vector<train::QuadraticPenalty> penalties;
 };
 
 class StrategyProbe : public ::testing::Test {
