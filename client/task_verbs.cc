@@ -74,6 +74,7 @@ int Consolidate(Session& session, TaskArguments arguments) {
   request.set_model(arguments.model);
   request.set_task(arguments.task);
   request.set_base(arguments.base);
+  request.set_dataset(arguments.dataset);
   request.set_fisher(arguments.fisher);
   request.set_samples(arguments.samples);
   request.set_seed(arguments.seed);
@@ -144,8 +145,11 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
                          "Example: engram consolidate-task news emotion --fisher sampled --wait");
   AddCommon(*consolidate, a);
   consolidate->add_option("TASK", a.task, "name of a task that the version has learned")->required();
+  consolidate->add_option("--dataset", a.dataset,
+                          "data set to take the importance on, with the task's labels; needed for an imported task; "
+                          "default: the one that the task was trained on");
   consolidate->add_option("--fisher", a.fisher, "default: sampled")
-      ->check(CLI::IsMember({"exact", "sampled", "empirical", "batched"}));
+      ->check(CLI::IsMember({"exact", "sampled", "empirical", "batched", "reversed"}));
   consolidate->add_option("--samples", a.samples, "texts drawn; default 1000");
   consolidate->add_option("--seed", a.seed, "of the choice of texts and labels");
   consolidate->add_option("--label", a.label, "label to set to the new version");

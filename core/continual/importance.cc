@@ -11,7 +11,9 @@
 #include "ATen/ops/full.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/zeros.h"
+#include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/random.h"
 #include "core/continual/consolidation.h"
 #include "core/continual/importance_sink.h"
@@ -26,7 +28,8 @@ using Batch = std::vector<const TrainingExample*>;
 constexpr std::pair<ImportanceKind, const char*> kKindNames[] = {{ImportanceKind::kExact, "exact"},
                                                                  {ImportanceKind::kSampled, "sampled"},
                                                                  {ImportanceKind::kEmpirical, "empirical"},
-                                                                 {ImportanceKind::kBatched, "batched"}};
+                                                                 {ImportanceKind::kBatched, "batched"},
+                                                                 {ImportanceKind::kReversed, "reversed"}};
 
 // One text: [first, first + windows) of the examples.
 struct Text {
@@ -55,21 +58,6 @@ std::vector<int64_t> ChooseTexts(int64_t count, const ImportanceOptions& options
   return chosen;
 }
 
-// One row of labels for each row of logits, laid out like the head's logits: texts, or all words' tokens of the packed
-// batch.
-at::Tensor TrueLabels(const Batch& batch, checkpoint::TaskKind kind, int64_t rows) {
-  at::Tensor labels = at::empty({rows}, at::kLong);
-  int64_t* out = labels.mutable_data_ptr<int64_t>();
-  for (const TrainingExample* example : batch) {
-    if (kind == checkpoint::TaskKind::kSequenceClassification) {
-      *out++ = example->label;
-    } else {
-      out = std::copy(example->tags.begin(), example->tags.end(), out);
-    }
-  }
-  return labels;
-}
-
 // Replaces each label that counts by a draw from softmax(logits). Each example has its text's stream, so that the draws
 // do not depend on how texts fell into batches.
 void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& rows_of_example, std::span<RandomStream> streams,
@@ -90,44 +78,66 @@ void DrawLabels(const at::Tensor& logits, const std::vector<int64_t>& rows_of_ex
   }
 }
 
+// Slots that one text uses twice: the word embeddings, which a masked language model also scores words with.
+std::vector<nn::SlotId> SharedSlots(const nn::Model& model, checkpoint::TaskKind kind) {
+  std::vector<nn::SlotId> shared;
+  if (kind != checkpoint::TaskKind::kMaskedLanguageModel) return shared;
+  const std::vector<int64_t> words = {model.config().vocab_size, model.config().hidden_size};
+  for (const nn::SlotId slot : model.EncoderSlots()) {
+    if (model.parameters().slice(slot).shape == words) shared.push_back(slot);
+  }
+  return shared;
+}
+
+// What is differentiated: a log-likelihood, squared, or the squared length of the logits, in absolute value.
+enum class Measure { kLikelihood, kLength };
+
 // Everything one computation carries from batch to batch.
 class Engine {
  public:
-  Engine(nn::Model& model, const std::string& task, const ImportanceOptions& options, int64_t total)
+  Engine(nn::Model& model, const std::string& task, std::span<const TrainingExample> examples, Measure measure,
+         const ImportanceOptions& options, int64_t total)
       : model_(model),
-        task_(task),
-        kind_(model.heads().at(task).kind),
+        spec_{task, model.heads().at(task).kind, model.heads().at(task).labels, options.masking},
+        examples_(examples),
+        measure_(measure),
         options_(options),
         total_(total),
         device_(model.parameters().device()),
         fisher_(at::zeros({model.EncoderElements()}, at::TensorOptions().dtype(at::kFloat).device(device_))) {
-    if (options.kind == ImportanceKind::kBatched) {
+    if (batched()) {
       model.parameters().EnableGradients();
       sink_ = std::make_unique<nn::AccumulateSink>(&model.parameters());
     } else {
-      auto squares =
-          std::make_unique<ImportanceSink>(model.parameters(), fisher_, std::vector<nn::SlotId>{}, /*absolute=*/false);
+      auto squares = std::make_unique<ImportanceSink>(model.parameters(), fisher_, SharedSlots(model, spec_.kind),
+                                                      /*absolute=*/measure == Measure::kLength);
       squares_ = squares.get();
       sink_ = std::move(squares);
     }
   }
 
+  bool batched() const { return measure_ == Measure::kLikelihood && options_.kind == ImportanceKind::kBatched; }
+  // Whether texts are taken one by one: masks are drawn for each text.
+  bool one_by_one() const { return spec_.kind == checkpoint::TaskKind::kMaskedLanguageModel; }
+
   RandomStream Labels(int64_t text) const {
     return RandomStream(options_.seed, RandomPurpose::kSampledFisher, static_cast<uint64_t>(text));
   }
 
-  // Texts of one window each, or any examples for `batched`. `labels` holds the stream of each.
-  absl::Status AddBatch(const Batch& batch, std::span<RandomStream> labels) {
-    ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch));
-    if (options_.kind == ImportanceKind::kBatched) {
-      AddBatched(forward, batch);
+  // Texts of one window each, or any examples for `batched`. `labels` holds the stream of each; `number` that of the
+  // first text (or of the batch), which its masks are drawn by.
+  absl::Status AddBatch(const Batch& batch, std::span<RandomStream> labels, int64_t number) {
+    ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch, number));
+    if (forward.logits.size(0) == 0) return absl::OkStatus();  // no token to predict
+    if (batched()) {
+      AddBatched(forward);
       return absl::OkStatus();
     }
     squares_->SetWeights(std::vector<float>(batch.size(), 1.0F / static_cast<float>(total_)));
-    if (options_.kind == ImportanceKind::kExact) {
+    if (measure_ == Measure::kLikelihood && options_.kind == ImportanceKind::kExact) {
       AddExact(forward);
     } else {
-      model_.Backward(LogLikelihoodGradient(forward, batch, labels), *forward.tape, *sink_);
+      model_.Backward(Gradient(forward, labels), *forward.tape, *sink_);
     }
     return absl::OkStatus();
   }
@@ -135,83 +145,130 @@ class Engine {
   // One text of several windows. Each takes a pass of its own, so that a document of any length needs no more memory
   // than one window and the gradient buffer.
   absl::Status AddWindows(std::span<const TrainingExample> windows, int64_t text) {
+    if (measure_ == Measure::kLikelihood && options_.kind == ImportanceKind::kExact) {
+      // A sum over words: it does not matter which window a word is in.
+      for (const TrainingExample& window : windows) ENGRAM_RETURN_IF_ERROR(AddBatch({&window}, {}, text));
+      return absl::OkStatus();
+    }
     model_.parameters().EnableGradients();
     model_.parameters().ZeroGradients();
     nn::AccumulateSink sum(&model_.parameters());
     std::vector<RandomStream> labels{Labels(text)};
     for (const TrainingExample& window : windows) {
-      const Batch batch{&window};
-      ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch));
-      model_.Backward(LogLikelihoodGradient(forward, batch, labels), *forward.tape, sum);
+      ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run({&window}, text));
+      if (forward.logits.size(0) > 0) model_.Backward(Gradient(forward, labels), *forward.tape, sum);
     }
-    AddSquare(1.0 / static_cast<double>(total_));
+    AddOwnGradient(1.0 / static_cast<double>(total_));
     return absl::OkStatus();
   }
 
   at::Tensor Finish() {
-    if (options_.kind == ImportanceKind::kBatched) fisher_.div_(static_cast<double>(batches_));
+    if (batched()) fisher_.div_(static_cast<double>(batches_));
     return fisher_;
   }
 
  private:
   struct Forward {
-    nn::PackedBatch packed;
     std::shared_ptr<nn::Tape> tape;
     at::Tensor logits;
+    at::Tensor labels;                     // int64 [rows of logits], on the CPU: true ones
+    std::vector<int64_t> rows_of_example;  // how many rows each example has
   };
 
-  absl::StatusOr<Forward> Run(const Batch& batch) const {
-    std::vector<const nn::Sequence*> sequences;
-    for (const TrainingExample* example : batch) sequences.push_back(&example->sequence);
-    ENGRAM_ASSIGN_OR_RETURN(nn::PackedBatch packed, nn::Pack(sequences, device_));
-    const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
-    const at::Tensor logits = model_.Predict(packed, {task_, at::Tensor()}, std::nullopt, tape.get());
-    return Forward{std::move(packed), tape, logits};
+  absl::StatusOr<Forward> Run(const Batch& batch, int64_t number) const {
+    std::vector<int64_t> indices;
+    for (const TrainingExample* example : batch) indices.push_back(example - examples_.data());
+    ENGRAM_ASSIGN_OR_RETURN(
+        const train::MicroBatch made,
+        train::MakeMicroBatch(spec_, examples_, indices, options_.seed, static_cast<uint64_t>(number), device_));
+    Forward forward{nn::Model::NewTape(), {}, made.targets.cpu(), {}};
+    forward.logits = model_.Predict(made.batch, {spec_.name, made.rows}, std::nullopt, forward.tape.get());
+    for (size_t i = 0; i < batch.size(); ++i) {
+      forward.rows_of_example.push_back(spec_.kind == checkpoint::TaskKind::kTokenClassification
+                                            ? made.batch.length(static_cast<int64_t>(i))
+                                            : forward.logits.size(0) / static_cast<int64_t>(batch.size()));
+    }
+    return forward;
   }
 
   // d log p(c|x)/d logits = onehot(c) - p; the sign is lost in the square. Scaling the gradient by sqrt(p(c|x)) gives
-  // the square the weight p(c|x), so one pass for each class sums the expectation.
+  // the square the weight p(c|x), so one pass for each class sums the expectation. Of each example one row that counts
+  // takes part at a time: classification has but one.
   void AddExact(const Forward& forward) {
-    const at::Tensor& logits = forward.logits;
-    const at::Tensor probabilities = at::softmax(logits, 1);
-    for (int64_t c = 0; c < logits.size(1); ++c) {
-      const at::Tensor label = at::full({logits.size(0)}, c, at::TensorOptions().dtype(at::kLong).device(device_));
-      const at::Tensor weight = probabilities.select(1, c).sqrt();
-      model_.Backward(nn::ops::CrossEntropy(logits, label, weight).grad, *forward.tape, *sink_);
+    for (const std::vector<int64_t>& rows : NthRows(forward)) {
+      const at::Tensor index = ToTensor(rows), logits = forward.logits.index_select(0, index);
+      const at::Tensor probabilities = at::softmax(logits, 1);
+      for (int64_t c = 0; c < logits.size(1); ++c) {
+        const at::Tensor label = at::full({logits.size(0)}, c, at::TensorOptions().dtype(at::kLong).device(device_));
+        const at::Tensor weight = probabilities.select(1, c).sqrt();
+        const at::Tensor score = nn::ops::CrossEntropy(logits, label, weight).grad;
+        model_.Backward(at::zeros_like(forward.logits).index_copy_(0, index, score), *forward.tape, *sink_);
+      }
     }
   }
 
-  // Of -log p(labels): true ones, or drawn.
-  at::Tensor LogLikelihoodGradient(const Forward& forward, const Batch& batch, std::span<RandomStream> streams) const {
-    at::Tensor labels = TrueLabels(batch, kind_, forward.logits.size(0));
-    if (options_.kind == ImportanceKind::kSampled) {
-      std::vector<int64_t> rows_of_example(batch.size(), 1);
-      if (kind_ == checkpoint::TaskKind::kTokenClassification) {
-        for (size_t i = 0; i < batch.size(); ++i) rows_of_example[i] = forward.packed.length(static_cast<int64_t>(i));
+  // The first row that counts of each example, then the second of those that have one, and so on.
+  static std::vector<std::vector<int64_t>> NthRows(const Forward& forward) {
+    std::vector<std::vector<int64_t>> nth;
+    const int64_t* label = forward.labels.const_data_ptr<int64_t>();
+    int64_t row = 0;
+    for (const int64_t rows : forward.rows_of_example) {
+      size_t counted = 0;
+      for (const int64_t end = row + rows; row < end; ++row) {
+        if (label[row] == nn::ops::kIgnored) continue;
+        if (nth.size() == counted) nth.emplace_back();
+        nth[counted++].push_back(row);
       }
-      DrawLabels(forward.logits, rows_of_example, streams, labels);
+    }
+    return nth;
+  }
+
+  at::Tensor ToTensor(const std::vector<int64_t>& values) const {
+    at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+    std::copy(values.begin(), values.end(), host.mutable_data_ptr<int64_t>());
+    return host.to(device_);
+  }
+
+  // Of what is measured, by the logits of each example; its sign does not matter.
+  at::Tensor Gradient(const Forward& forward, std::span<RandomStream> streams) const {
+    at::Tensor labels = forward.labels;
+    if (measure_ == Measure::kLength) {
+      return (forward.logits * 2).mul_(labels.ne(nn::ops::kIgnored).to(device_).unsqueeze(1));
+    }
+    if (options_.kind == ImportanceKind::kReversed) {
+      // d/df of log softmax(-f)(y), but for its sign.
+      return nn::ops::CrossEntropy(forward.logits.neg(), labels.to(device_), at::Tensor()).grad;
+    }
+    if (options_.kind == ImportanceKind::kSampled) {
+      labels = labels.clone();
+      DrawLabels(forward.logits, forward.rows_of_example, streams, labels);
     }
     return nn::ops::CrossEntropy(forward.logits, labels.to(device_), at::Tensor()).grad;
   }
 
-  void AddBatched(const Forward& forward, const Batch& batch) {
+  void AddBatched(const Forward& forward) {
     model_.parameters().ZeroGradients();
-    const at::Tensor labels = TrueLabels(batch, kind_, forward.logits.size(0));
-    const int64_t counted = (labels != nn::ops::kIgnored).sum().item<int64_t>();
-    at::Tensor gradient = nn::ops::CrossEntropy(forward.logits, labels.to(device_), at::Tensor()).grad;
+    const int64_t counted = (forward.labels != nn::ops::kIgnored).sum().item<int64_t>();
+    at::Tensor gradient = nn::ops::CrossEntropy(forward.logits, forward.labels.to(device_), at::Tensor()).grad;
     model_.Backward(gradient.div_(static_cast<double>(std::max<int64_t>(counted, 1))), *forward.tape, *sink_);
-    AddSquare(1.0);
+    AddOwnGradient(1.0);
     ++batches_;
   }
 
-  void AddSquare(double weight) {
+  // What the model's own gradient buffer holds.
+  void AddOwnGradient(double weight) {
     const at::Tensor gradient = model_.parameters().gradients().narrow(0, 0, fisher_.numel());
-    fisher_.addcmul_(gradient, gradient, weight);
+    if (measure_ == Measure::kLength) {
+      fisher_.add_(gradient.abs(), weight);
+    } else {
+      fisher_.addcmul_(gradient, gradient, weight);
+    }
   }
 
   nn::Model& model_;
-  const std::string& task_;
-  const checkpoint::TaskKind kind_;
+  const train::TaskSpec spec_;
+  const std::span<const TrainingExample> examples_;
+  const Measure measure_;
   const ImportanceOptions& options_;
   const int64_t total_;
   const at::Device device_;
@@ -231,7 +288,7 @@ absl::Status AddInOrder(Engine& engine, std::span<const TrainingExample> example
   const auto total = static_cast<int64_t>(all.size());
   for (int64_t begin = 0; begin < total; begin += batch_size) {
     const int64_t end = std::min(total, begin + batch_size);
-    ENGRAM_RETURN_IF_ERROR(engine.AddBatch({all.begin() + begin, all.begin() + end}, {}));
+    ENGRAM_RETURN_IF_ERROR(engine.AddBatch({all.begin() + begin, all.begin() + end}, {}, begin));
     if (progress && !progress(end, total)) return absl::CancelledError("the importance pass was cancelled");
   }
   return absl::OkStatus();
@@ -244,21 +301,23 @@ absl::Status AddByLength(Engine& engine, std::span<const TrainingExample> exampl
                    [&](int64_t a, int64_t b) { return texts[a].tokens < texts[b].tokens; });
   const auto total = static_cast<int64_t>(chosen.size());
   for (int64_t begin = 0; begin < total;) {
+    const int64_t first = chosen[begin];
     Batch batch;
     std::vector<RandomStream> labels;
     int64_t tokens = 0;
     for (; begin < total; ++begin) {
       const Text& next = texts[chosen[begin]];
-      if (next.windows > 1 || (!batch.empty() && tokens + next.tokens > batch_tokens)) break;
+      const bool full = tokens + next.tokens > batch_tokens || engine.one_by_one();
+      if (next.windows > 1 || (!batch.empty() && full)) break;
       batch.push_back(&examples[next.first]);
       labels.push_back(engine.Labels(chosen[begin]));
       tokens += next.tokens;
     }
     if (!batch.empty()) {
-      ENGRAM_RETURN_IF_ERROR(engine.AddBatch(batch, labels));
+      ENGRAM_RETURN_IF_ERROR(engine.AddBatch(batch, labels, first));
     } else {
-      const Text& text = texts[chosen[begin]];
-      ENGRAM_RETURN_IF_ERROR(engine.AddWindows(examples.subspan(text.first, text.windows), chosen[begin]));
+      const Text& text = texts[first];
+      ENGRAM_RETURN_IF_ERROR(engine.AddWindows(examples.subspan(text.first, text.windows), first));
       ++begin;
     }
     if (progress && !progress(begin, total)) return absl::CancelledError("the importance pass was cancelled");
@@ -266,7 +325,7 @@ absl::Status AddByLength(Engine& engine, std::span<const TrainingExample> exampl
   return absl::OkStatus();
 }
 
-absl::Status CheckArguments(const nn::Model& model, const std::string& task, size_t examples,
+absl::Status CheckArguments(const nn::Model& model, const std::string& task, size_t examples, Measure measure,
                             const ImportanceOptions& options) {
   auto head = model.heads().find(task);
   if (head == model.heads().end()) {
@@ -276,39 +335,26 @@ absl::Status CheckArguments(const nn::Model& model, const std::string& task, siz
   }
   if (examples == 0) return InvalidField("samples", "the task has no training texts to take the importance on");
   if (head->second.kind == checkpoint::TaskKind::kMaskedLanguageModel) {
-    return InvalidField(
-        "task", "importance of a masked language model is not offered: consolidate a classification or a tagging task");
-  }
-  if (options.kind == ImportanceKind::kExact && head->second.kind == checkpoint::TaskKind::kTokenClassification) {
-    return InvalidField(
-        "fisher",
-        "exact needs one pass for each word and tag of a sentence; use sampled or empirical for a tagging task");
+    if (!options.masking) return InvalidField("masking", "is needed for a masked language model");
+    if (measure == Measure::kLikelihood && options.kind == ImportanceKind::kExact) {
+      return InvalidField("fisher",
+                          "exact needs one pass for each masked token and word of the vocabulary; use sampled or "
+                          "empirical for a masked language model");
+    }
   }
   if (options.batch_size < 1) return InvalidField("batch_size", "must be at least 1");
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<ImportanceKind> ParseImportanceKind(const std::string& name) {
-  for (const auto& [kind, known] : kKindNames) {
-    if (name == known) return kind;
-  }
-  return InvalidField("fisher",
-                      absl::StrCat("unknown kind \"", name, "\"; the kinds are exact, sampled, empirical, batched"));
-}
-
-std::string ImportanceKindName(ImportanceKind kind) { return kKindNames[static_cast<int>(kind)].second; }
-
-absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
-                                             std::span<const TrainingExample> examples,
-                                             const ImportanceOptions& options, const ImportanceProgress& progress) {
-  ENGRAM_RETURN_IF_ERROR(CheckArguments(model, task, examples.size(), options));
+absl::StatusOr<Importance> Compute(nn::Model& model, const std::string& task, std::span<const TrainingExample> examples,
+                                   Measure measure, const ImportanceOptions& options,
+                                   const ImportanceProgress& progress) {
+  ENGRAM_RETURN_IF_ERROR(CheckArguments(model, task, examples.size(), measure, options));
   const std::vector<Text> texts = FindTexts(examples);
   const std::vector<int64_t> chosen = ChooseTexts(static_cast<int64_t>(texts.size()), options);
   const auto total = static_cast<int64_t>(chosen.size());
-  Engine engine(model, task, options, total);
-  if (options.kind == ImportanceKind::kBatched) {
+  Engine engine(model, task, examples, measure, options, total);
+  if (engine.batched()) {
     ENGRAM_RETURN_IF_ERROR(AddInOrder(engine, examples, texts, chosen, options.batch_size, progress));
   } else {
     ENGRAM_RETURN_IF_ERROR(AddByLength(engine, examples, texts, chosen, options.batch_tokens, progress));
@@ -321,6 +367,32 @@ absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string
         "the importance holds NaN or Inf: the model's weights or activations overflow on this data");
   }
   return importance;
+}
+
+}  // namespace
+
+absl::StatusOr<ImportanceKind> ParseImportanceKind(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [kind, known] : kKindNames) {
+    if (name == known) return kind;
+    names.push_back(known);
+  }
+  return InvalidField("fisher",
+                      absl::StrCat("unknown kind \"", name, "\"; the kinds are ", absl::StrJoin(names, ", ")));
+}
+
+std::string ImportanceKindName(ImportanceKind kind) { return kKindNames[static_cast<int>(kind)].second; }
+
+absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
+                                             std::span<const TrainingExample> examples,
+                                             const ImportanceOptions& options, const ImportanceProgress& progress) {
+  return Compute(model, task, examples, Measure::kLikelihood, options, progress);
+}
+
+absl::StatusOr<Importance> ComputeSensitivity(nn::Model& model, const std::string& task,
+                                              std::span<const TrainingExample> examples,
+                                              const ImportanceOptions& options, const ImportanceProgress& progress) {
+  return Compute(model, task, examples, Measure::kLength, options, progress);
 }
 
 }  // namespace engram::continual

@@ -5,16 +5,22 @@
 //   exact      F = 1/N sum_x sum_c p(c|x) (d log p(c|x) / d theta)^2      C backward passes over one forward pass
 //   sampled    F = 1/N sum_x (d log p(y|x) / d theta)^2, y ~ p(.|x)        unbiased, one backward pass
 //   empirical  the same with y = the true label                            one backward pass; vanishes at a perfect fit
+//   reversed   the same as empirical, of log softmax(-f)(y) in place of log softmax(f)(y), f the logits: does not vanish
+//              where the model is sure (EWC-DR, CVPR 2026, arXiv 2603.18596; there squares are of batch means)
 //   batched    1/M sum over M batches of (gradient of the batch's mean loss)^2    NOT a Fisher (about F_empirical / B),
 //                                                                                 kept as a control
 // The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words,
-// with tags sampled for each word; `exact` is refused there (it would take one pass for each word and tag). A sentence
-// of several windows is still one x: their gradients are summed before they are squared (`batched` alone takes windows,
-// as training's batches do). Always without dropout, without any penalty, at the weights as they are; squares are
-// summed in fp32.
+// with tags sampled for each word. Given x the words' tags are drawn independently and scores have mean 0, so `exact` is
+// the sum over words of the expectation over each word's tag: one pass for each word of the longest sentence and tag. A
+// sentence of several windows is still one x: their gradients are summed before they are squared (`batched` alone takes
+// windows, as training's batches do). For masked language models it is the sum over the masked tokens of a text, masked
+// as in training, once for each text by the seed; `exact` is refused there (it would take a pass for each token and word
+// of the vocabulary). Always without dropout, without any penalty, at the weights as they are; squares are summed in
+// fp32.
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,12 +29,13 @@
 #include "core/base/status.h"
 #include "core/nn/model.h"
 #include "core/train/example.h"
+#include "core/train/micro_batch.h"
 
 namespace engram::continual {
 
-enum class ImportanceKind { kExact, kSampled, kEmpirical, kBatched };
+enum class ImportanceKind { kExact, kSampled, kEmpirical, kBatched, kReversed };
 
-// "exact", "sampled", "empirical", "batched"; INVALID_ARGUMENT naming the known kinds for anything else.
+// "exact", "sampled", "empirical", "batched", "reversed"; INVALID_ARGUMENT naming the known kinds for anything else.
 absl::StatusOr<ImportanceKind> ParseImportanceKind(const std::string& name);
 std::string ImportanceKindName(ImportanceKind kind);
 
@@ -38,6 +45,7 @@ struct ImportanceOptions {
   int64_t batch_tokens = 4096;  // size of a packed batch; the result does not depend on it beyond rounding
   int64_t batch_size = 8;       // B of `batched` only
   uint64_t seed = 0;
+  std::optional<train::MaskingOptions> masking;  // set exactly for masked language models
 };
 
 struct Importance {
@@ -52,11 +60,21 @@ struct Importance {
 using ImportanceProgress = std::function<bool(int64_t, int64_t)>;
 
 // `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` and
-// texts of several windows use its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact on token
-// classification), CANCELLED, ABORTED if an entry is not finite.
+// texts of several windows use its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact for masked language
+// models), CANCELLED, ABORTED if an entry is not finite.
 absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
                                              std::span<const train::TrainingExample> examples,
                                              const ImportanceOptions& options,
                                              const ImportanceProgress& progress = nullptr);
+
+// How much each encoder weight moves what a task's head answers (Aljundi et al., "Memory aware synapses", ECCV 2018):
+//   1/N sum_x | d |f(x)|^2 / d theta |
+// f the logits of a text, of all tagged tokens of a sentence together, or of the masked tokens of a text. No label is
+// looked at. `options.kind` plays no part; the rest and the errors are those of ComputeImportance. The result stands in
+// Importance::fisher, which is none.
+absl::StatusOr<Importance> ComputeSensitivity(nn::Model& model, const std::string& task,
+                                              std::span<const train::TrainingExample> examples,
+                                              const ImportanceOptions& options,
+                                              const ImportanceProgress& progress = nullptr);
 
 }  // namespace engram::continual

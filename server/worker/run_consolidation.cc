@@ -40,6 +40,8 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
   options.samples = work.samples();
   options.seed = work.seed();
+  ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
+  options.masking = spec.masking;
   const absl::Time start = Clock::Real().Now();
   ENGRAM_ASSIGN_OR_RETURN(
       continual::Importance importance,

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/continual/importance.h"
+#include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
@@ -65,18 +66,43 @@ class ConsolidateKind final : public JobKindFor<ConsolidateTaskRequest> {
   }
 
  private:
+  // The one that is named, whose labels must be the task's, or the one that the task was trained on.
+  static absl::StatusOr<jobs::DatasetRecord> DatasetOf(const PlanContext& context,
+                                                       const ConsolidateTaskRequest& request,
+                                                       const checkpoint::ManifestTask& task) {
+    if (request.dataset().empty() && task.dataset.empty()) {
+      return InvalidField("dataset", absl::StrCat("is empty, and task \"", task.name,
+                                                  "\" was imported: name data that shows what it does (--dataset)"));
+    }
+    if (request.dataset().empty()) return TrainedDataset(context, task);
+    ENGRAM_ASSIGN_OR_RETURN(jobs::DatasetRecord dataset, FindDataset(context, request.dataset()));
+    const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
+    const bool fits =
+        task.kind == checkpoint::TaskKind::kSequenceClassification
+            ? kind == corpus::DatasetKind::kClassification
+            : (task.kind == checkpoint::TaskKind::kTokenClassification) == (kind == corpus::DatasetKind::kTagging);
+    if (!fits) {
+      return InvalidField("dataset",
+                          absl::StrCat("\"", dataset.name, "\" is not of the kind of task \"", task.name, "\" (",
+                                       AbslView(checkpoint::TaskKindName(task.kind)), "); choose another data set"));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outputs, OutputsOf(task.kind, dataset));
+    ENGRAM_RETURN_IF_ERROR(CheckLabels(task, outputs));
+    return dataset;
+  }
+
   absl::StatusOr<PlannedJob> PlanRequest(const PlanContext& context,
                                          const ConsolidateTaskRequest& request) const override {
     ENGRAM_ASSIGN_OR_RETURN(const BaseVersion base, OpenBase(context, request.model(), request.base()));
     ENGRAM_RETURN_IF_ERROR(CheckPriority(request.priority()));
     if (!request.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", request.label()));
     ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ManifestTask* const task, LearnedTask(base.manifest, request.task()));
-    ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, TrainedDataset(context, *task));
+    ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, DatasetOf(context, request, *task));
     const std::string fisher = request.fisher().empty() ? "sampled" : request.fisher();
     ENGRAM_RETURN_IF_ERROR(continual::ParseImportanceKind(fisher).status());
-    if (fisher == "exact" && task->kind != checkpoint::TaskKind::kSequenceClassification) {
+    if (fisher == "exact" && task->kind == checkpoint::TaskKind::kMaskedLanguageModel) {
       return InvalidField("fisher",
-                          "exact sums over all classes of a text, which only classification has; use sampled");
+                          "exact needs one pass for each masked token and word of the vocabulary; use sampled");
     }
     if (request.samples() < 0 || request.samples() > kMaxSamples) {
       return InvalidField("samples",
