@@ -9,15 +9,17 @@ GROUPS = [
         ("SI: Omega of the last task alone", "if (omega_.defined()) omega.add_(omega_);", ""),
         ("SI: half the strength", "/*strength=*/2 * c_", "/*strength=*/c_"),
         ("SI: the anchor is where the task began", '"anchor", end, memory', '"anchor", start_, memory'),
-        ("SI: the path begins anew on resume", 'ENGRAM_ASSIGN_OR_RETURN(path_, state.Tensor("path", path_));', ""),
+        ("SI: the path begins anew on resume", 'ENGRAM_ASSIGN_OR_RETURN(path_, state.Tensor("path", path_));', "(void)state;"),
         ("SI: the first move after a resume is that since the start", 'state.Tensor("path", path_)); previous_ = EncoderWeights(*model_);', 'state.Tensor("path", path_));'),
     ]),
-    ("core/continual/strategies/er.cc", "test_continual", [
+    ("core/continual/union_replay.cc", "test_continual", [
         ("ER: a sum in place of the mean over the union", "1 + info.unit_weight * static_cast<double>(replayed_units_)", "1 + 0 * info.unit_weight * static_cast<double>(replayed_units_)"),
         ("ER: replayed units of the last micro-batch alone", "replayed_units_ += loss.units;", "replayed_units_ = loss.units;"),
         ("ER: replayed units of all steps", "replayed_units_ = 0; return", "return"),
-        ("ER: the heads of replayed tasks stay", "setup.trainable.push_back(slot);", "(void)slot;"),
-        ("ER: one draw for all steps", "batch_, seed_, info.micro_batch);", "batch_, seed_, 0 * info.micro_batch);"),
+        ("ER: the heads of replayed tasks stay", "memory_.TrainHeads(setup);", ""),
+    ]),
+    ("core/continual/strategies/er.cc", "test_continual", [
+        ("ER: one draw for all steps", "batch_, seed(), info.micro_batch);", "batch_, seed(), 0 * info.micro_batch);"),
     ]),
     ("core/continual/strategies/agem.cc", "test_continual", [
         ("A-GEM: projects every step", "if (!(along < 0) || square == 0)", "if (square == 0)"),
@@ -32,7 +34,7 @@ GROUPS = [
         ("replay: one draw for all steps", "RandomPurpose::kReplay, step);", "RandomPurpose::kReplay, 0 * step);"),
         ("replay: without dropout", "model.Predict(batch, queries, mode, tape.get());", "model.Predict(batch, queries, std::nullopt, tape.get()); (void)mode;"),
         ("replay: the masks of the training step", "kReplayStep + static_cast<uint64_t>(step)", "0 * kReplayStep + static_cast<uint64_t>(step)"),
-        ("replay: the weight is left out", "CrossEntropyLoss(logits[i], targets, weight)", "CrossEntropyLoss(logits[i], targets, weight > 0 ? 1.0 : weight)"),
+        ("replay: the weight is left out", "chosen, logits.device()), weight);", "chosen, logits.device()), weight > 0 ? 1.0 : weight);"),
         ("replay: one example more than the share", "kept[stored.task]++ < share", "kept[stored.task]++ <= share"),
         ("replay: a task learned again is held twice", "std::erase_if(held, [&](const StoredExample& stored) { return stored.task == task; });", ""),
         ("replay: the first examples are kept", "std::swap(numbers[i], numbers[i + static_cast<int64_t>(random.NextBelow(static_cast<uint64_t>(all - i)))]);", "random.NextUint32();"),
