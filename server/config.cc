@@ -28,13 +28,16 @@ const StructOptions<Config>& Keys() {
           .Flag("allow_insecure_public", &C::allow_insecure_public,
                 "this server has neither TLS nor authentication: addresses other than loopback are refused unless this "
                 "is `true`")
+          .Choice("reflection", &C::reflection, {"auto", "on", "off"},
+                  "whether tools such as grpcurl may ask which services and messages there are; `auto`: at a loopback "
+                  "address alone")
           .List("devices", &C::devices, "where jobs run, one at a time each: `cpu`, `cuda:0`, ...")
           .Whole("worker_threads", &C::worker_threads, Closed(0, kMostThreads),
-                 "threads of a run; 0: as many as the machine has")
+                 "threads of a run; 0: one per core that the process may use (its affinity, its CPU quota)")
           .Text("worker_program", &C::worker_program, "the program `engram-worker`; empty: the one beside `engramd`")
           .Text("inference_device", &C::inference_device, "where requests are computed")
           .Whole("inference_threads", &C::inference_threads, Closed(0, kMostThreads),
-                 "threads of one batch; 0: as many as the machine has")
+                 "threads of one batch; 0: one per core that the process may use (its affinity, its CPU quota)")
           .Choice("inference_precision", &C::inference_precision, train::PrecisionChoices(),
                   "`fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies it natively")
           .Whole("max_loaded_versions", &C::max_loaded_versions, Closed(1, 10'000),
@@ -82,9 +85,7 @@ absl::Status CheckAddress(const std::string& key, const std::string& address, bo
       port > 65535) {
     return InvalidField(key, "must be HOST:PORT, such as 127.0.0.1:7860");
   }
-  const std::string host = address.substr(0, colon);
-  const bool loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-  if (loopback || public_allowed) return absl::OkStatus();
+  if (IsLoopback(address) || public_allowed) return absl::OkStatus();
   return InvalidField(
       key,
       "is no loopback address, and this server has neither TLS nor authentication; put it behind a proxy that has, "
@@ -100,6 +101,11 @@ absl::Status Check(const Config& config) {
 }
 
 }  // namespace
+
+bool IsLoopback(const std::string& address) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
 
 const OptionTable& ConfigTable() {
   static const OptionTable table = Keys().table();

@@ -147,11 +147,15 @@ void Engramd::Parts::OnDeviceFailure() {
 
 absl::Status Engramd::Parts::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  if (config.reflection == "on" || (config.reflection == "auto" && IsLoopback(config.grpc_address)))
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_mb << 20));
   builder.SetMaxSendMessageSize(-1);
+  // gRPC inflates a message before it looks at its size: a megabyte on the wire could take all memory.
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP})
+    builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
   // Two servers must not share one port by accident.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   services.Register(builder);

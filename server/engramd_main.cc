@@ -3,6 +3,7 @@
 // standard error.
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +16,8 @@
 #include "CLI/CLI.hpp"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/base/process.h"
+#include "core/nn/device.h"
 #include "core/nn/tensor_memory.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
@@ -86,7 +89,10 @@ int Main(const std::string& config_path, const std::string& data_dir) {
 }  // namespace engram::server
 
 int main(int argc, char** argv) {
+  engram::RestartWithPassiveOpenMp(argv);
+  umask(077);  // texts of users and weights are nobody else's on this machine
   engram::nn::KeepTensorMemory();
+  engram::nn::BoundShapeCaches();
   CLI::App app("Engram's server. Prints its addresses as one line of JSON once it takes calls.", "engramd");
   std::string config, data_dir;
   app.add_option("--config", config, "YAML file; docs/configuration.md has the keys")->check(CLI::ExistingFile);

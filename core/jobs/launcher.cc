@@ -184,6 +184,8 @@ absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const RunReques
   posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
   posix_spawn_file_actions_adddup2(&actions, messages[1], 3);
+  // Sockets of clients and files of imports that a library opened without O_CLOEXEC stay the server's.
+  posix_spawn_file_actions_addclosefrom_np(&actions, 4);
   // The server blocks signals in its threads and handles them in one; a worker starts with none blocked. A process
   // group of its own keeps a Ctrl-C at the server's terminal from reaching it before the server has asked for its
   // checkpoint.

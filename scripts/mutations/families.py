@@ -11,8 +11,11 @@ GROUPS = [
     ("core/checkpoint/families/distilbert.cc", "test_checkpoint", [
         ("distilbert: key and value change places", '.key = "attention.k_lin", .value = "attention.v_lin",', '.key = "attention.v_lin", .value = "attention.k_lin",'),
     ]),
+    ("core/checkpoint/families/distilbert.cc", "tests/parity/test_names.py", [
+        ("distilbert: taggers do not drop out", ".token = {.before_output = DropoutSource::kHidden,", ".token = {.before_output = DropoutSource::kNone,"),
+        ("distilbert: taggers drop out as classifiers do", ".token = {.before_output = DropoutSource::kHidden,", ".token = {.before_output = DropoutSource::kClassifier,"),
+    ]),
     ("core/checkpoint/families/distilbert.cc", "tests/parity/test_model.py", [
-        ("distilbert: taggers drop out as classifiers do not", ".token = {.before_output = DropoutSource::kHidden,", ".token = {.before_output = DropoutSource::kNone,"),
         ("distilbert: the classifier's dense layer is a tanh", '.activation = "relu",', '.activation = "tanh",'),
     ]),
     ("core/nn/model_io.cc", "test_nn", [

@@ -10,6 +10,12 @@
 #include "absl/strings/str_cat.h"
 
 namespace engram::server {
+namespace {
+
+constexpr time_t kPatienceSeconds = 2;  // for the next bytes of a client
+constexpr size_t kThreads = 64;
+
+}  // namespace
 
 struct AdminServer::Listener {
   httplib::Server http;
@@ -30,6 +36,22 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::strin
   listener->pages = std::move(pages);
   const AdminPages& shown = listener->pages;
   httplib::Server& http = listener->http;
+  // A page is asked for without a body, and a body is read into memory whole: nobody sends one here. One request for each
+  // connection, so that what a refused request still sends is never taken for the next one.
+  http.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+    const bool reads = request.method == "GET" || request.method == "HEAD";
+    if (reads && !request.has_header("Transfer-Encoding") && request.get_header_value<uint64_t>("Content-Length") == 0)
+      return httplib::Server::HandlerResponse::Unhandled;
+    response.status = reads ? 413 : 405;
+    response.set_header("Allow", "GET, HEAD");
+    return httplib::Server::HandlerResponse::Handled;
+  });
+  http.set_keep_alive_max_count(1);
+  http.set_read_timeout(kPatienceSeconds);
+  http.set_write_timeout(kPatienceSeconds);
+  // Each connection holds a thread while it is slow. Probes of an orchestrator ask gRPC's health service instead, which
+  // no number of slow connections keeps from answering.
+  http.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
   http.Get("/metrics", [&shown](const httplib::Request&, httplib::Response& response) {
     response.set_content(shown.metrics(), "text/plain; version=0.0.4");
   });

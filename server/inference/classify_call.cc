@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -44,11 +45,12 @@ class ClassifyCall final : public BatchedCall {
  public:
   ClassifyCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                const ClassifyRequest& request, ClassifyResponse& response)
-      : BatchedCall(backend, context, "Classify"), request_(request), response_(response) {}
+      : BatchedCall(backend, context, response, "Classify"), request_(request), response_(response) {}
 
  private:
   absl::Status Prepare() override;
   absl::Status ChooseTasks();
+  absl::Status CheckScores() const;
   absl::Status AddText(int index);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
@@ -61,20 +63,38 @@ class ClassifyCall final : public BatchedCall {
 };
 
 absl::Status ClassifyCall::ChooseTasks() {
+  const std::string asked = ShortTaskName(version_->model, request_.task());
   for (const checkpoint::ManifestTask& task : version_->version.manifest.tasks) {
-    if (task.kind == checkpoint::TaskKind::kSequenceClassification &&
-        (request_.task().empty() || request_.task() == task.name))
+    if (task.kind == checkpoint::TaskKind::kSequenceClassification && (asked.empty() || asked == task.name))
       tasks_.push_back(task.name);
   }
   if (!tasks_.empty()) return absl::OkStatus();
-  if (!request_.task().empty() && version_->FindTask(request_.task()) != nullptr) {
-    return InvalidField(
-        "task", absl::StrCat("\"", request_.task(), "\" is no classification task; use tag-entities for taggers"));
+  if (!asked.empty() && version_->FindTask(asked) != nullptr) {
+    return InvalidField("task",
+                        absl::StrCat("\"", asked, "\" is no classification task; use tag-entities for taggers"));
   }
   return StatusWithReason(absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
-                          request_.task().empty() ? "this version has learned no classification task; train one first"
-                                                  : absl::StrCat("this version has no task \"",
-                                                                 AbslView(CutUtf8(request_.task(), 64)), "\""));
+                          asked.empty()
+                              ? "this version has learned no classification task; train one first"
+                              : absl::StrCat("this version has no task \"", AbslView(CutUtf8(asked, 64)), "\""));
+}
+
+// Labels of all texts are bounded before anything is computed: a few kilobytes of texts could ask for gigabytes.
+absl::Status ClassifyCall::CheckScores() const {
+  constexpr size_t kNumbers = 24;  // of one score, beside its label, with what frames them
+  size_t each = 0;
+  for (const std::string& task : tasks_) {
+    const std::vector<std::string>& labels = version_->FindTask(task)->labels;
+    std::vector<size_t> sizes;
+    for (const std::string& label : labels) sizes.push_back(label.size() + kNumbers);
+    std::sort(sizes.begin(), sizes.end(), std::greater<>());
+    if (request_.top_k() > 0) sizes.resize(std::min(sizes.size(), static_cast<size_t>(request_.top_k())));
+    each = std::accumulate(sizes.begin(), sizes.end(), each);
+  }
+  if (each <= kMaxReplyBytes / static_cast<size_t>(request_.texts_size())) return absl::OkStatus();
+  return InvalidField("top_k", absl::StrCat("must be set, or lower: the scores of ", request_.texts_size(),
+                                            " texts could take more than ", kMaxReplyBytes >> 20,
+                                            " MiB; or send fewer texts, or name one task"));
 }
 
 absl::Status ClassifyCall::AddText(int index) {
@@ -83,11 +103,17 @@ absl::Status ClassifyCall::AddText(int index) {
   tokenize::EncodeOptions options;
   options.max_length = version_->max_tokens();
   if (request_.truncate()) options.truncation = tokenize::Truncation::kLongestFirst;
-  absl::StatusOr<tokenize::Encoding> encoding = version_->tokenizer->Encode(text, options);
+  if (request_.has_split_special_tokens()) options.split_special_tokens = request_.split_special_tokens();
+  const bool pair = request_.text_pairs_size() > 0;
+  absl::StatusOr<tokenize::Encoding> encoding =
+      pair ? version_->tokenizer->EncodePair(text, request_.text_pairs(index), options)
+           : version_->tokenizer->Encode(text, options);
   const std::string field = absl::StrCat("texts[", index, "]");
   if (!encoding.ok()) return InvalidField(field, std::string(encoding.status().message()));
   result.set_full_tokens(encoding->full_tokens);
   if (tagging::TrimWhiteSpace(text).empty()) return InvalidField(field, "is empty; send some text");
+  if (pair && tagging::TrimWhiteSpace(request_.text_pairs(index)).empty())
+    return InvalidField(absl::StrCat("text_pairs[", index, "]"), "is empty; send some text");
   if (encoding->full_tokens > version_->max_tokens() && !request_.truncate()) {
     return InvalidField(field, absl::StrCat("has ", encoding->full_tokens, " tokens; the model takes ",
                                             version_->max_tokens(), ": shorten it, or set truncate"));
@@ -95,15 +121,19 @@ absl::Status ClassifyCall::AddText(int index) {
   result.set_truncated(encoding->truncated());
   result.set_tokens(static_cast<int64_t>(encoding->ids.size()));
   texts_.push_back(index);
-  AddSequence({std::move(encoding->ids), {}}, tasks_);
+  // Families without a table of two types (RoBERTa, DistilBERT) tell the texts apart by [SEP] alone.
+  const bool types = pair && version_->version.config.type_vocab_size > 1;
+  AddSequence({std::move(encoding->ids), types ? std::move(encoding->type_ids) : std::vector<int32_t>()}, tasks_);
   return absl::OkStatus();
 }
 
 absl::Status ClassifyCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
+  ENGRAM_RETURN_IF_ERROR(CheckPairs(request_.texts(), request_.text_pairs()));
   if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
+  ENGRAM_RETURN_IF_ERROR(CheckScores());
   statuses_.resize(static_cast<size_t>(request_.texts_size()));
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();

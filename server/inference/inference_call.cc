@@ -9,8 +9,8 @@
 namespace engram::server {
 
 InferenceCall::InferenceCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
-                             const char* method, WorkPool::Length length)
-    : UnaryCall(backend.environment, context, method, backend.pool, length), backend_(backend) {}
+                             const google::protobuf::Message& reply, const char* method, WorkPool::Length length)
+    : UnaryCall(backend.environment, context, reply, method, backend.pool, length), backend_(backend) {}
 
 void InferenceCall::End(const absl::Status& status) {
   backend_.engine.health().Note(status);
@@ -39,6 +39,19 @@ absl::Status InferenceCall::CheckTexts(const google::protobuf::RepeatedPtrField<
   if (bytes <= kMaxTextBytes) return absl::OkStatus();
   return InvalidField(
       "texts", absl::StrCat("have ", bytes, " bytes together; one call takes ", kMaxTextBytes, ": send more calls"));
+}
+
+absl::Status InferenceCall::CheckPairs(const google::protobuf::RepeatedPtrField<std::string>& texts,
+                                       const google::protobuf::RepeatedPtrField<std::string>& pairs) {
+  if (!pairs.empty() && pairs.size() != texts.size()) {
+    return InvalidField(
+        "text_pairs", absl::StrCat("are ", pairs.size(), " for ", texts.size(), " texts; send one for each, or none"));
+  }
+  int64_t bytes = 0;
+  for (const std::string& text : pairs) bytes += static_cast<int64_t>(text.size());
+  if (bytes <= kMaxTextBytes) return absl::OkStatus();
+  return InvalidField("text_pairs", absl::StrCat("have ", bytes, " bytes together; one call takes ", kMaxTextBytes,
+                                                 ": send more calls"));
 }
 
 absl::Status InferenceCall::AddTokens(size_t count) {

@@ -19,8 +19,8 @@ inline constexpr int64_t kMaxTextBytes = 16 << 20, kMaxTokens = 1 << 20;
 
 class InferenceCall : public UnaryCall {
  public:
-  InferenceCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context, const char* method,
-                WorkPool::Length length);
+  InferenceCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
+                const google::protobuf::Message& reply, const char* method, WorkPool::Length length);
 
  protected:
   // ParseName, ResolveVersion, ModelSet::Get: blocks while the version is loaded.
@@ -29,6 +29,9 @@ class InferenceCall : public UnaryCall {
   double SecondsSinceOpened() const;
   // INVALID_ARGUMENT unless they are 1 to max_texts of together at most kMaxTextBytes.
   absl::Status CheckTexts(const google::protobuf::RepeatedPtrField<std::string>& texts) const;
+  // INVALID_ARGUMENT if there are second texts, but not one for each text, or more than kMaxTextBytes of them.
+  static absl::Status CheckPairs(const google::protobuf::RepeatedPtrField<std::string>& texts,
+                                 const google::protobuf::RepeatedPtrField<std::string>& pairs);
   // Counts tokens of the call's texts: INVALID_ARGUMENT beyond kMaxTokens; CANCELLED or DEADLINE_EXCEEDED once nobody
   // waits any more. For calls that take texts of any length, before they make anything of the tokens.
   absl::Status AddTokens(size_t count);

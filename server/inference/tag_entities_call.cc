@@ -1,5 +1,6 @@
 #include "server/inference/tag_entities_call.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "core/tagging/words.h"
 #include "server/inference/batched_call.h"
 #include "server/inference/reply_tail.h"
+#include "server/rpc/names.h"
 
 namespace engram::server {
 namespace {
@@ -18,11 +20,13 @@ using engram::v1::TagEntitiesRequest;
 using engram::v1::TagEntitiesResponse;
 using engram::v1::TagEntitiesResult;
 
+constexpr size_t kMaxLogits = size_t{64} << 20;  // of one call: 256 MiB
+
 class TagEntitiesCall final : public BatchedCall {
  public:
   TagEntitiesCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                   const TagEntitiesRequest& request, TagEntitiesResponse& response)
-      : BatchedCall(backend, context, "TagEntities"), request_(request), response_(response) {}
+      : BatchedCall(backend, context, response, "TagEntities"), request_(request), response_(response) {}
 
  private:
   struct Text {
@@ -39,6 +43,7 @@ class TagEntitiesCall final : public BatchedCall {
   absl::Status Prepare() override;
   absl::Status ChooseTask();
   absl::Status AddText(int index);
+  absl::Status CountWords(size_t words, int64_t tokens);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
 
@@ -48,20 +53,21 @@ class TagEntitiesCall final : public BatchedCall {
   const tagging::TagSet* tags_ = nullptr;
   std::vector<Text> texts_;
   std::vector<Window> windows_;
+  size_t words_ = 0;
 };
 
 absl::Status TagEntitiesCall::ChooseTask() {
-  if (request_.task().empty() && version_->tag_sets.size() > 1) {
+  const std::string asked = ShortTaskName(version_->model, request_.task());
+  if (asked.empty() && version_->tag_sets.size() > 1) {
     return InvalidField(
         "task", absl::StrCat("is empty, and this version has ", version_->tag_sets.size(), " taggers; name one"));
   }
-  const auto found = request_.task().empty() ? version_->tag_sets.begin() : version_->tag_sets.find(request_.task());
+  const auto found = asked.empty() ? version_->tag_sets.begin() : version_->tag_sets.find(asked);
   if (found == version_->tag_sets.end()) {
-    return StatusWithReason(
-        absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
-        request_.task().empty()
-            ? "this version has learned no tagger; train one from a CoNLL data set first"
-            : absl::StrCat("this version has no tagger \"", AbslView(CutUtf8(request_.task(), 64)), "\""));
+    return StatusWithReason(absl::StatusCode::kNotFound, "TASK_NOT_FOUND",
+                            asked.empty()
+                                ? "this version has learned no tagger; train one from a CoNLL data set first"
+                                : absl::StrCat("this version has no tagger \"", AbslView(CutUtf8(asked, 64)), "\""));
   }
   task_ = found->first;
   tags_ = &found->second;
@@ -76,11 +82,13 @@ absl::Status TagEntitiesCall::AddText(int index) {
   if (!words.ok()) return InvalidField(field, "is not UTF-8");
   if (words->empty()) return InvalidField(field, "is empty; send some text");
   text.words = *std::move(words);
-  text.logits.emplace(text.words.size(), *tags_);
   std::vector<std::string_view> views;
   for (const tagging::Word& word : text.words) views.push_back(word.In(request_.texts(index)));
-  ENGRAM_ASSIGN_OR_RETURN(examples::WordWindows windows,
-                          examples::EncodeWordWindows(views, version_->max_tokens(), *version_->tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(
+      examples::WordWindows windows,
+      examples::EncodeWordWindows(
+          views, version_->max_tokens(), *version_->tokenizer,
+          request_.has_split_special_tokens() ? std::optional(request_.split_special_tokens()) : std::nullopt));
   result.set_tokens(windows.tokens);
   result.set_truncated(windows.word_cut);
   result.set_windows(windows.planned);
@@ -91,6 +99,16 @@ absl::Status TagEntitiesCall::AddText(int index) {
   return absl::OkStatus();
 }
 
+// Each word takes as many numbers as there are tags, also one that the tokenizer makes no token of.
+absl::Status TagEntitiesCall::CountWords(size_t words, int64_t tokens) {
+  ENGRAM_RETURN_IF_ERROR(AddTokens(std::max(words, static_cast<size_t>(tokens))));
+  words_ += words;
+  if (words_ <= kMaxLogits / static_cast<size_t>(tags_->size())) return absl::OkStatus();
+  return InvalidField("texts", absl::StrCat("have more than ", kMaxLogits / static_cast<size_t>(tags_->size()),
+                                            " words, which is what one call takes with ",
+                                            static_cast<size_t>(tags_->size()), " tags: send more calls"));
+}
+
 absl::Status TagEntitiesCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
@@ -98,8 +116,10 @@ absl::Status TagEntitiesCall::Prepare() {
   texts_.resize(static_cast<size_t>(request_.texts_size()));
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
-    texts_[static_cast<size_t>(i)].status = AddText(i);
-    ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(response_.results(i).tokens())));
+    Text& text = texts_[static_cast<size_t>(i)];
+    text.status = AddText(i);
+    ENGRAM_RETURN_IF_ERROR(CountWords(text.words.size(), response_.results(i).tokens()));
+    text.logits.emplace(text.words.size(), *tags_);
   }
   return absl::OkStatus();
 }

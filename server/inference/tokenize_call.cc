@@ -13,7 +13,9 @@ class TokenizeCall final : public PoolCall {
  public:
   TokenizeCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                const TokenizeRequest& request, TokenizeResponse& response)
-      : PoolCall(backend, context, "Tokenize", WorkPool::Length::kShort), request_(request), response_(response) {}
+      : PoolCall(backend, context, response, "Tokenize", WorkPool::Length::kShort),
+        request_(request),
+        response_(response) {}
 
  private:
   absl::Status Compute() override;
@@ -33,18 +35,24 @@ void FillTokens(const tokenize::Tokenizer& tokenizer, const tokenize::Encoding& 
     token->set_start_byte(encoding.bytes[i].begin);
     token->set_end_byte(encoding.bytes[i].end);
     token->set_special(encoding.special[i] != 0);
+    token->set_type_id(encoding.type_ids[i]);
   }
 }
 
 absl::Status TokenizeCall::Compute() {
   ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
+  ENGRAM_RETURN_IF_ERROR(CheckPairs(request_.texts(), request_.text_pairs()));
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   tokenize::EncodeOptions options;
   options.add_special_tokens = !request_.no_special_tokens();
+  if (request_.has_split_special_tokens()) options.split_special_tokens = request_.split_special_tokens();
   ReplyTail tail;
-  for (const std::string& text : request_.texts()) {
+  for (int i = 0; i < request_.texts_size(); ++i) {
     engram::v1::TokenizeResult* result = response_.add_results();
-    const absl::StatusOr<tokenize::Encoding> encoding = version_->tokenizer->Encode(text, options);
+    const absl::StatusOr<tokenize::Encoding> encoding =
+        request_.text_pairs().empty()
+            ? version_->tokenizer->Encode(request_.texts(i), options)
+            : version_->tokenizer->EncodePair(request_.texts(i), request_.text_pairs(i), options);
     if (!encoding.ok()) {
       tail.AddError(encoding.status(), *result->mutable_error());
       continue;

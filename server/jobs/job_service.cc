@@ -78,7 +78,7 @@ absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& reque
 
 grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context,
                                              const engram::v1::GetJobRequest* request, Job* response) {
-  return Answer(environment_, context, "GetJob", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "GetJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Get(id), response);
   });
@@ -87,7 +87,7 @@ grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* context,
                                                const engram::v1::ListJobsRequest* request,
                                                engram::v1::ListJobsResponse* response) {
-  return Answer(environment_, context, "ListJobs",
+  return Answer(environment_, context, response, "ListJobs",
                 [this, request, response] { return ListPage(jobs_, *request, *response); });
 }
 
@@ -98,7 +98,7 @@ grpc::ServerWriteReactor<Job>* JobService::WatchJob(grpc::CallbackServerContext*
 
 grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::CancelJobRequest* request, Job* response) {
-  return Answer(environment_, context, "CancelJob", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "CancelJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Cancel(id), response);
   });
@@ -106,7 +106,7 @@ grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* con
 
 grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* context,
                                                const engram::v1::PauseJobRequest* request, Job* response) {
-  return Answer(environment_, context, "PauseJob", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "PauseJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Pause(id), response);
   });
@@ -114,7 +114,7 @@ grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::ResumeJobRequest* request, Job* response) {
-  return Answer(environment_, context, "ResumeJob", [this, request, response]() -> absl::Status {
+  return Answer(environment_, context, response, "ResumeJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Resume(id), response);
   });

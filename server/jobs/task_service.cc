@@ -54,7 +54,7 @@ absl::Status Validate(const PlanContext& planning, const JobEstimator& estimator
 template <typename Request>
 grpc::ServerUnaryReactor* TaskService::Handle(grpc::CallbackServerContext* context, const char* method,
                                               const Request* request, engram::v1::Job* response) {
-  return Answer(environment_, context, method, [this, method, request, response] {
+  return Answer(environment_, context, response, method, [this, method, request, response] {
     return request->validate_only() ? Validate(planning_, estimator_, *request, response)
                                     : Queue(planning_, jobs_, method, *request, response);
   });
@@ -81,7 +81,7 @@ grpc::ServerUnaryReactor* TaskService::EvaluateTask(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* TaskService::ListStrategies(grpc::CallbackServerContext* context,
                                                       const engram::v1::ListStrategiesRequest*,
                                                       engram::v1::ListStrategiesResponse* response) {
-  return Answer(environment_, context, "ListStrategies", [response] {
+  return Answer(environment_, context, response, "ListStrategies", [response] {
     *response = DescribeStrategies();
     return absl::OkStatus();
   });

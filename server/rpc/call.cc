@@ -1,9 +1,17 @@
 #include "server/rpc/call.h"
 
+#include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 #include "server/rpc/status_mapping.h"
 
 namespace engram::server {
+
+absl::Status CheckReply(const google::protobuf::Message& reply) {
+  if (reply.ByteSizeLong() <= kMaxReplyBytes) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kResourceExhausted, "REPLY_TOO_LARGE",
+      absl::StrCat("the answer is larger than ", kMaxReplyBytes >> 20, " MiB; ask for less at once"));
+}
 
 CallScope::CallScope(const CallEnvironment& environment, const grpc::CallbackServerContext& context, const char* method)
     : metrics_(environment.metrics),

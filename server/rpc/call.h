@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 #include "server/admin/metrics.h"
@@ -29,6 +30,13 @@ struct CallEnvironment {
   WorkPool& pool;
   const Clock& clock;
 };
+
+// What is sent back at most. A message above 2 GiB would end the server: protobuf writes none.
+constexpr size_t kMaxReplyBytes = size_t{256} << 20;
+
+// OK for a reply that may be sent; RESOURCE_EXHAUSTED, reason REPLY_TOO_LARGE, for one above kMaxReplyBytes. A call whose
+// reply can become large bounds it before it computes; this stands behind all of them.
+absl::Status CheckReply(const google::protobuf::Message& reply);
 
 // One call, from its arrival to its status. Thread-safe but for End.
 class CallScope {

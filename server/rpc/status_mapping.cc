@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -9,14 +11,23 @@ namespace engram::server {
 namespace {
 
 constexpr int64_t kRetrySeconds = 1;
+// The message stands three times in a status, which gRPC sends as metadata: 8 KiB of them in all by default.
+constexpr size_t kMaxMessageBytes = 2048;
+
+std::string Message(const absl::Status& status) {
+  const std::string_view whole(status.message().data(), status.message().size());
+  const std::string_view cut = CutUtf8(whole, kMaxMessageBytes);
+  return cut.size() == whole.size() ? std::string(whole) : absl::StrCat(AbslView(cut), "...");
+}
 
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
+  const std::string message = Message(status);
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
-  details.set_message(std::string(status.message()));
+  details.set_message(message);
   google::rpc::ErrorInfo info;
   info.set_reason(StatusReason(status));
   info.set_domain("engram");
@@ -25,7 +36,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
     google::rpc::BadRequest bad;
     google::rpc::BadRequest::FieldViolation* violation = bad.add_field_violations();
     violation->set_field(field);
-    violation->set_description(std::string(status.message()));
+    violation->set_description(message);
     details.add_details()->PackFrom(bad);
   }
   if (status.code() == absl::StatusCode::kResourceExhausted || status.code() == absl::StatusCode::kUnavailable) {
@@ -33,8 +44,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
     retry.mutable_retry_delay()->set_seconds(kRetrySeconds);
     details.add_details()->PackFrom(retry);
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
-                      details.SerializeAsString());
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());
 }
 
 }  // namespace engram::server

@@ -24,6 +24,7 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
+#include "core/base/process.h"
 #include "core/jobs/launcher.h"
 #include "core/nn/device.h"
 #include "core/nn/tensor_memory.h"
@@ -119,7 +120,7 @@ int Run(const std::string& directory) {
   }
   // A run before this one had finished when its server died, too late for the next server to see the result.
   if (PathExists(absl::StrCat(directory, "/result.binpb"))) return EXIT_SUCCESS;
-  if (context.spec.threads() > 0) at::set_num_threads(context.spec.threads());
+  at::set_num_threads(context.spec.threads() > 0 ? context.spec.threads() : UsableCores());
   LogInfo("run started", {{"job", context.spec.job()}, {"device", context.spec.device()}});
   const absl::Status prepared = PrepareOutput(context);
   const RunResult result = prepared.ok() ? Dispatch(context) : RunResult(prepared);
@@ -156,6 +157,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "engram-worker is started by engramd; usage: engram-worker --run-directory DIR\n");
     return 2;
   }
+  engram::GiveWay();
   engram::nn::KeepTensorMemory();
   engram::nn::BoundShapeCaches();
   struct sigaction action {};

@@ -2,6 +2,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -38,6 +39,61 @@ def test_health_of_the_process_and_of_the_service(shared_server):
 def test_reflection_names_every_service(shared_server):
     services = set(ProtoReflectionDescriptorDatabase(shared_server.channel).get_services())
     assert {f"engram.v1.{name}Service" for name in ("Task", "Job", "Model", "Dataset", "Inference")} <= services
+
+
+def test_reflection_is_off_at_a_public_address_unless_it_is_asked_for(new_server):
+    public = {"grpc_address": "0.0.0.0:0", "allow_insecure_public": True}
+    for config, there in ((public, False), ({**public, "reflection": "on"}, True), ({"reflection": "off"}, False)):
+        server = new_server(config=config)
+        health = health_pb2_grpc.HealthStub(server.channel)
+        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        if there:
+            assert "engram.v1.JobService" in ProtoReflectionDescriptorDatabase(server.channel).get_services()
+        else:
+            with pytest.raises(grpc.RpcError) as refused:
+                ProtoReflectionDescriptorDatabase(server.channel).get_services()
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def exchange(server, request):
+    """What the admin port answers to these bytes, up to the end of the connection."""
+    host, port = server.admin.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+    return answer
+
+
+def test_the_admin_port_reads_no_body(shared_server):
+    post = b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n"
+    assert exchange(shared_server, post).startswith(b"HTTP/1.1 405 ")  # at once: not one byte of the body was sent
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert exchange(shared_server, chunked).startswith(b"HTTP/1.1 405 ")
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 36\r\n\r\nGET /metrics HTTP/1.1\r\nHost: y\r\n\r\n\r\n"
+    answer = exchange(shared_server, smuggled)
+    assert answer.startswith(b"HTTP/1.1 413 ") and answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_slow_connections_do_not_keep_health_from_answering(shared_server):
+    host, port = shared_server.admin.rsplit(":", 1)
+    slow = [socket.create_connection((host, int(port)), timeout=10) for _ in range(20)]
+    try:
+        for connection in slow:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")  # and no more
+        assert get(shared_server, "/healthz") == (200, "ok\n")
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_compressed_message_is_refused_before_it_is_inflated(shared_server):
+    tokenize = shared_server.channel.unary_unary("/engram.v1.InferenceService/Tokenize")
+    with pytest.raises(grpc.RpcError) as refused:
+        tokenize(b"\0" * (8 << 20), compression=grpc.Compression.Gzip, timeout=20)
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "compression" in refused.value.details()
 
 
 def test_health_is_told_for_each_service_and_turns_before_the_server_stops(new_server):

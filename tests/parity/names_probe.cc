@@ -1,7 +1,8 @@
 // Prints what a config.json promises, for tests/parity/test_names.py to compare with transformers' own classes.
 //
 //   parity_names CONFIG.json LABELS
-// Prints {"bare" | "sequence" | "token" | "mlm": {"class", "tensors": {saved name: {"shape", "required"}}}}.
+// Prints {"bare" | "sequence" | "token" | "mlm": {"class", "tensors": {saved name: {"shape", "required"}}, "dropouts": [...]}}: the probabilities
+// of a head's dropouts above 0, in the order in which they act.
 
 #include <cstdlib>
 #include <iostream>
@@ -16,6 +17,16 @@
 namespace engram::checkpoint {
 namespace {
 
+nlohmann::json Dropouts(const ModelConfig& config, TaskKind kind) {
+  const HeadSpec& head = config.family->Head(kind, Pooling::kStandard);
+  nlohmann::json dropouts = nlohmann::json::array();
+  for (const DropoutSource source : {head.before_dense, head.before_output}) {
+    if (source == DropoutSource::kHidden) dropouts.push_back(config.hidden_dropout);
+    if (source == DropoutSource::kClassifier) dropouts.push_back(config.classifier_dropout);
+  }
+  return dropouts;
+}
+
 nlohmann::json Promise(const ModelConfig& config, std::optional<TaskKind> kind, int64_t labels) {
   nlohmann::json tensors = nlohmann::json::object();
   const auto add = [&](const std::string& name, const ExpectedTensor& tensor) {
@@ -27,7 +38,9 @@ nlohmann::json Promise(const ModelConfig& config, std::optional<TaskKind> kind, 
     for (const ExpectedTensor& tensor : HeadTensors(config, *kind, Pooling::kStandard, labels))
       add(tensor.name, tensor);
   }
-  return {{"class", config.family->ClassName(kind)}, {"tensors", std::move(tensors)}};
+  return {{"class", config.family->ClassName(kind)},
+          {"tensors", std::move(tensors)},
+          {"dropouts", kind ? Dropouts(config, *kind) : nlohmann::json::array()}};
 }
 
 absl::Status Run(const std::string& path, int64_t labels) {

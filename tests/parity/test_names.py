@@ -3,6 +3,7 @@ import json
 import subprocess
 
 import pytest
+import torch
 import transformers
 from safetensors import safe_open
 
@@ -38,6 +39,23 @@ def test_what_a_config_promises_is_what_its_class_has(family, kind, tmp_path):
     optional = set(ours) - required
     assert {name for name in optional if "pooler." not in name} == (set(TIED[family]) if kind == "mlm" else set())
     assert optional - set(theirs) <= {name for name in optional if "pooler." in name}
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_head_drops_out_where_its_class_does(family, kind, tmp_path):
+    config_class, numbers, stem = CONFIGS[family]
+    rates = dict(dropout=0.11, seq_classif_dropout=0.31) if family == "distilbert" else dict(hidden_dropout_prob=0.11, classifier_dropout=0.31)
+    model = getattr(transformers, stem + KINDS[kind])(config_class(**numbers, num_labels=LABELS, **rates)).train()
+    model.save_pretrained(tmp_path)
+    encoder, acted = set(model.base_model.modules()), []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and module not in encoder:
+            module.register_forward_hook(lambda dropout, _, __: acted.append(dropout.p))
+    model(torch.tensor([[5, 6, 7]]))
+    answer = subprocess.run([BUILD / "bin" / "parity_names", tmp_path / "config.json", str(LABELS)], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)[kind]["dropouts"] == acted
 
 
 @pytest.mark.parametrize("family", CONFIGS)

@@ -1,7 +1,10 @@
 #include "core/longcontext/chunk_encode.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "core/base/files.h"
 #include "core/base/utf8.h"
@@ -59,6 +62,15 @@ class EncodeDocumentTest : public ::testing::Test {
     for (int i = 0; i < 40; ++i) text_ += std::string("ab é xyz ").substr(0, 3 + static_cast<size_t>(i % 3) * 3);
   }
   void TearDown() override { ASSERT_TRUE(RemoveTree(directory_).ok()); }
+  // What the model makes of the tokens from `begin` on, special tokens around them left out: [count, 32].
+  at::Tensor Rows(const tokenize::Encoding& encoding, int64_t begin, int64_t count) const {
+    nn::Sequence sequence;
+    sequence.ids = {2};
+    sequence.ids.insert(sequence.ids.end(), encoding.ids.begin() + begin, encoding.ids.begin() + begin + count);
+    sequence.ids.push_back(3);
+    const nn::PackedBatch batch = nn::Pack(std::span<const nn::Sequence>(&sequence, 1), at::kCPU).value();
+    return model_->Encode(batch, std::nullopt, nullptr).narrow(0, 1, count);
+  }
   std::string directory_, text_;
   std::unique_ptr<tokenize::Tokenizer> tokenizer_;
   const std::unique_ptr<nn::Model> model_ = TinyModel({}, 2, 0);
@@ -80,13 +92,8 @@ TEST_F(EncodeDocumentTest, EqualsOneChunkAtATimeWeightedByTokens) {
     std::vector<double> expected(32, aggregation == Aggregation::kMax ? -1e30 : 0);
     int64_t at = 0;
     for (const Chunk& chunk : vectors->chunks) {
-      nn::Sequence sequence;
-      sequence.ids = {2};
-      sequence.ids.insert(sequence.ids.end(), encoding.ids.begin() + at, encoding.ids.begin() + at + chunk.tokens);
-      sequence.ids.push_back(3);
-      const nn::PackedBatch batch = nn::Pack(std::span<const nn::Sequence>(&sequence, 1), at::kCPU).value();
-      const at::Tensor hidden = model_->Encode(batch, std::nullopt, nullptr);
-      for (int64_t t = 1; t <= chunk.tokens; ++t) {
+      const at::Tensor hidden = Rows(encoding, at, chunk.tokens);
+      for (int64_t t = 0; t < chunk.tokens; ++t) {
         for (int64_t j = 0; j < 32; ++j) {
           const double h = hidden[t][j].item<float>();
           auto& value = expected[static_cast<size_t>(j)];
@@ -101,6 +108,53 @@ TEST_F(EncodeDocumentTest, EqualsOneChunkAtATimeWeightedByTokens) {
     EXPECT_EQ(at, vectors->tokens);
     for (size_t j = 0; j < 32; ++j) EXPECT_NEAR(vectors->document[j], expected[j], 1e-5);
   }
+}
+
+// Of numbers below 0 the largest is below 0, too.
+TEST_F(EncodeDocumentTest, TheMaximumOfOneTokenIsItsVector) {
+  ChunkOptions options;
+  options.aggregation = Aggregation::kMax;
+  const auto vectors = EncodeDocument(*model_, *tokenizer_, "a", options);
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  const at::Tensor row = Rows(tokenizer_->Encode("a", bare).value(), 0, 1)[0];
+  int negative = 0;
+  for (int64_t j = 0; j < 32; ++j) {
+    EXPECT_NEAR(vectors->document[static_cast<size_t>(j)], row[j].item<float>(), 1e-6);
+    negative += row[j].item<float>() < 0;
+  }
+  EXPECT_GT(negative, 5);
+}
+
+// Each token counts once, as the chunk sees it in which it stands farther from the border (the left one where both do).
+TEST_F(EncodeDocumentTest, ATokenOfAnOverlapCountsInOneChunk) {
+  ChunkOptions options;
+  options.chunk_tokens = 16;
+  options.overlap = 5;
+  const auto vectors = EncodeDocument(*model_, *tokenizer_, text_, options);
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  tokenize::EncodeOptions bare;
+  bare.add_special_tokens = false;
+  const tokenize::Encoding encoding = tokenizer_->Encode(text_, bare).value();
+  std::vector<std::pair<int64_t, at::Tensor>> best(encoding.ids.size(), {-1, at::Tensor()});
+  int64_t begin = 0;
+  for (const Chunk& chunk : vectors->chunks) {
+    const at::Tensor rows = Rows(encoding, begin, chunk.tokens);
+    for (int64_t t = 0; t < chunk.tokens; ++t) {
+      auto& [distance, row] = best[static_cast<size_t>(begin + t)];
+      const int64_t here = std::min(begin + t == 0 ? 1000 : t, chunk.tokens - 1 - t);
+      if (here > distance) best[static_cast<size_t>(begin + t)] = {here, rows[t]};
+    }
+    begin += chunk.tokens - options.overlap;
+  }
+  std::vector<double> expected(32, 0);
+  for (const auto& [distance, row] : best) {
+    ASSERT_GE(distance, 0);
+    for (int64_t j = 0; j < 32; ++j)
+      expected[static_cast<size_t>(j)] += row[j].item<float>() / static_cast<double>(best.size());
+  }
+  for (size_t j = 0; j < 32; ++j) EXPECT_NEAR(vectors->document[j], expected[j], 1e-6);
 }
 
 TEST_F(EncodeDocumentTest, OverlapsDoNotCountTwiceAndNormalisedVectorsHaveLengthOne) {

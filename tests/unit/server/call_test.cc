@@ -35,6 +35,8 @@ using ::testing::UnorderedElementsAre;
 
 constexpr absl::Duration kPatience = absl::Seconds(20);  // for other threads; nothing waits this long unless it fails
 
+constexpr const char* kHuge = "jobs/huge";  // the job whose answer is larger than any answer may be
+
 // What a test sees of the calls, and what it makes them do.
 struct Script {
   explicit Script(const CallEnvironment& stands_on) : environment(stands_on) {}
@@ -51,8 +53,8 @@ struct Script {
 
 class ScriptedUnary final : public UnaryCall {
  public:
-  ScriptedUnary(Script& script, const grpc::CallbackServerContext& context)
-      : UnaryCall(script.environment, context, "GetJob", script.environment.pool, WorkPool::Length::kShort),
+  ScriptedUnary(Script& script, const grpc::CallbackServerContext& context, const Job& reply)
+      : UnaryCall(script.environment, context, reply, "GetJob", script.environment.pool, WorkPool::Length::kShort),
         script_(script) {}
 
  private:
@@ -96,17 +98,18 @@ class JobService final : public engram::v1::JobService::CallbackService {
   explicit JobService(Script& script) : script_(script) {}
 
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const engram::v1::GetJobRequest* /*request*/,
-                                   Job* /*response*/) override {
+                                   Job* response) override {
     script_.handler = std::this_thread::get_id();
-    grpc::ServerUnaryReactor* call = Started(new ScriptedUnary(script_, *context));
+    grpc::ServerUnaryReactor* call = Started(new ScriptedUnary(script_, *context, *response));
     script_.arrived.Notify();
     return call;
   }
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const engram::v1::CancelJobRequest* request,
                                       Job* response) override {
-    return Answer(script_.environment, context, "CancelJob", [request, response]() -> absl::Status {
+    return Answer(script_.environment, context, response, "CancelJob", [request, response]() -> absl::Status {
       if (request->name().empty()) return InvalidField("name", "is empty");
       response->set_name(request->name());
+      if (request->name() == kHuge) response->set_name(std::string(kMaxReplyBytes + 1, 'x'));
       return absl::OkStatus();
     });
   }
@@ -275,6 +278,17 @@ TEST_F(Calls, AnAnswerCarriesItsStatus) {
   EXPECT_TRUE(jobs_->CancelJob(&right, request, &response).ok());
   EXPECT_EQ(response.name(), "jobs/x");
   EXPECT_THAT(Counted("CancelJob"), UnorderedElementsAre(Pair("INVALID_ARGUMENT", 1), Pair("OK", 1)));
+}
+
+TEST_F(Calls, AnAnswerThatIsTooLargeIsNotSent) {
+  engram::v1::CancelJobRequest request;
+  request.set_name(kHuge);
+  Job response;
+  grpc::ClientContext context;
+  const grpc::Status status = jobs_->CancelJob(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), StartsWith("the answer is larger than 256 MiB"));
+  EXPECT_THAT(Counted("CancelJob"), UnorderedElementsAre(Pair("RESOURCE_EXHAUSTED", 1)));
 }
 
 std::vector<int32_t> Read(grpc::ClientReader<Job>& reader) {

@@ -101,5 +101,15 @@ TEST(Status, CarriesReasonDomainFieldAndRetry) {
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
 }
 
+// A client takes 8 KiB of metadata, and would else be told of nothing but that.
+TEST(Status, ALongMessageIsCutBetweenTwoCharacters) {
+  std::string text = "x";
+  while (text.size() < (1 << 20)) text += "é";
+  const grpc::Status sent = ToGrpc(InvalidField("label", text));
+  EXPECT_LT(sent.error_message().size() + sent.error_details().size(), size_t{8} << 10);
+  EXPECT_TRUE(sent.error_message().starts_with("label: xé"));
+  EXPECT_TRUE(sent.error_message().ends_with("é..."));
+}
+
 }  // namespace
 }  // namespace engram::server
