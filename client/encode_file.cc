@@ -3,18 +3,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <iostream>
+#include <istream>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "client/gzip_input.h"
 #include "client/output.h"
 #include "client/text_calls.h"
 #include "nlohmann/json.hpp"
@@ -135,9 +137,10 @@ struct Lines {
 
 class FileEncoder {
  public:
-  FileEncoder(Session& session, std::istream& in, VectorSink& sink, EmbedRequest request)
+  FileEncoder(Session& session, GzipInput& source, VectorSink& sink, EmbedRequest request)
       : session_(session),
-        in_(in),
+        source_(source),
+        in_(&source),
         sink_(sink),
         caller_(session, std::move(request), &engram::v1::InferenceService::Stub::Embed, /*send_blank=*/true) {}
 
@@ -150,7 +153,7 @@ class FileEncoder {
       if (const std::optional<int> failed = EncodeSome(lines)) return failed;
       ShowProgress(/*last=*/false);
     }
-    if (in_.bad()) return Session::Usage("the file cannot be read to its end");
+    if (!source_.whole()) return Session::Usage("the file cannot be read to its end");
     if (lines_ == 0) return Session::Usage("there is no line in the file");
     sink_.End(lines_);
     ShowProgress(/*last=*/true);
@@ -217,7 +220,8 @@ class FileEncoder {
   }
 
   Session& session_;
-  std::istream& in_;
+  GzipInput& source_;
+  std::istream in_;
   VectorSink& sink_;
   TextCaller<EmbedRequest, EmbedResponse> caller_;
   int64_t lines_ = 0, without_ = 0, width_ = 0;
@@ -229,7 +233,7 @@ int Broken(const std::string& path) {
   return kFailed;
 }
 
-int EncodeTo(Session& session, std::istream& in, EmbedRequest request, const std::string& path) {
+int EncodeTo(Session& session, GzipInput& in, EmbedRequest request, const std::string& path) {
   const std::string partial = path + ".partial";
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   if (!out.good()) return Broken(path);
@@ -278,13 +282,11 @@ int EncodeFile(Session& session, EmbedRequest request, const EncodeJob& job) {
   const bool known = EndsWith(job.out, ".npy") || EndsWith(job.out, ".jsonl") || EndsWith(job.out, ".csv");
   if (!job.out.empty() && !known) return Session::Usage("--out must end in .npy, .jsonl or .csv");
   if (job.out.empty() && session.json) return Session::Usage("--json with --file needs --out FILE.jsonl");
-  std::ifstream opened;
-  if (job.file != "-") opened.open(job.file, std::ios::binary);
-  std::istream& in = job.file == "-" ? std::cin : opened;
-  if (!in.good()) return Session::Usage(job.file + " cannot be opened");
-  if (!job.out.empty()) return EncodeTo(session, in, std::move(request), job.out);
+  const std::unique_ptr<GzipInput> in = GzipInput::Open(job.file);
+  if (in == nullptr) return Session::Usage(job.file + " cannot be opened");
+  if (!job.out.empty()) return EncodeTo(session, *in, std::move(request), job.out);
   PrintSink sink;
-  FileEncoder encoder(session, in, sink, std::move(request));
+  FileEncoder encoder(session, *in, sink, std::move(request));
   return encoder.Run().value_or(encoder.without() > 0 ? kFailed : kOk);
 }
 

@@ -9,7 +9,7 @@
 namespace engram::client {
 
 struct EncodeJob {
-  std::string file;  // "-": standard input
+  std::string file;  // "-": standard input; gzip is unpacked
   std::string out;   // .npy, .jsonl or .csv; empty: numbers on standard output, a line for each
 };
 

@@ -1,4 +1,5 @@
 """Embed, LongContextEncode and `engram encode` against sentence-transformers itself, one model for each thing that its modules may say."""
+import gzip
 import json
 import shutil
 
@@ -293,6 +294,19 @@ def test_more_lines_than_one_call_takes(server, models, tmp_path):
     path.write_text("\n".join(lines))
     server.engram("encode", "normalized@1", "--file", path, "--out", out)
     np.testing.assert_array_equal(np.load(out), vectors(embed(server, "normalized", lines)))
+
+
+def test_a_packed_file_and_one_that_breaks_off(server, models, tmp_path):
+    models("normalized")
+    packed, out = tmp_path / "lines.txt.gz", tmp_path / "out.npy"
+    whole = gzip.compress("\n".join(LINES).encode())
+    packed.write_bytes(whole)
+    server.engram("encode", "normalized@1", "--file", packed, "--out", out)
+    np.testing.assert_array_equal(np.load(out), vectors(embed(server, "normalized", LINES)))
+    out.unlink()
+    packed.write_bytes(whole[:-9])
+    answer = server.engram("encode", "normalized@1", "--file", packed, "--out", out, check=False)
+    assert answer.returncode != 0 and not out.exists(), answer
 
 
 def test_numbers_on_standard_output(server, models, tmp_path):
