@@ -1,13 +1,15 @@
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
+#include <cstring>
+#include <istream>
 #include <memory>
 #include <optional>
 #include <sstream>
 
 #include "client/classify_file.h"
 #include "client/commands.h"
+#include "client/encode_file.h"
+#include "client/gzip_input.h"
 #include "client/output.h"
 #include "client/record_file.h"
 #include "client/text_calls.h"
@@ -21,22 +23,33 @@ struct TextArguments {
   std::string model, text, file, task;
   int top_k = 0;
   bool truncate = false;
-  std::string text_column;
-  std::string mode = "token_mean", out, chunks_out;
+  std::string text_column, pair;
+  bool split_special_tokens = false;
+  std::string mode, out, chunks_out, prompt_name;
   int64_t chunk_tokens = 0, overlap = 0;
-  bool normalize = false;
+  bool normalize = false, whole_file = false;
 };
 
-// nullopt: it cannot be read to its end. "-": standard input.
+// nullopt: it cannot be read to its end. "-": standard input. gzip is unpacked.
 std::optional<std::string> ReadAll(const std::string& file) {
-  std::ifstream opened;
-  if (file != "-") opened.open(file, std::ios::binary);
-  std::istream& in = file == "-" ? std::cin : opened;
+  const std::unique_ptr<GzipInput> source = GzipInput::Open(file);
+  if (!source) return std::nullopt;
+  std::istream in(source.get());
   std::string text, buffer(size_t{1} << 16, '\0');
   while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), in.gcount() > 0)
     text.append(buffer, 0, static_cast<size_t>(in.gcount()));
-  if (in.eof() && !in.bad()) return text;
+  if (source->whole()) return text;
   return std::nullopt;
+}
+
+constexpr const char* kPairAlone = "--pair goes with one TEXT; many pairs go through the API (text_pairs)";
+
+// The second text of the only one. False where there is a file of texts.
+template <typename Request>
+bool AddPair(const TextArguments& arguments, Request& request) {
+  if (!arguments.file.empty() || arguments.text == "-") return false;
+  request.add_text_pairs(arguments.pair);
+  return true;
 }
 
 constexpr const char* kUnreadable = "the file cannot be read to its end";
@@ -135,6 +148,8 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_task(arguments.task);
   request.set_top_k(arguments.top_k);
   request.set_truncate(arguments.truncate);
+  if (arguments.split_special_tokens) request.set_split_special_tokens(true);
+  if (!arguments.pair.empty() && !AddPair(arguments, request)) return Session::Usage(kPairAlone);
   if (!arguments.out.empty()) {
     if (arguments.file.empty()) return Session::Usage("--out needs --file");
     return ClassifyFile(session, request, {arguments.file, arguments.text_column, arguments.out});
@@ -173,26 +188,27 @@ int TagEntities(Session& session, const TextArguments& arguments) {
   request.set_model(reference.model);
   request.set_version(reference.version);
   request.set_task(arguments.task);
+  if (arguments.split_special_tokens) request.set_split_special_tokens(true);
   return AnswerTexts<engram::v1::TagEntitiesRequest, engram::v1::TagEntitiesResponse>(
       session, input.texts, request, &InferenceService::Stub::TagEntities, PrintEntities);
 }
 
-int Encode(Session& session, const TextArguments& arguments) {
+// One text of any length: TEXT, or all of a file.
+int EncodeText(Session& session, const TextArguments& arguments) {
   engram::v1::LongContextEncodeRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
-  if (arguments.text.empty() == arguments.file.empty())
-    return Session::Usage("give a TEXT, or --file FILE whose whole content is the text");
   const std::optional<std::string> text = arguments.file.empty() ? arguments.text : ReadAll(arguments.file);
   if (!text) return Session::Usage(kUnreadable);
   request.set_text(*text);
   if (!IsUtf8(request.text())) return Session::Usage("the file is not UTF-8; convert it first");
-  request.set_mode(arguments.mode == "max" ? engram::v1::LONG_CONTEXT_MODE_MAX
-                                           : engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);
+  if (arguments.mode == "token_mean") request.set_mode(engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);
+  if (arguments.mode == "max") request.set_mode(engram::v1::LONG_CONTEXT_MODE_MAX);
   request.set_chunk_tokens(arguments.chunk_tokens);
   request.set_overlap(arguments.overlap);
   request.set_normalize(arguments.normalize);
+  request.set_prompt_name(arguments.prompt_name);
   request.set_chunk_vectors(!arguments.chunks_out.empty());
   engram::v1::LongContextEncodeResponse response;
   const auto context = session.NewContext();
@@ -204,11 +220,42 @@ int Encode(Session& session, const TextArguments& arguments) {
   if (!write(arguments.out, response.vector()) || !write(arguments.chunks_out, response.chunk_vectors()))
     return kFailed;
   return session.Print(response, [&] {
-    std::printf("%lld tokens in %d chunks -> a vector of %lld numbers in %.2f s%s%s\n",
-                static_cast<long long>(response.tokens()), response.chunks_size(),
-                static_cast<long long>(response.vector().shape(0)), response.timings().compute_seconds(),
-                arguments.out.empty() ? "" : ", written to ", arguments.out.c_str());
+    if (arguments.out.empty()) {
+      std::vector<float> numbers(response.vector().data().size() / sizeof(float));
+      std::memcpy(numbers.data(), response.vector().data().data(), numbers.size() * sizeof(float));
+      for (size_t i = 0; i < numbers.size(); ++i)
+        std::printf("%s%s", i == 0 ? "" : " ", ShortestFloat(numbers[i]).c_str());
+      std::printf("\n");
+    }
+    std::fprintf(stderr, "%lld tokens in %d chunks -> a vector of %lld numbers in %.2f s%s%s\n",
+                 static_cast<long long>(response.tokens()), response.chunks_size(),
+                 static_cast<long long>(response.vector().shape(0)), response.timings().compute_seconds(),
+                 arguments.out.empty() ? "" : ", written to ", arguments.out.c_str());
   });
+}
+
+int Encode(Session& session, const TextArguments& arguments) {
+  if (arguments.text.empty() == arguments.file.empty())
+    return Session::Usage("give a TEXT, or --file FILE with one text per line (\"-\" for standard input)");
+  const bool lines = !arguments.file.empty() && !arguments.whole_file;
+  if (lines) {
+    if (!arguments.mode.empty() || arguments.chunk_tokens != 0 || arguments.overlap != 0 ||
+        !arguments.chunks_out.empty())
+      return Session::Usage(
+          "--mode, --chunk-tokens, --overlap and --chunks-out are for one text: a TEXT, or --file with --whole-file");
+    engram::v1::EmbedRequest request;
+    const ModelReference reference = SplitReference(arguments.model);
+    request.set_model(reference.model);
+    request.set_version(reference.version);
+    request.set_truncate(arguments.truncate);
+    request.set_normalize(arguments.normalize);
+    request.set_prompt_name(arguments.prompt_name);
+    return EncodeFile(session, std::move(request), {arguments.file, arguments.out});
+  }
+  if (arguments.truncate) return Session::Usage("--truncate is for --file with one text per line");
+  if (!arguments.out.empty() && !arguments.out.ends_with(".npy"))
+    return Session::Usage("--out of one text must end in .npy");
+  return EncodeText(session, arguments);
 }
 
 void PrintTokens(const std::vector<std::string>& /*texts*/, const engram::v1::TokenizeResponse& response) {
@@ -231,6 +278,8 @@ int Tokenize(Session& session, const TextArguments& arguments) {
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
+  if (arguments.split_special_tokens) request.set_split_special_tokens(true);
+  if (!arguments.pair.empty() && !AddPair(arguments, request)) return Session::Usage(kPairAlone);
   return AnswerTexts<engram::v1::TokenizeRequest, engram::v1::TokenizeResponse>(
       session, input.texts, request, &InferenceService::Stub::Tokenize, PrintTokens);
 }
@@ -267,18 +316,30 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
       "tag-entities",
       "Named entities in texts of any length\nExample: engram tag-entities news \"Ada lived in London.\"", TagEntities);
   tag->add_option("--task", a.task, "the tagger; default: the version's only one");
-  CLI::App* encode =
-      add("encode", "The vector of a text of any length\nExample: engram encode news --file book.txt --out book.npy",
-          Encode);
-  encode->add_option("--mode", a.mode, "how chunks become one vector")
-      ->check(CLI::IsMember({"token_mean", "max"}))
-      ->capture_default_str();
+  CLI::App* encode = add("encode",
+                         "The vectors of texts, as the model's own modules define them\nExample: engram encode news "
+                         "--file lines.txt --out vectors.npy",
+                         Encode);
+  encode->add_flag("--whole-file", a.whole_file, "the content of FILE is one text of any length, not one per line");
+  encode->add_flag("--truncate", a.truncate,
+                   "with lines: cut texts to the model's window instead of reading them in chunks");
+  encode->add_option("--prompt-name", a.prompt_name,
+                     "which of the model's prompts to put before each text; default: its own");
+  encode->add_option("--mode", a.mode, "of one text: how it becomes one vector; default: model, by its own modules")
+      ->check(CLI::IsMember({"model", "token_mean", "max"}));
   encode->add_option("--chunk-tokens", a.chunk_tokens, "tokens per chunk; default: the model's longest");
   encode->add_option("--overlap", a.overlap, "tokens that neighbouring chunks share")->capture_default_str();
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
-  encode->add_option("--out", a.out, "write the vector as .npy");
+  encode->add_option("--out", a.out, "file for the vectors: .npy, .jsonl or .csv; of one text .npy");
   encode->add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
-  add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);
+  CLI::App* tokenize =
+      add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);
+  for (CLI::App* verb : {classify, tag, tokenize}) {
+    verb->add_flag("--split-special-tokens", a.split_special_tokens,
+                   "special tokens that a text spells ([SEP]) are plain text; default: as the model's tokenizer says");
+  }
+  for (CLI::App* verb : {classify, tokenize})
+    verb->add_option("--pair", a.pair, "second text, for models of text pairs");
 }
 
 }  // namespace engram::client

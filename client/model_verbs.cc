@@ -1,11 +1,15 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "client/commands.h"
+#include "client/confirm.h"
 #include "client/output.h"
 #include "client/send_file.h"
 #include "nlohmann/json.hpp"
@@ -18,8 +22,23 @@ using engram::v1::Model;
 using engram::v1::ModelService;
 using engram::v1::Version;
 
-// What a version is made of. Everything else in a model's directory (README, other formats) stays at home.
-bool IsModelFile(const std::string& path) {
+// The folders of sentence-transformers' modules, as modules.json names them.
+std::set<std::string> ModuleFolders(const std::string& directory) {
+  std::ifstream file(fs::path(directory) / "modules.json", std::ios::binary);
+  const auto modules = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  std::set<std::string> folders = {
+      "1_Pooling"};  // the server says what it makes of one that modules.json does not name
+  if (!modules.is_array()) return folders;
+  for (const auto& module : modules) {
+    if (module.is_object() && module.contains("path") && module["path"].is_string())
+      folders.insert(module["path"].get<std::string>());
+  }
+  return folders;
+}
+
+// What a version is made of, or what Engram exported. Everything else in a model's directory (README, other formats) is
+// named and stays at home.
+bool IsModelFile(const std::string& path, const std::set<std::string>& modules) {
   static const char* const kFiles[] = {"config.json",
                                        "model.safetensors",
                                        "tokenizer.json",
@@ -30,8 +49,15 @@ bool IsModelFile(const std::string& path) {
                                        "modules.json",
                                        "sentence_bert_config.json",
                                        "config_sentence_transformers.json",
-                                       "1_Pooling/config.json"};
-  return std::find(std::begin(kFiles), std::end(kFiles), path) != std::end(kFiles);
+                                       "engram.json",
+                                       "heads.safetensors",
+                                       "continual.safetensors"};
+  if (std::find(std::begin(kFiles), std::end(kFiles), path) != std::end(kFiles)) return true;
+  if (path.starts_with("memory/")) return true;
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || !modules.contains(path.substr(0, slash))) return false;
+  const std::string file = path.substr(slash + 1);
+  return file == "config.json" || file == "model.safetensors";
 }
 
 void PrintModels(const std::vector<Model>& models) {
@@ -71,6 +97,23 @@ void PrintVersions(const google::protobuf::RepeatedPtrField<Version>& versions) 
   std::printf("%s", Table(rows).c_str());
 }
 
+// What the jobs that made the versions measured on them, and on which texts.
+void PrintFigures(const google::protobuf::RepeatedPtrField<Version>& versions) {
+  std::vector<std::vector<std::string>> rows = {{"version", "task", "metric", "value", "texts", "measured on"}};
+  for (const Version& version : versions) {
+    for (const auto& metric : version.metrics()) {
+      // The others are in --json and in engram.json.
+      const std::string& name = metric.metric();
+      if (name != "accuracy" && name != "macro_f1" && name != "entity_f1" && name != "perplexity") continue;
+      char value[32];
+      std::snprintf(value, sizeof value, "%.4f", metric.value());
+      rows.push_back({LastPart(version.name()), LastPart(metric.task()), name, value, std::to_string(metric.count()),
+                      MeasuredOn(metric.part())});
+    }
+  }
+  if (rows.size() > 1) std::printf("\n%s", Table(rows).c_str());
+}
+
 // What each version has kept of what it learned, as far as somebody measured it.
 void PrintStreams(const google::protobuf::RepeatedPtrField<Version>& versions) {
   std::vector<std::vector<std::string>> rows = {StreamColumns()};
@@ -89,11 +132,12 @@ int Import(Session& session, const std::string& name, const std::string& directo
            const std::string& task, const std::string& request_id) {
   std::vector<std::string> files, skipped;
   std::error_code error;
+  const std::set<std::string> module_folders = ModuleFolders(directory);
   for (const auto& entry :
        fs::recursive_directory_iterator(directory, fs::directory_options::follow_directory_symlink, error)) {
     if (!entry.is_regular_file()) continue;
     const std::string plain = entry.path().lexically_relative(directory).generic_string();
-    (IsModelFile(plain) ? files : skipped).push_back(plain);
+    (IsModelFile(plain, module_folders) ? files : skipped).push_back(plain);
   }
   if (error) return Session::Usage(directory + " cannot be read: " + error.message());
   if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
@@ -126,11 +170,14 @@ int Import(Session& session, const std::string& name, const std::string& directo
   const grpc::Status status = writer->Finish();
   if (!unreadable.empty()) return FailUnreadable(unreadable);
   if (!status.ok()) return session.Fail(status);
+  for (const std::string& file : skipped) {
+    std::fprintf(session.json ? stderr : stdout, "not sent: %s (no file of a version in Hugging Face layout)\n",
+                 file.c_str());
+  }
   return session.Print(version, [&] {
-    std::printf("imported %s (%zu files, %s)", version.name().c_str(), files.size(),
+    std::printf("imported %s (%zu files, %s)\n", version.name().c_str(), files.size(),
                 FormatBytes(version.size_bytes()).c_str());
-    if (!skipped.empty()) std::printf("; %zu other files of the directory are not needed", skipped.size());
-    std::printf("\n");
+    for (const std::string& warning : version.warnings()) std::printf("warning: %s\n", warning.c_str());
   });
 }
 
@@ -166,6 +213,7 @@ int Show(Session& session, const std::string& name) {
   } while (!request.page_token().empty());
   return session.Print(all, [&] {
     PrintVersions(all.versions());
+    PrintFigures(all.versions());
     PrintStreams(all.versions());
   });
 }
@@ -193,8 +241,52 @@ int Rollback(Session& session, const std::string& name, const std::string& label
   return session.Print(model, [&] { PrintModels({model}); });
 }
 
-int Delete(Session& session, const ModelReference& reference) {
-  if (reference.version.empty()) return Session::Usage("say which version: NAME@NUMBER");
+int NotDeleted() { return isatty(STDIN_FILENO) == 0 ? kUsage : kFailed; }
+
+int DeleteLabel(Session& session, const std::string& name, const std::string& label, bool yes) {
+  if (!Confirm("Label \"" + label + "\" of " + LastPart(name) +
+                   " and the history that rollback uses will be gone; the "
+                   "versions stay.",
+               yes)) {
+    return NotDeleted();
+  }
+  engram::v1::DeleteLabelRequest request;
+  request.set_model(name);
+  request.set_label(label);
+  Model model;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->DeleteLabel(context.get(), request, &model);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(model, [&] { PrintModels({model}); });
+}
+
+int DeleteModel(Session& session, const std::string& name, bool yes) {
+  engram::v1::GetModelRequest which;
+  which.set_name(name);
+  Model model;
+  const auto asked = session.NewContext();
+  if (const grpc::Status status = session.Stub<ModelService>()->GetModel(asked.get(), which, &model); !status.ok())
+    return session.Fail(status);
+  if (!Confirm("All " + std::to_string(model.versions()) + " versions of " + LastPart(model.name()) + " and its " +
+                   std::to_string(model.labels_size()) + " labels will be gone.",
+               yes)) {
+    return NotDeleted();
+  }
+  engram::v1::DeleteModelRequest request;
+  request.set_name(name);
+  engram::v1::DeleteModelResponse response;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->DeleteModel(context.get(), request, &response);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(response, [&] {
+    std::printf("deleted %s with %lld versions\n", model.name().c_str(), static_cast<long long>(response.versions()));
+  });
+}
+
+int Delete(Session& session, const ModelReference& reference, bool yes) {
+  if (reference.version.empty()) return DeleteModel(session, reference.model, yes);
+  if (!Confirm("Version " + reference.version + " of " + LastPart(reference.model) + " will be gone.", yes))
+    return NotDeleted();
   engram::v1::DeleteVersionRequest request;
   request.set_name("models/" + LastPart(reference.model) + "/versions/" + reference.version);
   engram::v1::DeleteVersionResponse response;
@@ -238,8 +330,7 @@ int Export(Session& session, const ModelReference& reference, std::string direct
   if (written && status.ok()) fs::rename(partial, directory, error);
   if (!written || error) {
     fs::remove_all(partial, error);
-    std::fprintf(stderr, "error: %s cannot be written\n", directory.c_str());
-    return kFailed;
+    return Session::Failed(directory + " cannot be written");
   }
   if (!status.ok()) {
     fs::remove_all(partial, error);
@@ -266,6 +357,13 @@ void AddLabelVerbs(CLI::App& group, Session& session) {
   CLI::App* rollback = group.add_subcommand("rollback", "Point a label back to where it pointed before");
   rollback->add_option("NAME", *name, "name of the model")->required();
   rollback->add_option("--label", *label, "the label")->capture_default_str();
+  CLI::App* remove = group.add_subcommand("delete-label", "Delete a label; the versions stay");
+  const auto yes = std::make_shared<bool>(false);
+  remove->add_option("NAME", *name, "name of the model")->required();
+  remove->add_option("LABEL", *label, "the label")->required();
+  remove->add_flag("--yes", *yes, "do not ask");
+  remove->callback(
+      [=, &session] { session.run = [=, &session] { return DeleteLabel(session, *name, *label, *yes); }; });
   rollback->callback([=, &session] { session.run = [=, &session] { return Rollback(session, *name, *label); }; });
 }
 
@@ -287,7 +385,7 @@ void AddModelVerbs(CLI::App& app, Session& session) {
       ->check(CLI::ExistingDirectory);
   imports->add_option("--label", *label, "label to set to the version");
   imports->add_option("--task", *task,
-                      "name for the classification head in the files, if there is one; default: imported");
+                      "name for the task of the head in the files, if there is one; default: imported");
   imports->add_option("--request-id", *request_id, "the same id again gives the same version");
   imports->callback([=, &session] {
     session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id); };
@@ -306,9 +404,15 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   exports->add_option("DIR", *directory, "a directory that does not exist yet")->required();
   exports->callback(
       [=, &session] { session.run = [=, &session] { return Export(session, SplitReference(*name), *directory); }; });
-  CLI::App* remove = group->add_subcommand("delete", "Delete a version that no label and no unfinished job needs");
-  remove->add_option("NAME", *name, "NAME@NUMBER")->required();
-  remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name)); }; });
+  CLI::App* remove = group->add_subcommand(
+      "delete",
+      "Delete a version that no label and no unfinished job needs, or a model with all versions and labels\n"
+      "Example: engram models delete news@3");
+  const auto yes = std::make_shared<bool>(false);
+  remove->add_option("NAME", *name, "NAME@NUMBER: that version; NAME: the whole model")->required();
+  remove->add_flag("--yes", *yes, "do not ask");
+  remove->callback(
+      [=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name), *yes); }; });
   AddLabelVerbs(*group, session);
 }
 

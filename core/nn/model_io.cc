@@ -125,6 +125,10 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOp
   ENGRAM_ASSIGN_OR_RETURN(const bool file_pooler, HasPooler(config, match));
   // A pooler that none of the family's heads stands on is read past.
   config.has_pooler = config.family->sequence.on_pooler && (file_pooler || NeedsPooler(*config.family, options));
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(config)) {
+    if (file_pooler && !config.has_pooler && tensor.role == checkpoint::TensorRole::kPooler)
+      loaded.unused.push_back(tensor.name);
+  }
   ENGRAM_ASSIGN_OR_RETURN(loaded.model, Model::Create(config, options.device, options.precision));
   if (options.head) ENGRAM_RETURN_IF_ERROR(loaded.model->AddHead(options.head->task, options.head->head, 0));
   ParameterBuffer& parameters = loaded.model->parameters();

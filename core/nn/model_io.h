@@ -27,7 +27,8 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
   checkpoint::ModelConfig config;
   std::string config_text;          // the file as it was read, for SaveModel
-  std::vector<std::string> unused;  // tensors of a head that the caller did not ask for
+  // Tensors of a head that the caller did not ask for, and of a pooler that no head of the family stands on.
+  std::vector<std::string> unused;
 };
 
 struct LoadOptions {

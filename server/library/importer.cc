@@ -2,40 +2,160 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/isfinite.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
-#include "core/base/log.h"
+#include "core/base/strict_json.h"
+#include "core/checkpoint/sentence_modules.h"
+#include "core/checkpoint/version_directory.h"
+#include "core/continual/consolidation.h"
 #include "core/nn/device.h"
+#include "core/nn/sentence_vectors.h"
 #include "core/nn/version.h"
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
+#include "core/train/version_memory.h"
 
 namespace engram::server {
 namespace {
 
-// The head that the class in config.json says the file has; nullopt for a bare encoder.
-absl::StatusOr<std::optional<checkpoint::ManifestTask>> HeadOf(const checkpoint::ModelConfig& config,
-                                                               const std::string& name) {
-  if (config.architectures.size() != 1) return std::nullopt;
-  const std::optional<checkpoint::TaskKind> kind = checkpoint::KindOfClass(config.architectures[0]);
-  // Pre-training heads and others are left out; LoadModel lists their tensors.
-  if (!kind || *kind == checkpoint::TaskKind::kMaskedLanguageModel) return std::nullopt;
+// The head of the files: the task that it becomes, or why it becomes none.
+struct Head {
+  std::optional<checkpoint::ManifestTask> task;
+  std::string problem;  // empty if there is a task, and for a bare encoder
+};
+
+// What the class in config.json says the file has.
+Head HeadOf(const checkpoint::ModelConfig& config, const std::string& name) {
+  if (config.architectures.empty()) return {};
+  if (config.architectures.size() > 1) return {std::nullopt, "architectures names several classes"};
+  const std::string& architecture = config.architectures[0];
+  std::optional<checkpoint::TaskKind> kind = checkpoint::KindOfClass(architecture);
+  // BERT's pre-training class is a masked LM with one more head, whose tensors are listed as left out.
+  if (architecture.ends_with("ForPreTraining")) kind = checkpoint::TaskKind::kMaskedLanguageModel;
+  if (!kind) {
+    return {std::nullopt, architecture.ends_with("Model")
+                              ? ""
+                              : absl::StrCat("Engram has no task for the head of ", Quoted(architecture))};
+  }
+  if (!config.head_problem.empty()) return {std::nullopt, config.head_problem};
   checkpoint::ManifestTask task;
   task.name = name;
   task.kind = *kind;
+  if (*kind == checkpoint::TaskKind::kMaskedLanguageModel) return {std::move(task), ""};
   task.labels = config.labels;
   if (task.labels.empty()) task.labels = {"LABEL_0", "LABEL_1"};  // transformers' default
-  if (task.kind == checkpoint::TaskKind::kTokenClassification) {
+  if (*kind == checkpoint::TaskKind::kTokenClassification) {
     const auto tags = tagging::TagSet::FromTags(task.labels);
-    if (!tags.ok()) return Annotate(tags.status(), "config.json id2label");
+    if (!tags.ok()) return {std::nullopt, absl::StrCat("id2label: ", tags.status().message())};
   }
-  return task;
+  return {std::move(task), ""};
+}
+
+// Encoder and head, or without a head that the files do not have as they say; `head` then says why.
+absl::StatusOr<nn::LoadedModel> Load(const std::string& source, Head& head) {
+  nn::LoadOptions with_head;
+  if (head.task) with_head.head = nn::FileHead{head.task->name, nn::ToHeadConfig(*head.task)};
+  absl::StatusOr<nn::LoadedModel> loaded = nn::GuardTorch([&] { return nn::LoadModel(source, with_head); });
+  if (loaded.ok() || !head.task || loaded.status().code() != absl::StatusCode::kInvalidArgument) return loaded;
+  absl::StatusOr<nn::LoadedModel> encoder = nn::GuardTorch([&] { return nn::LoadModel(source, nn::LoadOptions()); });
+  if (!encoder.ok()) return loaded;  // what is wrong with all of it
+  head = {std::nullopt, std::string(loaded.status().message())};
+  return encoder;
+}
+
+absl::Status CheckFinite(const nn::Model& model, std::string_view file) {
+  const nn::ParameterBuffer& parameters = model.parameters();
+  std::vector<nn::SlotId> slots = model.EncoderSlots();
+  for (const auto& [task, head] : model.heads()) {
+    const std::vector<nn::SlotId> own = model.HeadSlots(task);
+    slots.insert(slots.end(), own.begin(), own.end());
+  }
+  for (const nn::SlotId slot : slots) {
+    const nn::ParameterSlice& slice = parameters.slice(slot);
+    if (at::isfinite(parameters.weights().narrow(0, slice.offset, slice.size)).all().item<bool>()) continue;
+    return InvalidField(file, absl::StrCat("the tensor ", slice.name,
+                                           " holds NaN or infinity, so no answer would be a number; "
+                                           "import a checkpoint from before the training diverged"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTokenizer(const std::string& source, int64_t vocab_size) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(source));
+  if (tokenizer->vocabulary_size() <= vocab_size) return absl::OkStatus();
+  return InvalidField("vocab_size", absl::StrCat("is ", vocab_size, " in config.json, but the tokenizer has ",
+                                                 tokenizer->vocabulary_size(), " tokens"));
+}
+
+// Whether a text's vector is what sentence-transformers' files define: what is not implemented is refused now rather
+// than when a vector is asked for.
+absl::Status CheckVector(const std::string& source, const checkpoint::ModelConfig& config) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(source));
+  ENGRAM_ASSIGN_OR_RETURN(checkpoint::SentenceModules modules,
+                          checkpoint::ReadSentenceModules(source, config, tokenizer->lowercases()));
+  return nn::GuardTorch(
+      [&] { return nn::SentenceVectors::Load(source, std::move(modules), config.hidden_size).status(); });
+}
+
+// The files below `source`, by their relative paths.
+absl::StatusOr<std::set<std::string>> ReceivedFiles(const std::string& source) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto digests, checkpoint::DigestFiles(source));
+  std::set<std::string> files;
+  for (const auto& [name, digest] : digests) files.insert(name);
+  return files;
+}
+
+std::string Now() { return absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone()); }
+
+// What Engram exported.
+absl::StatusOr<std::vector<std::string>> ImportExport(const std::string& source, const std::string& model,
+                                                      int64_t number, const std::string& target) {
+  const auto unusable = [](const absl::Status& status) {
+    return Annotate(status, "engram.json (without it the directory is imported like that of any other model)");
+  };
+  absl::StatusOr<checkpoint::VersionManifest> manifest = checkpoint::ReadManifest(source);
+  if (!manifest.ok()) return unusable(manifest.status());
+  std::vector<std::string> warnings;
+  ENGRAM_ASSIGN_OR_RETURN(const std::set<std::string> received, ReceivedFiles(source));
+  for (const std::string& file : received) {
+    if (manifest->files.contains(file)) continue;
+    ENGRAM_RETURN_IF_ERROR(RemoveTree(absl::StrCat(source, "/", file)));
+    warnings.push_back(absl::StrCat("the file ", file, " was left out: engram.json does not list it"));
+  }
+  absl::StatusOr<nn::Version> version = nn::GuardTorch([&] { return nn::LoadVersion(source, nn::VersionOptions()); });
+  if (!version.ok()) return unusable(version.status());
+  ENGRAM_RETURN_IF_ERROR(CheckTokenizer(source, version->config.vocab_size));
+  ENGRAM_RETURN_IF_ERROR(CheckFinite(*version->model, checkpoint::kModelFile));
+  const auto consolidations = nn::GuardTorch([&] {
+    return continual::LoadConsolidations(absl::StrCat(source, "/", checkpoint::kContinualFile), *version->model);
+  });
+  ENGRAM_RETURN_IF_ERROR(consolidations.status());
+  for (const checkpoint::ManifestMemory& memory : manifest->memory) {
+    const auto read = nn::GuardTorch([&] { return train::ReadVersionMemory(source, memory.strategy); });
+    ENGRAM_RETURN_IF_ERROR(read.status());
+  }
+  for (const checkpoint::ManifestTask& task : manifest->tasks) {
+    if (task.dataset.empty()) continue;
+    warnings.push_back(absl::StrCat("the data set \"", task.dataset, "\" of task \"", task.name,
+                                    "\" is no part of a version: upload it where it is wanted"));
+  }
+  manifest->model = model;
+  manifest->version = number;
+  manifest->parent = std::nullopt;  // a version of another line
+  manifest->created = Now();
+  ENGRAM_RETURN_IF_ERROR(nn::GuardTorch([&] {
+    return nn::SaveVersion(*version->model, version->config_text, source, nn::MemoryFiles(*manifest), *manifest,
+                           target);
+  }));
+  return warnings;
 }
 
 }  // namespace
@@ -54,37 +174,44 @@ absl::Status CheckRelativePath(const std::string& path) {
               : InvalidField("chunk.path", "must be a plain relative path of a file in the model's directory");
 }
 
-absl::Status ImportVersion(const std::string& source, const std::string& model, int64_t number, const std::string& task,
-                           const std::string& target) {
-  for (const char* needed : {"config.json", "model.safetensors"}) {
+absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source, const std::string& model,
+                                                       int64_t number, const std::string& task,
+                                                       const std::string& target) {
+  for (const char* needed : {checkpoint::kConfigFile, checkpoint::kModelFile}) {
     if (!PathExists(absl::StrCat(source, "/", needed))) {
       return InvalidField(
           needed, "is missing from the model's directory; Engram reads Hugging Face paths with safetensors weights");
     }
   }
+  if (PathExists(absl::StrCat(source, "/", checkpoint::kManifestFile)))
+    return ImportExport(source, model, number, target);
   ENGRAM_ASSIGN_OR_RETURN(const std::string config_text, ReadFile(source + "/config.json", 1 << 24));
   absl::StatusOr<checkpoint::ModelConfig> config = checkpoint::ParseModelConfig(config_text);
   if (!config.ok()) return Annotate(config.status(), "config.json");
-  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(source));
-  if (tokenizer->vocabulary_size() > config->vocab_size) {
-    return InvalidField("vocab_size", absl::StrCat("is ", config->vocab_size, " in config.json, but the tokenizer has ",
-                                                   tokenizer->vocabulary_size(), " tokens"));
-  }
-  ENGRAM_ASSIGN_OR_RETURN(const std::optional<checkpoint::ManifestTask> head, HeadOf(*config, task));
-  nn::LoadOptions load;
-  if (head) load.head = nn::FileHead{head->name, nn::ToHeadConfig(*head)};
-  ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, nn::GuardTorch([&] { return nn::LoadModel(source, load); }));
-  if (!loaded.unused.empty()) {
-    LogInfo("import leaves out tensors of heads that are not used", {{"tensors", absl::StrJoin(loaded.unused, ", ")}});
-  }
+  ENGRAM_RETURN_IF_ERROR(CheckTokenizer(source, config->vocab_size));
+  ENGRAM_RETURN_IF_ERROR(CheckVector(source, *config));
+  Head head = HeadOf(*config, task);
+  ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, Load(source, head));
+  ENGRAM_RETURN_IF_ERROR(CheckFinite(*loaded.model, checkpoint::kModelFile));
+  std::vector<std::string> warnings = config->warnings;
+  if (!head.problem.empty())
+    warnings.push_back(absl::StrCat("the encoder alone was imported, without a head: ", head.problem));
+  for (const std::string& tensor : loaded.unused)
+    warnings.push_back(absl::StrCat("the tensor ", tensor, " was left out: no task or layer of this version uses it"));
   checkpoint::VersionManifest manifest;
   manifest.model = model;
   manifest.version = number;
-  manifest.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone());
-  if (head) manifest.tasks.push_back(*head);
+  manifest.created = Now();
+  if (head.task) manifest.tasks.push_back(*head.task);
   ENGRAM_ASSIGN_OR_RETURN(manifest.base_model_digest, Sha256HexOfFile(source + "/model.safetensors"));
-  return nn::GuardTorch(
-      [&] { return nn::SaveVersion(*loaded.model, loaded.config_text, source, /*kept=*/{}, manifest, target); });
+  ENGRAM_RETURN_IF_ERROR(nn::GuardTorch(
+      [&] { return nn::SaveVersion(*loaded.model, loaded.config_text, source, /*kept=*/{}, manifest, target); }));
+  ENGRAM_ASSIGN_OR_RETURN(const std::set<std::string> received, ReceivedFiles(source));
+  for (const std::string& file : received) {
+    if (!manifest.files.contains(file))
+      warnings.push_back(absl::StrCat("the file ", file, " was left out: it is no file of a version"));
+  }
+  return warnings;
 }
 
 }  // namespace engram::server

@@ -2,7 +2,9 @@
 
 // From a directory in Hugging Face paths to version directories.
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/checkpoint/manifest.h"
@@ -10,10 +12,16 @@
 namespace engram::server {
 
 // Reads and checks the model and tokenizer in `source` completely, and writes them as a version into `target` (an
-// existing, empty directory). A classification head in the file becomes the task `task`. Weights of another dtype
-// become fp32.
-absl::Status ImportVersion(const std::string& source, const std::string& model, int64_t number, const std::string& task,
-                           const std::string& target);
+// existing, empty directory). A head that Engram has a kind for becomes the task `task`. Weights of another dtype become
+// fp32. A version that Engram exported (it has an engram.json) keeps its tasks, heads, consolidations, memories, metrics
+// and options; files in `source` that it does not list are removed.
+//
+// Returns what the version does not have of what was given, and what was passed over: one sentence each, which names the
+// file, tensor or key and says why. INVALID_ARGUMENT for what no encoder can be made of, and for a tensor that holds NaN
+// or infinity; DATA_LOSS for an exported version whose files have changed.
+absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source, const std::string& model,
+                                                       int64_t number, const std::string& task,
+                                                       const std::string& target);
 
 // OK for the relative path of a file that an import may have: no "..", nothing hidden, at most 4 levels, only A-Z a-z
 // 0-9 . _ - in names.

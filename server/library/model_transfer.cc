@@ -125,10 +125,16 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
     ENGRAM_ASSIGN_OR_RETURN(number, store_.ReserveVersion(model_));
     const std::string target = paths_.version(model_, number);
     ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.versions(model_)));
-    ENGRAM_RETURN_IF_ERROR(checkpoint::BuildAndPublish(
-        staging_ + "/version", target,
-        [&](const std::string& directory) { return ImportVersion(received(), model_, number, task_, directory); }));
+    engram::v1::JobResult result;  // the version's record keeps the warnings, so that they can be read again
+    ENGRAM_RETURN_IF_ERROR(
+        checkpoint::BuildAndPublish(staging_ + "/version", target, [&](const std::string& directory) -> absl::Status {
+          ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
+                                  ImportVersion(received(), model_, number, task_, directory));
+          for (const std::string& warning : warnings) result.add_warnings(warning);
+          return absl::OkStatus();
+        }));
     jobs::VersionRecord version;
+    version.metrics = result.SerializeAsString();
     version.model = model_;
     version.number = number;
     version.size_bytes = bytes_;

@@ -72,7 +72,7 @@ def task_logits(server, model, version, task) -> list[dict[str, float]]:
 
 
 def ids_of(made, text) -> list[int]:
-    return made(text, split_special_tokens=True)["input_ids"]  # "[SEP]" in a text is plain text, as it is for the server
+    return made(text)["input_ids"]  # "[SEP]" in a text is the token, as the tokenizer's own files have it
 
 
 def transformers_logits(model, made) -> list[np.ndarray]:
