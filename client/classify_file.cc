@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <set>
 #include <utility>
@@ -154,10 +155,7 @@ class FileClassifier {
                  static_cast<double>(records_) / std::max(seconds, 1e-3), last ? "\n" : "");
   }
 
-  static int Broken(const std::string& path, const char* what) {
-    std::fprintf(stderr, "error: %s %s\n", path.c_str(), what);
-    return kFailed;
-  }
+  static int Broken(const std::string& path, const char* what) { return Session::Failed(path + " " + what); }
 
   Session& session_;
   RecordReader& reader_;

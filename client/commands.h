@@ -13,5 +13,6 @@ void AddTaskVerbs(CLI::App& app, Session& session);
 void AddStrategyVerbs(CLI::App& app, Session& session);
 void AddJobVerbs(CLI::App& app, Session& session);
 void AddInferenceVerbs(CLI::App& app, Session& session);
+void AddHelpVerbs(CLI::App& app, Session& session);
 
 }  // namespace engram::client

@@ -1,8 +1,11 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 
 #include "client/commands.h"
+#include "client/confirm.h"
 #include "client/output.h"
 #include "client/send_file.h"
 
@@ -24,16 +27,18 @@ std::string KindOf(const Dataset& dataset) {
 }
 
 void PrintDatasets(const std::vector<Dataset>& datasets) {
-  std::vector<std::vector<std::string>> rows = {{"name", "kind", "train", "test", "labels", "size", "uploaded"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"name", "kind", "train", "test", "validation", "labels", "size", "uploaded"}};
   for (const Dataset& d : datasets) {
     rows.push_back({LastPart(d.name()), KindOf(d), std::to_string(d.training_rows()), std::to_string(d.test_rows()),
-                    std::to_string(d.labels_size()), FormatBytes(d.size_bytes()), FormatTime(d.create_time())});
+                    std::to_string(d.validation_rows()), std::to_string(d.labels_size()), FormatBytes(d.size_bytes()),
+                    FormatTime(d.create_time())});
   }
   std::printf("%s", Table(rows).c_str());
 }
 
 struct UploadArguments {
-  std::string name, training, test, format, kind, text_column, label_column, word_column, tag_column;
+  std::string name, training, test, validation, format, kind, text_column, label_column, word_column, tag_column;
   bool strict = false;
 };
 
@@ -78,9 +83,12 @@ void PrintUpload(const Dataset& dataset) {
   const engram::v1::UploadReport& report = dataset.report();
   PrintPart("training part", report.training(), dataset.kind());
   if (report.has_test()) PrintPart("test part", report.test(), dataset.kind());
+  if (report.has_validation()) PrintPart("validation part", report.validation(), dataset.kind());
   std::printf("\n");
-  PrintWarnings(report.has_test() ? "training part: " : "", report.training().warnings());
+  const bool several = report.has_test() || report.has_validation();
+  PrintWarnings(several ? "training part: " : "", report.training().warnings());
   PrintWarnings("test part: ", report.test().warnings());
+  PrintWarnings("validation part: ", report.validation().warnings());
   PrintWarnings("", report.warnings());
 }
 
@@ -90,6 +98,7 @@ engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
   header.set_dataset(arguments.name);
   header.set_training_file(LastPart(arguments.training));
   header.set_test_file(arguments.test.empty() ? "" : LastPart(arguments.test));
+  header.set_validation_file(arguments.validation.empty() ? "" : LastPart(arguments.validation));
   header.set_format(arguments.format);
   header.set_text_column(arguments.text_column);
   header.set_label_column(arguments.label_column);
@@ -103,7 +112,7 @@ engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
 }
 
 int Upload(Session& session, const UploadArguments& arguments) {
-  const std::string &training = arguments.training, &test = arguments.test;
+  const std::string &training = arguments.training, &test = arguments.test, &validation = arguments.validation;
   const auto context = session.NewContext();
   Dataset dataset;
   auto stub = session.Stub<DatasetService>();
@@ -121,7 +130,9 @@ int Upload(Session& session, const UploadArguments& arguments) {
   const bool sent =
       writer->Write(header) &&
       send(training, [](auto& request, std::string bytes) { request.set_training(std::move(bytes)); }) &&
-      (test.empty() || send(test, [](auto& request, std::string bytes) { request.set_test(std::move(bytes)); }));
+      (test.empty() || send(test, [](auto& request, std::string bytes) { request.set_test(std::move(bytes)); })) &&
+      (validation.empty() ||
+       send(validation, [](auto& request, std::string bytes) { request.set_validation(std::move(bytes)); }));
   engram::v1::UploadDatasetRequest end;
   end.set_end(true);
   // A stream that broke off says why in its status.
@@ -164,14 +175,41 @@ int Show(Session& session, const std::string& name) {
   });
 }
 
-int Delete(Session& session, const std::string& name) {
+// "a, b"; of many the first few.
+std::string Some(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  constexpr int kShown = 5;
+  std::string text;
+  for (int i = 0; i < std::min(kShown, names.size()); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return names.size() > kShown ? text + " and " + std::to_string(names.size() - kShown) + " more" : text;
+}
+
+int Delete(Session& session, const std::string& name, bool force, bool yes) {
   engram::v1::DeleteDatasetRequest request;
   request.set_name(name);
+  request.set_force(force);
+  request.set_validate_only(true);
   engram::v1::DeleteDatasetResponse response;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<DatasetService>()->DeleteDataset(context.get(), request, &response);
-  if (!status.ok()) return session.Fail(status);
-  return session.Print(response, [&] { std::printf("deleted %s\n", name.c_str()); });
+  const auto call = [&] {
+    const auto context = session.NewContext();
+    return session.Stub<DatasetService>()->DeleteDataset(context.get(), request, &response);
+  };
+  if (const grpc::Status status = call(); !status.ok()) return session.Fail(status);
+  std::string question = "The rows of \"" + LastPart(name) + "\" will be gone.";
+  if (response.served_tasks_size() > 0) {
+    question += " These tasks were trained on it and can then be neither evaluated nor consolidated again: " +
+                Some(response.served_tasks()) + ".";
+  }
+  if (!Confirm(question, yes)) return isatty(STDIN_FILENO) == 0 ? kUsage : kFailed;
+  request.set_validate_only(false);
+  response.Clear();
+  if (const grpc::Status status = call(); !status.ok()) return session.Fail(status);
+  return session.Print(response, [&] {
+    std::printf("deleted %s\n", name.c_str());
+    if (response.versions_with_texts_size() > 0) {
+      std::printf("its texts stay in the replay memory of %s: deleting these versions removes them\n",
+                  Some(response.versions_with_texts()).c_str());
+    }
+  });
 }
 
 void AddUploadVerb(CLI::App& group, Session& session) {
@@ -185,6 +223,10 @@ void AddUploadVerb(CLI::App& group, Session& session) {
   upload->add_option("NAME", a.name, "name of the data set")->required();
   upload->add_option("FILE", a.training, "training part")->required()->check(CLI::ExistingFile);
   upload->add_option("--test", a.test, "test part, which evaluations are made on")->check(CLI::ExistingFile);
+  upload
+      ->add_option("--validation", a.validation,
+                   "validation part, by which early stopping chooses; trainings then hold nothing out")
+      ->check(CLI::ExistingFile);
   upload->add_option("--format", a.format, "format of the files; default: by their names and lines")
       ->check(CLI::IsMember({"jsonl", "csv", "tsv", "conll", "txt", "fasttext"}));
   upload->add_option("--kind", a.kind, "what the rows become, other annotations are left out; default: what there is")
@@ -214,9 +256,13 @@ void AddDatasetVerbs(CLI::App& app, Session& session) {
   show->add_option("NAME", *name, "name of the data set")->required();
   show->callback([&session, name] { session.run = [=, &session] { return Show(session, *name); }; });
 
-  CLI::App* remove = group->add_subcommand("delete", "Delete a data set that no unfinished job needs");
+  CLI::App* remove =
+      group->add_subcommand("delete", "Delete a data set that no unfinished job and no served task needs");
+  const auto force = std::make_shared<bool>(false), yes = std::make_shared<bool>(false);
+  remove->add_flag("--force", *force, "also where a served task was trained on it");
+  remove->add_flag("--yes", *yes, "do not ask");
   remove->add_option("NAME", *name, "name of the data set")->required();
-  remove->callback([&session, name] { session.run = [=, &session] { return Delete(session, *name); }; });
+  remove->callback([=, &session] { session.run = [=, &session] { return Delete(session, *name, *force, *yes); }; });
 }
 
 }  // namespace engram::client

@@ -82,13 +82,15 @@ void PrintStream(const engram::v1::JobResult& result) {
 
 void PrintMetrics(const engram::v1::JobResult& result) {
   if (result.metrics_size() == 0) return;
-  std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "texts"}};
+  std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "texts", "measured on"}};
   for (const auto& metric : result.metrics()) {
     char value[32];
     std::snprintf(value, sizeof value, "%.4f", metric.value());
-    rows.push_back({LastPart(metric.task()), metric.metric(), value, std::to_string(metric.count())});
+    rows.push_back(
+        {LastPart(metric.task()), metric.metric(), value, std::to_string(metric.count()), MeasuredOn(metric.part())});
   }
   std::printf("%s", Table(rows).c_str());
+  if (const auto labels = LabelRows(result); !labels.empty()) std::printf("\n%s", Table(labels).c_str());
   PrintStream(result);
 }
 
@@ -101,16 +103,21 @@ int Conclude(const Session& session, const Job& job) {
                 result.version().empty() ? "" : (": " + result.version()).c_str(),
                 job.label().empty() ? "" : (" (label " + job.label() + ")").c_str());
     PrintMetrics(result);
+    // Without a label nobody is answered by it yet.
+    if (job.label().empty() && !result.version().empty()) {
+      const std::string model = LastPart(job.model()), number = LastPart(result.version());
+      std::printf(
+          "no label points to it: ask it as %s@%s, or `engram models promote %s %s` makes it the one that %s "
+          "stands for\n",
+          model.c_str(), number.c_str(), model.c_str(), number.c_str(), model.c_str());
+    }
     for (const std::string& warning : result.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }
   if (job.state() == engram::v1::JOB_STATE_SUCCEEDED) return kOk;
   if (job.state() == engram::v1::JOB_STATE_FAILED) {
-    std::fprintf(stderr, "error: %s failed: %s [%s]\n", job.name().c_str(), job.error().message().c_str(),
-                 job.error().reason().c_str());
-  } else {
-    std::fprintf(stderr, "error: %s was cancelled\n", job.name().c_str());
+    return Session::Failed(job.name() + " failed: " + job.error().message() + " [" + job.error().reason() + "]");
   }
-  return kFailed;
+  return Session::Failed(job.name() + " was cancelled");
 }
 
 // Reads one stream until it ends. `on_job` is called with each state of the job.

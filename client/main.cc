@@ -2,8 +2,11 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
+#include "client/address.h"
 #include "client/commands.h"
+#include "client/help_verbs.h"
 #include "client/output.h"
 #include "nlohmann/json.hpp"
 
@@ -66,21 +69,33 @@ int MissingVerb(const CLI::App& app, const CLI::RequiredError& error) {
   const std::vector<std::string> left = app.remaining(/*recurse=*/true);
   const bool verb_given = !app.get_subcommands().empty();
   if (!left.empty() && left[0][0] != '-') {
-    const std::string of = verb_given ? "engram " + app.get_subcommands()[0]->get_name() : "engram";
-    return engram::client::Session::Usage("there is no verb \"" + left[0] + "\"; `" + of + " --help` lists them");
+    const CLI::App& group = verb_given ? *app.get_subcommands()[0] : app;
+    const std::string of = verb_given ? "engram " + group.get_name() : "engram";
+    const std::string near = engram::client::NearestVerb(group, left[0]);
+    return Session::Usage(
+        "there is no verb \"" + left[0] + "\"; " +
+        (near.empty() ? "`" + of + " --help` lists them" : "did you mean `" + of + " " + near + "`?"));
   }
   if (!verb_given && left.empty()) {
     std::fprintf(stderr, "%s", app.help().c_str());
     return engram::client::kUsage;
   }
-  app.exit(error);
-  return engram::client::kUsage;
+  return Session::Usage(error.what());
+}
+
+// Whether errors are to be JSON must be known before the words are parsed.
+bool AsksForJson(int argc, char** argv) {
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    if (std::string_view(argv[i]) == "--json") return true;
+  }
+  return false;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace engram::client;
+  if (AsksForJson(argc, argv)) Session::ErrorsAsJson();
   Session session;
   CLI::App app("Engram teaches one text encoder task after task without forgetting, and serves it.", "engram");
   app.require_subcommand(1);
@@ -88,7 +103,8 @@ int main(int argc, char** argv) {
   app.add_option("--address", session.address, "HOST:PORT of engramd")
       ->envname("ENGRAM_ADDRESS")
       ->capture_default_str();
-  app.add_flag("--json", session.json, "print answers as JSON");
+  app.add_flag("--json", session.json, "print answers, and errors (on standard error), as JSON");
+  app.set_version_flag("--version", "engram " ENGRAM_VERSION);
   app.add_option("--timeout", session.timeout_seconds, "seconds that a call may take; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   AddDatasetVerbs(app, session);
@@ -97,6 +113,7 @@ int main(int argc, char** argv) {
   AddStrategyVerbs(app, session);
   AddJobVerbs(app, session);
   AddInferenceVerbs(app, session);
+  AddHelpVerbs(app, session);
   app.add_subcommand("status", "Whether the server answers, and what it has to do")->callback([&session] {
     session.run = [&session] { return Status(session); };
   });
@@ -112,7 +129,12 @@ int main(int argc, char** argv) {
   } catch (const CLI::RequiredError& error) {
     return MissingVerb(app, error);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kUsage;
+    // Help and version are answers; everything else is an error.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Session::Usage(error.what());
   }
+  const bool asks_nobody = app.got_subcommand("help") || app.got_subcommand("completion");
+  const std::string problem = asks_nobody ? "" : AddressProblem(session.address);
+  if (!problem.empty()) return Session::Usage(problem);
   return session.run();
 }

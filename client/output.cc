@@ -9,6 +9,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "client/session.h"
 #include "google/protobuf/stubs/common.h"
 
 namespace engram::client {
@@ -29,6 +30,28 @@ std::string Print(const char* format, Values... values) {
   std::array<char, 256> buffer{};
   const int size = std::snprintf(buffer.data(), buffer.size(), format, values...);
   return std::string(buffer.data(), std::min(static_cast<size_t>(std::max(size, 0)), buffer.size() - 1));
+}
+
+// A range, and what it is based on.
+std::string TimeOf(const engram::v1::JobEstimate& estimate) {
+  const std::string speed = Print("%.0f tok/s", estimate.tokens_per_second());
+  const std::string range =
+      FormatSeconds(estimate.seconds_low()) + " to " + FormatSeconds(estimate.seconds_high()) + ", based on ";
+  switch (estimate.speed_origin()) {
+    case engram::v1::SPEED_ORIGIN_SAME_MODEL:
+      return range +
+             (estimate.speed_jobs() == 1 ? "the one such job of this model, "
+                                         : Print("the newest %d such jobs of this model, the last of them ",
+                                                 static_cast<int>(estimate.speed_jobs()))) +
+             estimate.speed_job() + " at " + speed;
+    case engram::v1::SPEED_ORIGIN_OTHER_MODEL:
+      return range + estimate.speed_job() + " on another model, by weights: " + speed;
+    case engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS:
+      return "more than " + FormatSeconds(estimate.seconds_low()) +
+             ": no such job was measured here yet, and the matrix products alone run at " + speed;
+    default:
+      return "unknown: no such job was measured here yet";
+  }
 }
 
 }  // namespace
@@ -130,6 +153,34 @@ std::string FitLine(const std::function<std::string(int bar_width)>& line, size_
   return text;
 }
 
+std::string MeasuredOn(engram::v1::MeasuredPart part) {
+  switch (part) {
+    case engram::v1::MEASURED_PART_TEST:
+      return "test part";
+    case engram::v1::MEASURED_PART_VALIDATION:
+      return "validation texts";
+    case engram::v1::MEASURED_PART_TRAINING:
+      return "training rows";
+    case engram::v1::MEASURED_PART_OTHER:
+      return "rows of another data set";
+    default:
+      return "not recorded";
+  }
+}
+
+std::vector<std::vector<std::string>> LabelRows(const engram::v1::JobResult& result) {
+  if (result.label_metrics_size() == 0) return {};
+  std::vector<std::vector<std::string>> rows = {
+      {"task", "label", "precision", "recall", "F1", "support", "measured on"}};
+  for (const auto& label : result.label_metrics()) {
+    const std::string& task = label.task();
+    rows.push_back({task.substr(task.rfind('/') + 1), label.label(), Print("%.4f", label.precision()),
+                    Print("%.4f", label.recall()), Print("%.4f", label.f1()), std::to_string(label.support()),
+                    MeasuredOn(label.part())});
+  }
+  return rows;
+}
+
 std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate) {
   const auto whole = [](int64_t value) { return std::to_string(value); };
   std::vector<std::vector<std::string>> rows = {{"estimate", "value"}};
@@ -141,24 +192,7 @@ std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate
                                                             ? " a pass, " + whole(estimate.total_tokens()) + " in all"
                                                             : "")});
   if (estimate.steps() > 0) rows.push_back({"steps", whole(estimate.steps())});
-  const std::string time = FormatSeconds(estimate.seconds()), speed = Print("%.0f tok/s", estimate.tokens_per_second());
-  switch (estimate.speed_origin()) {
-    case engram::v1::SPEED_ORIGIN_SAME_MODEL:
-      rows.push_back({"time", "about " + time + " at " + speed + ", the speed of " + estimate.speed_job()});
-      break;
-    case engram::v1::SPEED_ORIGIN_OTHER_MODEL:
-      rows.push_back({"time", "about " + time + " at " + speed + ", from the speed of " + estimate.speed_job() +
-                                  " on another model, by weights"});
-      break;
-    case engram::v1::SPEED_ORIGIN_MATRIX_PRODUCTS:
-      rows.push_back({"time", "more than " + time +
-                                  ": no such job was measured here yet, and the matrix products alone "
-                                  "run at " +
-                                  speed});
-      break;
-    default:
-      rows.push_back({"time", "unknown: no such job was measured here yet"});
-  }
+  rows.push_back({"time", TimeOf(estimate)});
   rows.push_back({"memory", FormatBytes(estimate.memory_bytes()) + " beside the worker's libraries"});
   if (estimate.version_bytes() > 0) {
     rows.push_back({"disk", FormatBytes(estimate.version_bytes()) + " for the version, " +
@@ -199,8 +233,9 @@ bool WriteWhole(const std::string& path, const std::string& bytes) {
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
   if (file.good() && std::rename(temporary.c_str(), path.c_str()) == 0) return true;
-  std::fprintf(stderr, "error: %s cannot be written: %s\n", path.c_str(), std::strerror(errno));
+  const std::string why = std::strerror(errno);
   std::remove(temporary.c_str());
+  Session::Failed(path + " cannot be written: " + why);
   return false;
 }
 

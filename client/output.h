@@ -29,6 +29,13 @@ std::string ProgressLine(const engram::v1::JobProgress& progress, int bar_width)
 // so that a terminal can redraw it in place. `line` makes it with a bar of the width it is given.
 std::string FitLine(const std::function<std::string(int bar_width)>& line, size_t columns);
 
+// Which texts a figure was measured on: "test part", "training rows".
+std::string MeasuredOn(engram::v1::MeasuredPart part);
+
+// Precision, recall, F1 and support of each label or entity type, as rows of a table with a header; none if there are
+// none.
+std::vector<std::vector<std::string>> LabelRows(const engram::v1::JobResult& result);
+
 // What a job would take, as rows of a table.
 std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate);
 

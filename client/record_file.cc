@@ -1,7 +1,6 @@
 #include "client/record_file.h"
 
 #include <algorithm>
-#include <iostream>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -27,6 +26,7 @@ class CsvSplitter {
       if (quoted_ && c == '"' && at + 1 < part.size() && part[at + 1] == '"') {
         cells_.back() += part[++at];
       } else if (c == '"' && (quoted_ || begins_)) {
+        if (begins_) cells_.back().clear();  // spaces before the quote
         quoted_ = !quoted_;
         begins_ = false;
       } else if (c == separator_ && !quoted_) {
@@ -34,7 +34,7 @@ class CsvSplitter {
         begins_ = true;
       } else {
         cells_.back() += c;
-        begins_ = false;
+        begins_ = begins_ && c == ' ' && !quoted_;
       }
     }
     return !quoted_;
@@ -43,7 +43,7 @@ class CsvSplitter {
  private:
   const char separator_;
   std::vector<std::string>& cells_;
-  bool quoted_ = false, begins_ = true;  // the next character is the cell's first
+  bool quoted_ = false, begins_ = true;  // only spaces stand in the cell so far
 };
 
 // The cell without its quotes, if it is quoted whole: from its first to its last character, quotes between doubled.
@@ -68,7 +68,6 @@ void SplitTsv(const std::string& row, std::vector<std::string>& cells) {
 
 // What begins a file that is none of lines of UTF-8; empty if nothing is known against it.
 std::string NoText(std::string_view first_line) {
-  if (first_line.starts_with("\x1F\x8B")) return "is compressed with gzip; unpack it first (gzip -dk)";
   if (first_line.starts_with("\xFF\xFE") || first_line.starts_with("\xFE\xFF"))
     return "is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)";
   if (first_line.starts_with("version https://git-lfs.github.com/spec/"))
@@ -86,8 +85,9 @@ std::string Names(const std::vector<std::string>& columns) {
 }  // namespace
 
 RecordFormat FormatOfFile(const std::string& path) {
-  const size_t dot = path.rfind('.');
-  std::string extension = dot == std::string::npos ? "" : path.substr(dot);
+  const std::string name = path.ends_with(".gz") ? path.substr(0, path.size() - 3) : path;
+  const size_t dot = name.rfind('.');
+  std::string extension = dot == std::string::npos ? "" : name.substr(dot);
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   if (extension == ".csv") return RecordFormat::kCsv;
@@ -96,21 +96,15 @@ RecordFormat FormatOfFile(const std::string& path) {
   return RecordFormat::kLines;
 }
 
-std::istream& RecordReader::stream() { return standard_input_ ? std::cin : file_; }
-const std::istream& RecordReader::stream() const {
-  if (standard_input_) return std::cin;
-  return file_;
-}
-
 std::optional<RecordReader> RecordReader::Open(const std::string& path, const std::string& text_column,
                                                std::string& error) {
   RecordReader reader;
-  reader.standard_input_ = path == "-";
-  if (!reader.standard_input_) reader.file_.open(path, std::ios::binary);
-  if (!reader.stream().good()) {
+  reader.source_ = GzipInput::Open(path);
+  if (!reader.source_) {
     error = "the file cannot be read";
     return std::nullopt;
   }
+  reader.stream_ = std::make_unique<std::istream>(reader.source_.get());
   reader.format_ = FormatOfFile(path);
   reader.key_ = text_column;
   if (!reader.LookAtFirstLine(error)) return std::nullopt;
@@ -127,7 +121,11 @@ std::optional<RecordReader> RecordReader::Open(const std::string& path, const st
 bool RecordReader::LookAtFirstLine(std::string& error) {
   constexpr std::string_view kMark = "\xEF\xBB\xBF";
   std::string line;
-  if (!NextLine(line)) return true;
+  if (!NextLine(line)) {
+    if (whole()) return true;
+    error = "the file cannot be read: it is damaged, or its end is missing";
+    return false;
+  }
   error = NoText(line);
   if (line.starts_with(kMark)) line.erase(0, kMark.size());
   const size_t begin = std::min(line.find_first_not_of(" \t"), line.size());
@@ -139,20 +137,55 @@ bool RecordReader::LookAtFirstLine(std::string& error) {
   return false;
 }
 
+// Leaves the separator by which the header, the next line, has the column; else the one that the name says, or that a
+// header of one column is made of.
+void RecordReader::ChooseSeparator(const std::string& wanted) {
+  const char promised = format_ == RecordFormat::kTsv ? '\t' : ',';
+  separator_ = promised;
+  std::string header;
+  if (!NextLine(header)) return;
+  constexpr std::string_view kLead = "sep=";  // Excel's
+  if (header.size() == kLead.size() + 1 && header.starts_with(kLead)) {
+    separator_ = header.back();
+    return;
+  }
+  const auto cells_by = [&](char separator) {
+    std::vector<std::string> cells;
+    if (separator == '\t') {
+      SplitTsv(header, cells);
+    } else {
+      CsvSplitter(separator, cells).Feed(header);
+    }
+    return cells;
+  };
+  const auto has = [&](char separator) {
+    const std::vector<std::string> cells = cells_by(separator);
+    return cells.size() > 1 && std::find(cells.begin(), cells.end(), wanted) != cells.end();
+  };
+  constexpr std::string_view kSeparators = ",;\t|";
+  if (!has(promised)) {
+    const auto found = std::find_if(kSeparators.begin(), kSeparators.end(), has);
+    // What a header of one column is made of is shown in the error, so that its columns can be named.
+    const auto made_of = std::find_if(kSeparators.begin(), kSeparators.end(), [&](char c) {
+      return c != promised && header != wanted && cells_by(promised).size() == 1 && cells_by(c).size() > 1;
+    });
+    if (found != kSeparators.end()) {
+      separator_ = *found;
+    } else if (made_of != kSeparators.end()) {
+      separator_ = *made_of;
+    }
+  }
+  waiting_.push_front(std::move(header));
+}
+
 bool RecordReader::FindTextColumn(std::string& error) {
-  separator_ = format_ == RecordFormat::kTsv ? '\t' : ',';
+  const std::string wanted = key_.empty() ? "text" : key_;
+  ChooseSeparator(wanted);
   std::string problem;
   if (!NextRow(columns_, problem)) {
     error = "the file is empty; its first line must name the columns";
     return false;
   }
-  // Spreadsheets in many countries separate by semicolons.
-  if (columns_.size() == 1 && columns_[0].find(';') != std::string::npos && format_ == RecordFormat::kCsv) {
-    separator_ = ';';
-    const std::string header = columns_[0];
-    CsvSplitter(separator_, columns_).Feed(header);
-  }
-  const std::string wanted = key_.empty() ? "text" : key_;
   const auto count = std::count(columns_.begin(), columns_.end(), wanted);
   if (count > 1) {
     error = "two columns are named \"" + wanted + "\"; rename one";
@@ -174,7 +207,7 @@ bool RecordReader::NextLine(std::string& line) {
     return true;
   }
   line.clear();
-  std::istream& in = stream();
+  std::istream& in = *stream_;
   int c = in.get();
   if (c == std::istream::traits_type::eof()) return false;
   for (; c != std::istream::traits_type::eof(); c = in.get()) {
@@ -199,7 +232,7 @@ bool RecordReader::NextLine(std::string& line) {
 bool RecordReader::NextRow(std::vector<std::string>& cells, std::string& problem) {
   std::string line;
   if (!NextLine(line)) return false;
-  if (format_ == RecordFormat::kTsv) {
+  if (separator_ == '\t') {
     SplitTsv(line, cells);
     return true;
   }

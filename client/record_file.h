@@ -4,18 +4,20 @@
 // size. Not thread-safe.
 
 #include <deque>
-#include <fstream>
 #include <istream>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "client/gzip_input.h"
 #include "nlohmann/json_fwd.hpp"
 
 namespace engram::client {
 
 enum class RecordFormat { kCsv, kTsv, kJsonLines, kLines };
-// By the extension (.csv; .tsv or .tab; .jsonl, .ndjson or .json); everything else, and "-", is lines.
+// By the extension (.csv; .tsv or .tab; .jsonl, .ndjson or .json), also with .gz behind it; everything else, and "-", is
+// lines.
 RecordFormat FormatOfFile(const std::string& path);
 
 struct Record {
@@ -25,13 +27,14 @@ struct Record {
   std::string problem;  // why there is no text; empty if there is
 };
 
-// Tables as in RFC 4180, with a header; of .tsv each line is a row and a quote is a character, but for cells that are
-// quoted whole. Lines end with LF, CR LF or CR; a byte-order mark is accepted. A quote that is never closed is its own
+// Tables as in RFC 4180, with a header, separated by comma, semicolon, tab or "|": by what the name says, unless another
+// one alone gives the column of the texts, or by what a first line "sep=;" says. Spaces before a quote are left out. With
+// tabs each line is a row and a quote is a character, but for cells that are quoted whole. gzip is unpacked. Lines end with LF, CR LF or CR; a byte-order mark is accepted. A quote that is never closed is its own
 // line's problem: those behind it are rows. Memory: one record, and at most 16 MiB behind an open quote.
 class RecordReader {
  public:
   // "-": standard input. `text_column`: of a table or the key of JSON Lines; empty: "text", or the only column. `error`
-  // says why there is no reader: no such column or two of them, or a file that is no text (gzip, UTF-16, ...).
+  // says why there is no reader: no such column or two of them, or a file that is no text (UTF-16, ...).
   static std::optional<RecordReader> Open(const std::string& path, const std::string& text_column, std::string& error);
 
   // False at the end of the file.
@@ -40,20 +43,19 @@ class RecordReader {
   const std::vector<std::string>& columns() const { return columns_; }
   RecordFormat format() const { return format_; }
   // Whether the end that Next reported was the file's, and not an error.
-  bool whole() const { return !stream().bad(); }
+  bool whole() const { return source_->whole(); }
 
  private:
   RecordReader() = default;
-  std::istream& stream();
-  const std::istream& stream() const;
   bool NextLine(std::string& line);
   bool NextRow(std::vector<std::string>& cells, std::string& problem);
   bool LookAtFirstLine(std::string& error);
   void FindText(Record& record) const;
   bool FindTextColumn(std::string& error);
+  void ChooseSeparator(const std::string& wanted);
 
-  std::ifstream file_;
-  bool standard_input_ = false;
+  std::unique_ptr<GzipInput> source_;
+  std::unique_ptr<std::istream> stream_;
   RecordFormat format_ = RecordFormat::kLines;
   char separator_ = ',';
   std::vector<std::string> columns_;

@@ -1,6 +1,5 @@
 #include "client/send_file.h"
 
-#include <cstdio>
 #include <fstream>
 
 #include "client/session.h"
@@ -23,8 +22,7 @@ bool SendFile(const std::string& path, const std::function<bool(std::string)>& s
 }
 
 int FailUnreadable(const std::string& path) {
-  std::fprintf(stderr, "error: %s cannot be read to its end; nothing was stored\n", path.c_str());
-  return kFailed;
+  return Session::Failed(path + " cannot be read to its end; nothing was stored");
 }
 
 }  // namespace engram::client

@@ -38,8 +38,13 @@ class Session {
   // Says on standard error what went wrong and what to do; gives the exit status.
   int Fail(const grpc::Status& status) const;
   static int Usage(const std::string& message);
+  // The same for anything else that went wrong here.
+  static int Failed(const std::string& message);
+  // From now on what goes wrong is said as JSON: {"error": {"code", "reason", "message", "field"}}, one line of standard
+  // error. To be called before anything can.
+  static void ErrorsAsJson();
 
-  // Prints a message as JSON with the API's field names.
+  // Prints a message as JSON (json_output.h).
   static void PrintJson(const google::protobuf::Message& message);
   // Prints the message as JSON if asked for, else calls `human`; 0.
   template <typename Human>

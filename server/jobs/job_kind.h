@@ -19,6 +19,7 @@
 #include "engram/worker/v1/worker.pb.h"
 #include "server/data_paths.h"
 #include "server/jobs/plan_context.h"
+#include "server/rpc/names.h"
 
 namespace engram::server {
 
@@ -77,14 +78,16 @@ class JobKind {
   const JobKindFacts facts_;
 };
 
-// A kind that is asked for by a `Request`.
+// A kind that is asked for by a `Request`, which names a model and a task.
 template <typename Request>
 class JobKindFor : public JobKind {
  public:
   using JobKind::JobKind;
   const google::protobuf::Descriptor* request_type() const final { return Request::descriptor(); }
   absl::StatusOr<PlannedJob> Plan(const PlanContext& context, const google::protobuf::Message& request) const final {
-    return PlanRequest(context, static_cast<const Request&>(request));
+    auto asked = static_cast<const Request&>(request);
+    asked.set_task(ShortTaskName(asked.model(), asked.task()));  // both names of a task are taken
+    return PlanRequest(context, asked);
   }
 
  private:

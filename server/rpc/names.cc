@@ -43,6 +43,12 @@ absl::StatusOr<std::pair<std::string, int64_t>> ParseVersionName(std::string_vie
   return std::pair(std::move(model), number);
 }
 
+std::string ShortTaskName(std::string_view model, std::string_view task) {
+  if (model.starts_with("models/")) model.remove_prefix(std::string_view("models/").size());
+  const std::string full = TaskName(model, "");
+  return std::string(task.starts_with(full) ? task.substr(full.size()) : task);
+}
+
 std::string ModelName(std::string_view model) { return absl::StrCat("models/", AbslView(model)); }
 std::string VersionName(std::string_view model, int64_t number) {
   return absl::StrCat("models/", AbslView(model), "/versions/", number);

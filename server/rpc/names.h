@@ -23,6 +23,10 @@ absl::StatusOr<std::string> ParseJobName(std::string_view field, std::string_vie
 // "models/news/versions/3" -> ("news", 3).
 absl::StatusOr<std::pair<std::string, int64_t>> ParseVersionName(std::string_view field, std::string_view name);
 
+// The short name of a task that is named in a request for `model`: "models/news/tasks/topics" -> "topics". What is no
+// full name of a task of that model stays as it is. `model`: "models/news" or "news".
+std::string ShortTaskName(std::string_view model, std::string_view task);
+
 std::string ModelName(std::string_view model);
 std::string VersionName(std::string_view model, int64_t number);
 std::string TaskName(std::string_view model, std::string_view task);

@@ -231,7 +231,7 @@ def test_ten_thousand_texts_through_the_command_line(shared_server, tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("".join(f"text {i}\n" for i in range(600)))
     answer = shared_server.json("tokenize", "base@1", "--file", path)
-    assert len(answer["results"]) == 600 and answer["model"] == "models/base" and answer["version"] == "1" and answer["truncated"] is False
+    assert len(answer["results"]) == 600 and answer["model"] == "models/base" and answer["version"] == 1 and answer["truncated"] is False
     assert int(answer["tokens"]) == sum(len(result["tokens"]) for result in answer["results"])
 
 
@@ -241,7 +241,7 @@ def test_texts_that_are_not_utf8(shared_server, tmp_path):
     for verb in ("classify", "tag-entities", "tokenize"):
         answer = shared_server.engram(verb, "base@1", "--file", path, check=False)
         assert answer.returncode == 2 and "line 3 is not UTF-8" in answer.stderr, answer.stderr
-    answer = shared_server.engram("encode", "base@1", "--file", path, check=False)
+    answer = shared_server.engram("encode", "base@1", "--whole-file", "--file", path, check=False)
     assert answer.returncode == 2 and "not UTF-8" in answer.stderr
     answer = subprocess.run([BUILD / "bin" / "engram", "tokenize", "base", b"\xff"], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 2 and "argument 3 is not UTF-8" in answer.stderr
@@ -249,7 +249,7 @@ def test_texts_that_are_not_utf8(shared_server, tmp_path):
 
 def test_a_request_over_the_message_limit(new_server):
     server = new_server({"max_message_mb": 1})
-    for words in (("encode", "base", "--file", "-"), ("tokenize", "base", "-"), ("classify", "base", "--file", "-")):
+    for words in (("encode", "base", "--whole-file", "--file", "-"), ("tokenize", "base", "-"), ("classify", "base", "--file", "-")):
         answer = server.engram(*words, stdin="a" * (2 << 20), check=False)
         assert answer.returncode == 1 and "max_message_mb" in answer.stderr, answer.stderr
 
@@ -272,7 +272,7 @@ def test_uploads_that_break_off(shared_server):
     assert error_info(refused.value)[1] == ["end"]
     assert "partial" not in shared_server.engram("datasets", "list").stdout + shared_server.engram("models", "list").stdout
     assert upload(iter([header, rows, end])).training_rows == 2
-    shared_server.engram("datasets", "delete", "partial")
+    shared_server.engram("datasets", "delete", "partial", "--yes")
 
 
 def test_a_stored_version_with_one_bit_flipped(new_server, tmp_path):

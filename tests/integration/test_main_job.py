@@ -34,7 +34,7 @@ def test_two_tasks_are_learned_and_consolidated(stream):
     assert metric(jobs["a"], "intents", "accuracy") > 0.5  # four classes: guessing gives 0.25
     assert metric(jobs["b"], "topics", "accuracy") > 0.5
     assert jobs["a"]["options"]["strategy"] == "naive" and jobs["b"]["options"]["strategy"] == "ewc"
-    assert float(jobs["c"]["result"]["fisher_trace"]) > 0 and jobs["c"]["result"]["fisher_samples"] == "32"
+    assert float(jobs["c"]["result"]["fisher_trace"]) > 0 and jobs["c"]["result"]["fisher_samples"] == 32
     evaluated = s.json("evaluate", "base@b", "--wait")
     assert {m["task"].split("/")[-1] for m in evaluated["result"]["metrics"]} == {"intents", "topics"}
     # The same version, measured by another process: the same number.
@@ -149,7 +149,7 @@ def test_labels_promote_and_roll_back(stream):
     s.engram("models", "promote", "base", second, "--label", "canary")
     s.engram("models", "promote", "base", newest, "--label", "canary")
     assert s.json("models", "rollback", "base", "--label", "canary")["labels"]["canary"] == second
-    refused = s.engram("models", "delete", f"base@{second}", check=False)
+    refused = s.engram("models", "delete", f"base@{second}", "--yes", check=False)
     assert refused.returncode == 1 and "VERSION_IN_USE" in refused.stderr
 
 
@@ -215,9 +215,9 @@ def test_long_text_is_the_mean_over_all_its_tokens(shared_server, tmp_path):
     out = tmp_path / "long.npy"
     path = tmp_path / "long.txt"
     path.write_text(text)
-    s.engram("encode", "base@1", "--file", path, "--out", out, "--chunk-tokens", "64")
+    s.engram("encode", "base@1", "--file", path, "--whole-file", "--mode", "token_mean", "--out", out, "--chunk-tokens", "64")
     got = np.load(out)
-    answer = s.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(model="base", version="1", text=text, chunk_tokens=64, chunk_vectors=True))
+    answer = s.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(model="base", version="1", text=text, mode=m.LONG_CONTEXT_MODE_TOKEN_MEAN, chunk_tokens=64, chunk_vectors=True))
     np.testing.assert_array_equal(np.frombuffer(answer.vector.data, "<f4"), got)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert answer.tokens == len(ids) == sum(c.tokens for c in answer.chunks) and not answer.truncated

@@ -24,7 +24,7 @@ def upload(module_server):
         answer = module_server.json("datasets", "upload", "tried", path, *options)
         stored = module_server.folder / "data" / "datasets" / "tried" / "train.jsonl"
         rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
-        module_server.engram("datasets", "delete", "tried")
+        module_server.engram("datasets", "delete", "tried", "--yes")
         return answer, rows
     return call
 
@@ -150,7 +150,7 @@ def test_every_small_file_is_read_or_refused_with_a_way_on(module_server):
         answer = module_server.engram("datasets", "upload", "walked", path, check=False)
         assert answer.returncode == 0 or "--" in answer.stderr, f"{path.name}: {answer.stderr}"
         if answer.returncode == 0:
-            module_server.engram("datasets", "delete", "walked")
+            module_server.engram("datasets", "delete", "walked", "--yes")
 
 
 # Corpora: what is stored equals what an independent reader sees.

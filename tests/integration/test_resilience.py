@@ -70,7 +70,7 @@ def test_a_stopped_server_goes_on_where_it_was(new_server, tmp_path):
     assert server.stop() == 0
     server.start()
     ended = server.json("jobs", "watch", job)
-    assert ended["state"] == "JOB_STATE_SUCCEEDED" and ended["attempts"] == 2 and ended["result"]["steps"] == "80"
+    assert ended["state"] == "JOB_STATE_SUCCEEDED" and ended["attempts"] == 2 and ended["result"]["steps"] == 80
     # The same job, never stopped, makes the same weights to the bit.
     again = server.json("start-task", "base@1", "intents", "--dataset", "banking77", "--epochs", "40", "--wait")
     digests = []
@@ -236,7 +236,7 @@ def test_a_full_disk(tmp_path):
         assert second.returncode == 1 and "DISK_FULL" in second.stderr, second.stderr
         versions = json.loads(run("--json", "models", "show", "one").stdout)["versions"]
         assert [v["name"].split("/")[-1] for v in versions] == ["2", "1"]
-        assert run("models", "delete", "one@2").returncode == 0
+        assert run("models", "delete", "one@2", "--yes").returncode == 0
         again = run("start-task", "one@1", "second", "--dataset", "rows", "--epochs", "1", "--wait")
         assert again.returncode == 0, again.stderr
     finally:

@@ -44,6 +44,13 @@ TEST_F(RecordFile, LinesTablesAndObjects) {
   EXPECT_THAT(Texts("a.csv", "\xEF\xBB\xBFid,text\r\n1,\"a, \"\"b\"\"\nc\"\r\n2,5\" disk\r\n3\r\n"),
               ElementsAre("a, \"b\"\nc", "5\" disk", "!has 1 cells where the header has 2"));
   EXPECT_THAT(Texts("b.csv", "id;text\n1;a,b\n"), ElementsAre("a,b"));
+  EXPECT_THAT(Texts("p.csv", "id|text\n1|a,b;c\n"), ElementsAre("a,b;c"));
+  EXPECT_THAT(Texts("t.csv", "id\ttext\n1\ta \"b, c\n"), ElementsAre("a \"b, c"));
+  EXPECT_THAT(Texts("c.tsv", "id,text\n1,\"a\tb\nc\"\n"), ElementsAre("a\tb\nc"));
+  EXPECT_THAT(Texts("s.csv", "sep=;\nbody;id\na,b;1\n", "body"), ElementsAre("a,b"));
+  EXPECT_THAT(Texts("q.csv", "id,text\n1,  \"a, b\"\n2,  a \"b\n"), ElementsAre("a, b", "  a \"b"));
+  // A column that holds a separator of others stays whole.
+  EXPECT_THAT(Texts("one.csv", "text\na;b\n"), ElementsAre("a;b"));
   EXPECT_THAT(Texts("a.tsv", "text\tid\n\"Wow\t1\n\"say \"\"a\"\"\"\t2\n\"a\" and \"b\"\t3\n"),
               ElementsAre("\"Wow", "say \"a\"", "\"a\" and \"b\""));
   EXPECT_THAT(Texts("a.jsonl", "{\"q\": \"a\"}\n\n[1]\n{\"q\": 7}\n", "q"),
@@ -94,7 +101,7 @@ TEST_F(RecordFile, OddFiles) {
   EXPECT_THAT(Texts("open.tsv", "text\tid\n\"a\"\"\t1\n\"\t2\n\"\"\t3\n"), ElementsAre("\"a\"\"", "\"", ""));
   EXPECT_THAT(Texts("more.csv", "text,id\na,1,2\n"), ElementsAre("!has 3 cells where the header has 2"));
   EXPECT_THAT(Error("t.csv", "text,text\na,b\n"), HasSubstr("two columns are named \"text\""));
-  EXPECT_THAT(Error("g.csv", "\x1F\x8B\x08"), HasSubstr("gzip"));
+  EXPECT_THAT(Error("g.csv", "\x1F\x8B\x08"), HasSubstr("its end is missing"));
   EXPECT_THAT(Error("u.txt", std::string("\xFF\xFE\0a", 4)), HasSubstr("UTF-16"));
   EXPECT_THAT(Error("z.txt", std::string("a\0b", 3)), HasSubstr("zero bytes"));
   EXPECT_THAT(Error("l.json", "[\n{\"text\": \"a\"}]"), HasSubstr("one list of JSON"));
