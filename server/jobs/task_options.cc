@@ -1,11 +1,14 @@
 #include "server/jobs/task_options.h"
 
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "core/base/strict_json.h"
 #include "core/train/train_options.h"
 
 namespace engram::server {
@@ -16,19 +19,33 @@ using engram::worker::v1::TrainWork;
 
 constexpr const char* kLambda = "lambda";  // also a field of the request
 
+// "ewc, l2sp have it": the strategies with that option; empty if none has it.
+std::string OwnersOf(const std::string& option) {
+  std::vector<std::string> owners;
+  for (const auto& [name, info] : continual::Strategies()) {
+    if (info.options.Find(option) != nullptr) owners.push_back(name);
+  }
+  if (owners.empty()) return "";
+  return absl::StrCat(absl::StrJoin(owners, ", "), owners.size() == 1 ? " has it" : " have it");
+}
+
 // The error for an option that a training with this strategy does not take.
 absl::Status NotTaken(const std::string& name, const continual::StrategyInfo& strategy) {
-  std::vector<std::string> owners;
-  for (const auto& [other, info] : continual::Strategies()) {
-    if (info.options.Find(name) != nullptr) owners.push_back(other);
-  }
-  if (!owners.empty()) {
-    return InvalidField(name, absl::StrCat("is no option of ", strategy.name, "; ", absl::StrJoin(owners, ", "),
-                                           owners.size() == 1 ? " has it" : " have it"));
-  }
+  if (const std::string owners = OwnersOf(name); !owners.empty())
+    return InvalidField(name, absl::StrCat("is no option of ", strategy.name, "; ", owners));
   std::vector<Option> taken = strategy.options.options();
   for (const OptionTable* table : {&train::TrainOptionTable(), &StartTaskOptionTable()})
     taken.insert(taken.end(), table->options().begin(), table->options().end());
+  std::set<std::string> own, known;
+  for (const Option& option : taken) own.insert(option.name);
+  known = own;
+  for (const auto& [other, info] : continual::Strategies()) {
+    for (const Option& option : info.options.options()) known.insert(option.name);
+  }
+  if (const std::string nearest = NearestName(name, known); !nearest.empty() && !own.contains(nearest)) {
+    return InvalidField(name, absl::StrCat("is no option of a training with ", strategy.name, "; did you mean ",
+                                           nearest, "? ", OwnersOf(nearest)));
+  }
   return OptionTable(absl::StrCat("option of a training with ", strategy.name), std::move(taken)).Unknown(name);
 }
 

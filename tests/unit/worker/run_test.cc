@@ -204,6 +204,7 @@ TEST_F(RunTest, WhatAStrategyRemembersStaysWithTheLineUntilItRemembersMore) {
   const auto replay = [&](engram::worker::v1::RunSpec spec) {
     spec.mutable_train()->set_strategy("er");
     (*spec.mutable_train()->mutable_strategy_options())["memory_size"] = "6";
+    (*spec.mutable_train()->mutable_strategy_options())["memory"] = "balanced";
     (*spec.mutable_train()->mutable_strategy_options())["replay_batch"] = "2";
     return spec;
   };

@@ -1,0 +1,53 @@
+#include "server/worker/guard_rails.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+engram::v1::JobResult Measured(const std::vector<int64_t>& counts) {
+  engram::v1::JobResult result;
+  auto& confusion = *result.add_confusions();
+  confusion.set_task("models/m/tasks/t");
+  confusion.add_labels("a");
+  confusion.add_labels("b");
+  for (const int64_t count : counts) confusion.add_counts(count);
+  return result;
+}
+
+TEST(NothingLearned, AClassifierIsHeldAgainstItsMostFrequentLabel) {
+  // 30 texts, 18 of them of one label: always answering it is right 18 times.
+  EXPECT_TRUE(NothingLearned(Measured({18, 0, 12, 0}), "naive", {}));
+  EXPECT_TRUE(NothingLearned(Measured({9, 9, 6, 6}), "naive", {}));
+  EXPECT_FALSE(NothingLearned(Measured({18, 0, 11, 1}), "naive", {}));
+  EXPECT_FALSE(NothingLearned(Measured({9, 0, 6, 0}), "naive", {})) << "fifteen texts say nothing";
+  EXPECT_FALSE(NothingLearned(Measured({30, 0, 0, 0}), "naive", {})) << "one label is all there is";
+}
+
+TEST(NothingLearned, TheStrengthIsNamed) {
+  const auto measured = Measured({18, 0, 12, 0});
+  const auto ewc = NothingLearned(measured, "ewc", {{"lambda", "1000.0"}, {"penalty_mode", "auto"}});
+  ASSERT_TRUE(ewc);
+  EXPECT_THAT(*ewc, HasSubstr("NOTHING_LEARNED: models/m/tasks/t ends at an accuracy of 60.0 %"));
+  EXPECT_THAT(*ewc, HasSubstr("strategy ewc with lambda=1000 may hold the model too fast"));
+  EXPECT_THAT(*NothingLearned(measured, "naive", {}), HasSubstr("raise lr"));
+  EXPECT_THAT(*NothingLearned(measured, "ewc", {{"lambda", "0"}}), Not(HasSubstr("too fast")));
+}
+
+TEST(NothingLearned, ATaggerThatFindsNothing) {
+  engram::v1::JobResult result;
+  auto& metric = *result.add_metrics();
+  metric.set_task("models/m/tasks/names");
+  metric.set_metric("entity_f1");
+  metric.set_count(40);
+  EXPECT_THAT(*NothingLearned(result, "si", {{"c", "5"}}), HasSubstr("without finding a single entity"));
+  metric.set_value(0.01);
+  EXPECT_FALSE(NothingLearned(result, "si", {{"c", "5"}}));
+}
+
+}  // namespace
+}  // namespace engram::worker
