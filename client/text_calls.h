@@ -31,6 +31,7 @@ void AddPart(const Response& part, Response& all) {
   all.mutable_results()->MergeFrom(part.results());
   all.set_truncated(all.truncated() || part.truncated());
   all.set_tokens(all.tokens() + part.tokens());
+  if constexpr (requires { all.set_dimension(0); }) all.set_dimension(part.dimension());
   auto& timings = *all.mutable_timings();
   timings.set_tokenize_seconds(timings.tokenize_seconds() + part.timings().tokenize_seconds());
   timings.set_queue_seconds(timings.queue_seconds() + part.timings().queue_seconds());
@@ -45,16 +46,17 @@ bool AnyError(const Response& response) {
 }
 
 // Calls for texts in parts of at most kTextsPerCall. A label may move between two calls: all texts get the version that
-// answered the first. Request and Response are those of Classify, TagEntities or Tokenize.
+// answered the first. Request and Response are those of Classify, TagEntities, Tokenize or Embed.
 template <typename Request, typename Response>
 class TextCaller {
  public:
   using Stub = engram::v1::InferenceService::Stub;
   using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
-  // `request`: all but the texts.
-  TextCaller(Session& session, Request request, Method method)
-      : session_(session),
+  // `request`: all but the texts. `send_blank`: blank texts are asked about like others.
+  TextCaller(Session& session, Request request, Method method, bool send_blank = false)
+      : send_blank_(send_blank),
+        session_(session),
         stub_(session.Stub<engram::v1::InferenceService>()),
         request_(std::move(request)),
         method_(method) {}
@@ -63,7 +65,7 @@ class TextCaller {
   // kEmptyLine. `alone`: the texts are all that there are: the failure of the only one is the call's failure then.
   grpc::Status Call(const std::vector<std::string>& texts, bool alone, Response& part) {
     const bool only_text = alone && texts.size() == 1;
-    const auto sent = [&](const std::string& text) { return only_text || !IsBlank(text); };
+    const auto sent = [&](const std::string& text) { return only_text || send_blank_ || !IsBlank(text); };
     request_.clear_texts();
     for (const std::string& text : texts) {
       if (sent(text)) request_.add_texts(text);
@@ -115,6 +117,7 @@ class TextCaller {
     return grpc::Status::OK;
   }
 
+  const bool send_blank_;
   Session& session_;
   std::unique_ptr<Stub> stub_;
   Request request_;
