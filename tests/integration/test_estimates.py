@@ -71,6 +71,9 @@ def test_a_training_job_takes_what_was_estimated(fresh):
     assert after.speed_origin == m.SPEED_ORIGIN_SAME_MODEL and after.speed_job == job["name"]
     assert after.tokens_per_second == pytest.approx(int(result["tokens"]) / result["work_seconds"])
     assert after.seconds == pytest.approx(result["work_seconds"])
+    # A range around what that one job took; before there was any only a lower bound was known.
+    assert after.speed_jobs == 1 and after.seconds_low < result["work_seconds"] < after.seconds_high
+    assert before.speed_jobs == 0 and before.seconds_low == before.seconds and before.seconds_high == 0
     fresh.engram("models", "import", "other", BASE_MODEL)
     other = start(fresh, model="other")
     # The same weights under another name: the same speed, from a job of another model.
