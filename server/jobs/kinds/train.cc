@@ -85,7 +85,8 @@ absl::StatusOr<std::vector<std::string>> KnownLabels(const StartTaskRequest& req
   }
   std::vector<std::string> all = known.labels;
   for (std::string& label : labels) {
-    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end()) all.push_back(std::move(label));
+    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end())
+      all.push_back(std::move(label));
   }
   if (all.size() <= static_cast<size_t>(checkpoint::kMaxLabels)) return all;
   return InvalidField("dataset", absl::StrCat("would bring task \"", known.name, "\" to ", all.size(),
