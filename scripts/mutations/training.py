@@ -15,7 +15,8 @@ GROUPS = [
         ("batches: the bound in tokens is not kept", "(batch_tokens > 0 && tokens + length > batch_tokens)", "(batch_tokens > 0 && tokens > batch_tokens)"),
         ("batches: one text more than the bound", "static_cast<int64_t>(batches.back().size()) >= batch_size", "static_cast<int64_t>(batches.back().size()) > batch_size"),
         ("shuffle: a biased one", "std::swap(values[i - 1], values[random.NextBelow(i)]);", "std::swap(values[i - 1], values[random.NextBelow(values.size())]);"),
-        ("validation split: the first texts", "Shuffle(random, split.training); split.validation", "split.validation"),
+        ("validation split: the last texts", "Shuffle(random, order); for (auto text", "for (auto text"),
+        ("validation split: windows of one text on both sides", "text >= 0 && !numbers.emplace", "text < -1 && !numbers.emplace"),
     ]),
     ("core/train/metrics.cc", "test_train tests/parity/test_metrics.py", [
         ("metrics: ECE is not weighted", "return error / static_cast<double>(count);", "return error / kBins + 0.0 * static_cast<double>(count);"),
