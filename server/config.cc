@@ -28,9 +28,6 @@ const StructOptions<Config>& Keys() {
           .Flag("allow_insecure_public", &C::allow_insecure_public,
                 "this server has neither TLS nor authentication: addresses other than loopback are refused unless this "
                 "is `true`")
-          .Choice("reflection", &C::reflection, {"auto", "on", "off"},
-                  "whether tools such as grpcurl may ask which services and messages there are; `auto`: at a loopback "
-                  "address alone")
           .List("devices", &C::devices, "where jobs run, one at a time each: `cpu`, `cuda:0`, ...")
           .Whole("worker_threads", &C::worker_threads, Closed(0, kMostThreads),
                  "threads of a run; 0: one per core that the process may use (its affinity, its CPU quota)")
@@ -85,7 +82,9 @@ absl::Status CheckAddress(const std::string& key, const std::string& address, bo
       port > 65535) {
     return InvalidField(key, "must be HOST:PORT, such as 127.0.0.1:7860");
   }
-  if (IsLoopback(address) || public_allowed) return absl::OkStatus();
+  const std::string host = address.substr(0, colon);
+  const bool loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  if (loopback || public_allowed) return absl::OkStatus();
   return InvalidField(
       key,
       "is no loopback address, and this server has neither TLS nor authentication; put it behind a proxy that has, "
@@ -101,11 +100,6 @@ absl::Status Check(const Config& config) {
 }
 
 }  // namespace
-
-bool IsLoopback(const std::string& address) {
-  const std::string host = address.substr(0, address.rfind(':'));
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
-}
 
 const OptionTable& ConfigTable() {
   static const OptionTable table = Keys().table();

@@ -19,7 +19,6 @@ struct Config {
   std::string grpc_address = "127.0.0.1:7860";
   std::string admin_address = "127.0.0.1:7861";
   bool allow_insecure_public = false;
-  std::string reflection = "auto";
   std::vector<std::string> devices = {"cpu"};
   int64_t worker_threads = 0;
   std::string worker_program;
@@ -38,9 +37,6 @@ struct Config {
   int64_t drain_seconds = 30;
   LogLevel log_level = LogLevel::kInfo;
 };
-
-// Whether HOST:PORT is reached from this machine alone.
-bool IsLoopback(const std::string& address);
 
 // Name, type, default, range and meaning of every key.
 const OptionTable& ConfigTable();

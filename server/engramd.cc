@@ -147,8 +147,7 @@ void Engramd::Parts::OnDeviceFailure() {
 
 absl::Status Engramd::Parts::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
-  if (config.reflection == "on" || (config.reflection == "auto" && IsLoopback(config.grpc_address)))
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_mb << 20));

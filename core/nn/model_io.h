@@ -26,7 +26,7 @@ struct FileHead {
 struct LoadedModel {
   std::unique_ptr<Model> model;
   checkpoint::ModelConfig config;
-  std::string config_text;          // the file as it was read, for SaveModel
+  std::string config_text;  // the file as it was read, for SaveModel
   // Tensors of a head that the caller did not ask for, and of a pooler that no head of the family stands on.
   std::vector<std::string> unused;
 };

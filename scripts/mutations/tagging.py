@@ -23,8 +23,8 @@ GROUPS = [
     ]),
     ("core/tagging/spans.cc", "test_tagging", [
         ("spans: an I tag of another type goes on with the entity", "open && spans.back().type == type", "open"),
-        ("spans: an O tag ends nothing", "open = false; } else if (tags.prefix(tag) == TagPrefix::kInside", "} else if (tags.prefix(tag) == TagPrefix::kInside"),
-        ("spans: strict reading takes what lenient reading takes", "open = tags.prefix(tag) == TagPrefix::kBegin || reading == SpanReading::kLenient;", "open = static_cast<int>(reading) >= 0;"),
+        ("spans: an O tag ends nothing", "open = false; continue;", "continue;"),
+        ("spans: strict reading takes what lenient reading takes", "open = !continues || reading == SpanReading::kLenient ||", "open = !continues || static_cast<int>(reading) >= 0 ||"),
         ("entities: the text ends with the first word", "entity.text = text.substr(first.start_byte, last.end_byte - first.start_byte);",
          "entity.text = text.substr(first.start_byte, first.end_byte - first.start_byte);"),
         ("entities: code points are bytes", "entity.end = last.end;", "entity.end = last.end_byte;"),

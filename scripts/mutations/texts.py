@@ -45,7 +45,7 @@ GROUPS = [
          "if (window.end < tokens) window.end = WordBoundary(words, begin + std::max(budget / 2, overlap), window.end);",
          "if (window.end < tokens) window.end = WordBoundary(words, window.end, window.end);"),
         ("long texts: the maximum starts at 0", "at::full({width}, -std::numeric_limits<double>::infinity(), at::kDouble)", "at::zeros({width}, at::kDouble)"),
-        ("long texts: vectors keep their length", "vector = UnitLength(vector);", ""),
+        ("long texts: vectors keep their length", "vector = nn::UnitLength(vector);", ""),
         ("long texts: the left chunk owns the overlap", "(windows[i].end + windows[i + 1].begin + 1) / 2", "windows[i].end"),
     ]),
 ]

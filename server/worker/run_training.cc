@@ -144,8 +144,7 @@ void AddValidation(RunContext& context, const checkpoint::ManifestTask& task, co
   if (!trained.validation) {
     context.warnings.emplace_back(
         "NOT_MEASURED: the data set has no test part and no validation part, and nothing was held out, so that there "
-        "is "
-        "no figure of how good this version is; upload a data set with --test or --validation, or set "
+        "is no figure of how good this version is; upload a data set with --test or --validation, or set "
         "validation_fraction");
     return;
   }

@@ -145,7 +145,7 @@ def test_an_exported_version_gives_transformers_the_same_logits(stream, tmp_path
 def test_labels_promote_and_roll_back(stream):
     s, _ = stream
     versions = s.json("models", "show", "base")["versions"]
-    newest, second = [v["name"].split("/")[-1] for v in versions[:2]]
+    newest, second = [int(v["name"].split("/")[-1]) for v in versions[:2]]
     s.engram("models", "promote", "base", second, "--label", "canary")
     s.engram("models", "promote", "base", newest, "--label", "canary")
     assert s.json("models", "rollback", "base", "--label", "canary")["labels"]["canary"] == second

@@ -160,7 +160,7 @@ def test_kill_loop(new_server, tmp_path):
     for name in accepted:
         job = server.json("jobs", "watch", name) if server.json("jobs", "show", name)["state"] not in ENDED else server.json("jobs", "show", name)
         assert job["state"] == "JOB_STATE_SUCCEEDED", job.get("error")
-        labels[job["label"]] = job["result"]["version"].split("/")[-1]
+        labels[job["label"]] = int(job["result"]["version"].split("/")[-1])
     model = next(m for m in server.json("models", "list")["models"] if m["name"] == "models/base")
     assert {label: number for label, number in model["labels"].items() if label != "stable"} == labels
     # Loading verifies the digest of every file.

@@ -38,7 +38,8 @@ TEST_F(Reptile, KeepsAPartOfTheWayOfEachGroup) {
 
 TEST_F(Reptile, IsReplayIfAllOfTheWayIsKept) {
   const auto all = TinyModel({"a", "b"}, kLabels), er = TinyModel({"a", "b"}, kLabels);
-  const auto whole = Make("reptile", {{"outer_rate", "1"}}, Held({{"a", a_}})), replay = Make("er", {}, Held({{"a", a_}}));
+  const auto whole = Make("reptile", {{"outer_rate", "1"}}, Held({{"a", a_}})),
+             replay = Make("er", {}, Held({{"a", a_}}));
   ASSERT_TRUE(train::Train(*all, RunOptions(), Input("b", b_, whole.get())).ok());
   ASSERT_TRUE(train::Train(*er, RunOptions(), Input("b", b_, replay.get())).ok());
   EXPECT_TRUE(at::equal(all->parameters().weights(), er->parameters().weights()));
