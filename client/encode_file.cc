@@ -194,7 +194,7 @@ class FileEncoder {
       sink_.Begin(width_);
     }
     if (width_ == 0) {
-      std::fprintf(stderr, "error: line %lld: %s\n", static_cast<long long>(lines_ + 1),
+      std::fprintf(stderr, "error: line %s: %s\n", std::to_string(lines_ + 1).c_str(),
                    response.results(0).error().message().c_str());
       return kFailed;
     }
