@@ -25,9 +25,13 @@ class Rows {
     return tag == TagSet::kNone ? kMinusInfinity
                                 : values_[static_cast<size_t>(word) * tags_ + static_cast<size_t>(tag)];
   }
-  // 0 outside of the text.
+  // Of the tag among all tags of its word, so that rows need not sum to 1. 0 outside of the text.
   double Probability(int64_t word, int32_t tag) const {
-    return word < 0 || word >= words_ ? 0 : std::exp(Log(word, tag));
+    if (word < 0 || word >= words_ || Log(word, tag) == kMinusInfinity) return 0;
+    double sum = 0;
+    for (int32_t other = 0; other < static_cast<int32_t>(tags_); ++other)
+      sum += std::exp(Log(word, other) - Log(word, tag));
+    return 1 / sum;
   }
 
  private:

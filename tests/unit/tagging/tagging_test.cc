@@ -157,6 +157,14 @@ TEST(Viterbi, AWordWithoutATagIsNoEntity) {
 TEST(Viterbi, RefusesNotANumber) {
   const TagSet tags = *TagSet::FromTypes({"x"});
   EXPECT_FALSE(Viterbi(tags, std::vector<float>(3, std::numeric_limits<float>::quiet_NaN())).ok());
+  // Rows that are no log-probabilities, however large, still give probabilities.
+  const TagSet words = *TagSet::FromTags({"O", "noun", "verb"});
+  const std::vector<float> rows = {1e30F, 1e30F, 0, 3, 2, 1};
+  const auto probabilities = EntityProbabilities(words, rows, std::vector<TagSpan>{{0, 1, 0}, {1, 2, 1}});
+  ASSERT_TRUE(probabilities.ok()) << probabilities.status();
+  const double sum = std::exp(3.0) + std::exp(2.0) + std::exp(1.0);
+  EXPECT_NEAR((*probabilities)[0], 0.5 * (1 - std::exp(2.0) / sum), 1e-12);  // a noun, and no further one behind it
+  EXPECT_NEAR((*probabilities)[1], std::exp(1.0) / sum, 1e-12);
   EXPECT_TRUE(Viterbi(tags, {}).value().tags.empty());
 }
 
