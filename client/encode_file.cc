@@ -31,8 +31,6 @@ using Result = engram::v1::EmbedResult;
 // Of one call's texts: the server takes 16 MiB.
 constexpr size_t kBytesPerCall = size_t{1} << 20, kLongestLine = size_t{15} << 20;
 
-bool EndsWith(const std::string& text, const char* end) { return text.ends_with(end); }
-
 std::string Numbers(const Result& result, const char* separator) {
   std::string text;
   for (const float value : result.vector()) text += (text.empty() ? "" : separator) + ShortestFloat(value);
@@ -238,9 +236,9 @@ int EncodeTo(Session& session, GzipInput& in, EmbedRequest request, const std::s
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   if (!out.good()) return Broken(path);
   std::unique_ptr<VectorSink> sink;
-  if (EndsWith(path, ".npy")) {
+  if (path.ends_with(".npy")) {
     sink = std::make_unique<NpySink>(out);
-  } else if (EndsWith(path, ".jsonl")) {
+  } else if (path.ends_with(".jsonl")) {
     sink = std::make_unique<JsonSink>(out);
   } else {
     sink = std::make_unique<CsvSink>(out);
@@ -279,7 +277,7 @@ std::string ShortestFloat(float value) {
 }
 
 int EncodeFile(Session& session, EmbedRequest request, const EncodeJob& job) {
-  const bool known = EndsWith(job.out, ".npy") || EndsWith(job.out, ".jsonl") || EndsWith(job.out, ".csv");
+  const bool known = job.out.ends_with(".npy") || job.out.ends_with(".jsonl") || job.out.ends_with(".csv");
   if (!job.out.empty() && !known) return Session::Usage("--out must end in .npy, .jsonl or .csv");
   if (job.out.empty() && session.json) return Session::Usage("--json with --file needs --out FILE.jsonl");
   const std::unique_ptr<GzipInput> in = GzipInput::Open(job.file);

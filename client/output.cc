@@ -173,8 +173,7 @@ std::vector<std::vector<std::string>> LabelRows(const engram::v1::JobResult& res
   std::vector<std::vector<std::string>> rows = {
       {"task", "label", "precision", "recall", "F1", "support", "measured on"}};
   for (const auto& label : result.label_metrics()) {
-    const std::string& task = label.task();
-    rows.push_back({task.substr(task.rfind('/') + 1), label.label(), Print("%.4f", label.precision()),
+    rows.push_back({LastPart(label.task()), label.label(), Print("%.4f", label.precision()),
                     Print("%.4f", label.recall()), Print("%.4f", label.f1()), std::to_string(label.support()),
                     MeasuredOn(label.part())});
   }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "core/base/strict_json.h"
+#include "core/checkpoint/read_list.h"
 
 namespace engram::checkpoint {
 namespace {
@@ -112,19 +113,6 @@ absl::Status CheckMatrix(const MetricsMatrix& matrix, const std::string& field) 
     }
   }
   return absl::OkStatus();
-}
-
-// The elements of a list of objects, each read by `read(json, path, element)`.
-template <typename T, typename Read>
-void ReadList(ObjectReader& reader, const std::string& key, std::vector<T>& out, const Read& read) {
-  const Json* list = reader.Required(key);
-  if (list == nullptr) return;
-  if (!list->is_array() || list->size() > kMaxEntries) return reader.Fail(key, "must be a list of objects");
-  for (const Json& item : *list) {
-    if (!reader.ok()) return;
-    const std::string path = absl::StrCat(reader.Field(key), "[", out.size(), "]");
-    reader.Fail(read(item, path, out.emplace_back()));
-  }
 }
 
 // A member whose text is the name of an enumerator.
@@ -371,21 +359,21 @@ absl::StatusOr<VersionManifest> ParseManifest(std::string_view text) {
   }
   reader.Text("created", manifest.created);
   reader.Text("default_task", manifest.default_task);
-  ReadList(reader, "tasks", manifest.tasks, ReadTask);
+  ReadList(reader, "tasks", kMaxEntries, manifest.tasks, ReadTask);
   if (const Json* strategy = reader.Required("strategy"); strategy != nullptr)
     reader.Fail(format == 1 ? ReadStrategyOfFormat1(*strategy, manifest) : ReadStrategy(*strategy, manifest));
   if (format > 1) {
     if (const Json* training = reader.Required("training"); training != nullptr)
       reader.Fail(ReadTraining(*training, manifest));
-    ReadList(reader, "memory", manifest.memory, ReadMemory);
+    ReadList(reader, "memory", kMaxEntries, manifest.memory, ReadMemory);
   }
-  ReadList(reader, "consolidations", manifest.consolidations,
+  ReadList(reader, "consolidations", kMaxEntries, manifest.consolidations,
            [format](const Json& item, const std::string& path, ManifestConsolidation& out) {
              return ReadConsolidation(item, path, format, out);
            });
-  ReadList(reader, "metrics", manifest.metrics, ReadMatrix);
+  ReadList(reader, "metrics", kMaxEntries, manifest.metrics, ReadMatrix);
   if (const Json* measured = reader.Optional("measured"); measured != nullptr && reader.ok())
-    ReadList(reader, "measured", manifest.measured, ReadMeasurement);
+    ReadList(reader, "measured", kMaxEntries, manifest.measured, ReadMeasurement);
   reader.UnsignedMap("seeds", manifest.seeds);
   reader.Text("base_model_digest", manifest.base_model_digest);
   reader.TextMap("software", manifest.software);

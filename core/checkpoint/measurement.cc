@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/strict_json.h"
+#include "core/checkpoint/read_list.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::checkpoint {
@@ -40,17 +41,7 @@ absl::Status ReadMeasurement(const nlohmann::json& json, const std::string& path
   reader.Integer("texts", 0, kMostTexts, out.texts);
   if (const nlohmann::json* metrics = reader.Required("metrics"); metrics != nullptr)
     reader.Fail(ReadMetrics(*metrics, path + ".metrics", out.metrics));
-  if (const nlohmann::json* labels = reader.Required("labels"); labels != nullptr) {
-    if (!labels->is_array() || labels->size() > kMostLabels) {
-      reader.Fail("labels", "must be a list of objects");
-    } else {
-      for (const nlohmann::json& label : *labels) {
-        if (!reader.ok()) break;
-        const std::string field = absl::StrCat(path, ".labels[", out.labels.size(), "]");
-        reader.Fail(ReadLabel(label, field, out.labels.emplace_back()));
-      }
-    }
-  }
+  ReadList(reader, "labels", kMostLabels, out.labels, ReadLabel);
   return reader.Finish();
 }
 

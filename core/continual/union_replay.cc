@@ -49,4 +49,19 @@ absl::Status UnionReplay::EndTask(const train::TaskSetup& setup, train::VersionM
   return absl::OkStatus();
 }
 
+std::vector<int64_t> BatchReplay::Draw(int64_t held, const train::MicroBatch& /*batch*/, const train::StepInfo& info) {
+  return train::DrawStored(held, batch_, seed(), info.micro_batch);
+}
+
+std::vector<Option> BatchReplayOptions() {
+  std::vector<Option> options = MemoryOptions();
+  options.push_back(Option::Whole("replay_batch", 32, Closed(1, 4096), "texts replayed with each batch"));
+  return options;
+}
+
+StrategyCost BatchReplayCost(const StrategySizes& sizes) {
+  return {.bytes = sizes.stored_examples * train::StoredExampleBytes(sizes.longest_example, 0),
+          .extra_passes = sizes.stored_examples > 0 ? 1.0 : 0.0};
+}
+
 }  // namespace engram::continual

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/continual/registry.h"
@@ -42,5 +43,20 @@ class UnionReplay : public train::Strategy {
   uint64_t seed_ = 0;
   int64_t replayed_units_ = 0;  // of the optimizer step that is being made
 };
+
+// With each micro-batch a batch of the memory, drawn anew: "replay_batch" examples, beside the options of the memory.
+class BatchReplay : public UnionReplay {
+ public:
+  BatchReplay(const std::string& name, const OptionValues& options, train::MemorySource source)
+      : UnionReplay(name, MakeMemory(options, std::move(source))), batch_(options.Whole("replay_batch")) {}
+
+ private:
+  std::vector<int64_t> Draw(int64_t held, const train::MicroBatch& batch, const train::StepInfo& info) override;
+
+  const int64_t batch_;
+};
+std::vector<Option> BatchReplayOptions();
+// The stored texts; a batch of the memory beside each batch.
+StrategyCost BatchReplayCost(const StrategySizes& sizes);
 
 }  // namespace engram::continual

@@ -4,16 +4,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/tagging/log_add.h"
+
 namespace engram::tagging {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-double LogAdd(double a, double b) {
-  const double high = std::max(a, b);
-  if (high == kMinusInfinity) return high;
-  return high + std::log1p(std::exp(std::min(a, b) - high));
-}
 
 // Rows of log-probabilities by tag, where a tag that the set lacks has minus infinity.
 class Rows {

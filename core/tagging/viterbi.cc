@@ -5,12 +5,11 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "core/tagging/log_add.h"
 #include "core/tagging/readings.h"
 
 namespace engram::tagging {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 absl::Status CheckInput(const TagSet& tags, std::span<const float> values) {
   if (values.size() % tags.size() != 0) {
@@ -23,13 +22,6 @@ absl::Status CheckInput(const TagSet& tags, std::span<const float> values) {
     }
   }
   return absl::OkStatus();
-}
-
-// log(exp(a) + exp(b))
-double LogAdd(double a, double b) {
-  const double high = std::max(a, b);
-  if (high == kMinusInfinity) return high;
-  return high + std::log1p(std::exp(std::min(a, b) - high));
 }
 
 // Log sum of the scores of all tags that may stand at a word: at the beginning of the sentence no I tag may.

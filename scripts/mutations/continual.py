@@ -17,8 +17,6 @@ GROUPS = [
         ("ER: replayed units of the last micro-batch alone", "replayed_units_ += loss.units;", "replayed_units_ = loss.units;"),
         ("ER: replayed units of all steps", "replayed_units_ = 0; return", "return"),
         ("ER: the heads of replayed tasks stay", "memory_.TrainHeads(setup);", ""),
-    ]),
-    ("core/continual/strategies/er.cc", "test_continual", [
         ("ER: one draw for all steps", "batch_, seed(), info.micro_batch);", "batch_, seed(), 0 * info.micro_batch);"),
     ]),
     ("core/continual/strategies/agem.cc", "test_continual", [

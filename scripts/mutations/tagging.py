@@ -1,5 +1,9 @@
 """Tags, legal sequences, entities and their scores; words and windows."""
 GROUPS = [
+    ("core/tagging/log_add.h", "test_tagging", [
+        ("entity probability: the sum of logs instead of the log of the sum", "return high + std::log1p(std::exp(std::min(a, b) - high));",
+         "return high + std::min(a, b);"),
+    ]),
     ("core/tagging/viterbi.cc", "test_tagging", [
         ("Viterbi: the first word may carry an I tag", "if (first && tags.prefix(k) == TagPrefix::kInside) continue;", "(void)first;"),
         ("Viterbi: the worst tag instead of the best", "if (scores[k] > scores[best] ||", "if (scores[k] < scores[best] ||"),
@@ -11,8 +15,6 @@ GROUPS = [
         ("Viterbi: the path is read back one word off", "path.tags[t - 1] = from[t * tag_count + path.tags[t]];",
          "path.tags[t - 1] = from[(t > 1 ? t - 1 : t) * tag_count + path.tags[t]];"),
         ("entity probability: I continues I only", "LogAdd(previous[tags.begin(tags.type(k))], previous[k])", "previous[k]"),
-        ("entity probability: the sum of logs instead of the log of the sum", "return high + std::log1p(std::exp(std::min(a, b) - high));",
-         "return high + std::min(a, b);"),
         ("entity probability: the entity may go on after its end", "log_p += backward.open[span.end_word - 1];", "log_p += 0 * backward.open[span.end_word - 1];"),
         ("entity probability: inner words are not counted",
          "for (int64_t t = span.first_word + 1; t < span.end_word; ++t) log_p += log_probabilities[t * tag_count + tags.inside(span.type)];", ""),

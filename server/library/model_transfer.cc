@@ -119,8 +119,7 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
   ENGRAM_ASSIGN_OR_RETURN(const std::optional<std::string> earlier, store_.FindRequest(key));
   int64_t number = 0;
   if (earlier) {
-    if (!absl::SimpleAtoi(earlier->substr(earlier->rfind('/') + 1), &number))
-      return absl::InternalError("a stored request is damaged");
+    if (!absl::SimpleAtoi(LastPart(*earlier), &number)) return absl::InternalError("a stored request is damaged");
   } else {
     ENGRAM_ASSIGN_OR_RETURN(number, store_.ReserveVersion(model_));
     const std::string target = paths_.version(model_, number);

@@ -49,6 +49,8 @@ std::string ShortTaskName(std::string_view model, std::string_view task) {
   return std::string(task.starts_with(full) ? task.substr(full.size()) : task);
 }
 
+std::string LastPart(std::string_view name) { return std::string(name.substr(name.rfind('/') + 1)); }
+
 std::string ModelName(std::string_view model) { return absl::StrCat("models/", AbslView(model)); }
 std::string VersionName(std::string_view model, int64_t number) {
   return absl::StrCat("models/", AbslView(model), "/versions/", number);

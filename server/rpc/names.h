@@ -27,6 +27,9 @@ absl::StatusOr<std::pair<std::string, int64_t>> ParseVersionName(std::string_vie
 // full name of a task of that model stays as it is. `model`: "models/news" or "news".
 std::string ShortTaskName(std::string_view model, std::string_view task);
 
+// The id that a resource name of ours ends with: "models/news/tasks/topics" -> "topics". An id is itself.
+std::string LastPart(std::string_view name);
+
 std::string ModelName(std::string_view model);
 std::string VersionName(std::string_view model, int64_t number);
 std::string TaskName(std::string_view model, std::string_view task);

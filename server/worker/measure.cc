@@ -161,13 +161,13 @@ void AddEvaluation(const std::string& model, const checkpoint::ManifestTask& tas
 std::vector<checkpoint::Measurement> Measurements(const engram::v1::JobResult& result) {
   std::vector<checkpoint::Measurement> measured;
   for (const engram::v1::Metric& metric : result.metrics()) {
-    const std::string task = metric.task().substr(metric.task().rfind('/') + 1), part = PartName(metric.part());
+    const std::string task = server::LastPart(metric.task()), part = PartName(metric.part());
     if (measured.empty() || measured.back().task != task || measured.back().part != part)
       measured.push_back({task, part, metric.count(), {}, {}});
     measured.back().metrics[metric.metric()] = metric.value();
   }
   for (const engram::v1::LabelMetrics& label : result.label_metrics()) {
-    const std::string task = label.task().substr(label.task().rfind('/') + 1), part = PartName(label.part());
+    const std::string task = server::LastPart(label.task()), part = PartName(label.part());
     for (checkpoint::Measurement& of : measured) {
       if (of.task == task && of.part == part)
         of.labels.push_back({label.label(), label.precision(), label.recall(), label.f1(), label.support()});

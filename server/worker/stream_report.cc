@@ -8,8 +8,7 @@ std::vector<continual::Measurement> StreamMeasurements(
     const google::protobuf::RepeatedPtrField<engram::v1::Metric>& metrics) {
   std::vector<continual::Measurement> measured;
   for (const engram::v1::Metric& metric : metrics) {
-    if (metric.own_test_part())
-      measured.push_back({metric.task().substr(metric.task().rfind('/') + 1), metric.metric(), metric.value()});
+    if (metric.own_test_part()) measured.push_back({server::LastPart(metric.task()), metric.metric(), metric.value()});
   }
   return measured;
 }

@@ -10,21 +10,19 @@
 
 #include "ATen/TensorOperators.h"
 #include "core/continual/union_replay.h"
-#include "core/train/replay.h"
 
 namespace engram::continual {
 namespace {
 
-class Reptile final : public UnionReplay {
+class Reptile final : public BatchReplay {
  public:
   Reptile(const std::string& name, const OptionValues& options, train::MemorySource source)
-      : UnionReplay(name, MakeMemory(options, std::move(source))),
-        batch_(options.Whole("replay_batch")),
+      : BatchReplay(name, options, std::move(source)),
         inner_steps_(options.Whole("inner_steps")),
         epsilon_(options.Real("outer_rate")) {}
 
   absl::Status BeginTask(train::TaskSetup& setup) override {
-    ENGRAM_RETURN_IF_ERROR(UnionReplay::BeginTask(setup));
+    ENGRAM_RETURN_IF_ERROR(BatchReplay::BeginTask(setup));
     total_steps_ = setup.total_steps;
     outer_ = setup.model.parameters().weights().clone();
     return absl::OkStatus();
@@ -49,11 +47,7 @@ class Reptile final : public UnionReplay {
   }
 
  private:
-  std::vector<int64_t> Draw(int64_t held, const train::MicroBatch& /*batch*/, const train::StepInfo& info) override {
-    return train::DrawStored(held, batch_, seed(), info.micro_batch);
-  }
-
-  const int64_t batch_, inner_steps_;
+  const int64_t inner_steps_;
   const double epsilon_;
   int64_t total_steps_ = 0;
   at::Tensor outer_;  // theta_0, fp32 [N]
@@ -64,15 +58,15 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, 
   return std::make_unique<Reptile>(info.name, options, std::move(inputs.memory));
 }
 
-// The weights before the group and the stored texts; a batch of the memory beside each batch.
+// Beside what is replayed the weights before the group.
 StrategyCost Cost(const OptionValues&, const StrategySizes& sizes) {
-  return {.bytes = sizes.encoder_bytes + sizes.stored_examples * train::StoredExampleBytes(sizes.longest_example, 0),
-          .extra_passes = sizes.stored_examples > 0 ? 1.0 : 0.0};
+  StrategyCost cost = BatchReplayCost(sizes);
+  cost.bytes += sizes.encoder_bytes;
+  return cost;
 }
 
 std::vector<Option> Options() {
-  std::vector<Option> options = MemoryOptions();
-  options.push_back(Option::Whole("replay_batch", 32, Closed(1, 4096), "texts replayed with each batch"));
+  std::vector<Option> options = BatchReplayOptions();
   options.push_back(Option::Whole("inner_steps", 5, Closed(1, 1e6), "optimizer steps of a group"));
   options.push_back(
       Option::Real("outer_rate", 0.5, LeftOpen(0, 1), "how far the weights go of the way of a group; 1: er"));
