@@ -201,6 +201,19 @@ def text_around(contents, generator: random.Random) -> str:
     return "".join(generator.choices(pools, weights)[0]() for _ in range(generator.randrange(0, 25)))
 
 
+def without_twins(added, normalizer=None) -> list:
+    """The tokens whose text after normalization is no other's ("ABC" and "abc" become one): which of two such tokens the wheel finds depends on the
+    order of a hash table that is seeded anew in each process."""
+    normalize = oracle(**(normalizer or {})).normalizer.normalize_str
+    seen, kept = set(), []
+    for token in added:
+        pattern = normalize(token.content) if token.normalized else token.content
+        if (token.normalized, pattern) not in seen:
+            seen.add((token.normalized, pattern))
+            kept.append(token)
+    return kept
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_added_tokens(seed, tmp_path):
     """Random sets of added tokens with random flags, texts full of them, found or (the special ones) split."""
@@ -209,6 +222,7 @@ def test_added_tokens(seed, tmp_path):
     chance = generator.choice([0.15, 0.5])
     added = [tokenizers.AddedToken(c, **{flag: generator.random() < chance for flag in FLAGS}) for c in contents]
     normalizer = generator.choice([None, None, dict(lowercase=False), dict(strip_accents=False), dict(clean_text=False), dict(handle_chinese_chars=False)])
+    added = without_twins(added, normalizer)
     directory = tmp_path / "model"
     made = tokenizer_with(added, directory, normalizer)
     texts = [text_around(contents, generator) for _ in range(4000)]
