@@ -18,34 +18,15 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/lack.h"
 
 namespace engram {
 namespace {
 
 namespace fs = std::filesystem;
 
-absl::Status FromErrno(int error, std::string_view what) {
-  const std::string message = absl::StrCat(AbslView(what), ": ", std::generic_category().message(error));
-  switch (error) {
-    case ENOENT:
-      return absl::NotFoundError(message);
-    case EEXIST:
-    case ENOTEMPTY:
-      return absl::AlreadyExistsError(message);
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      return StatusWithReason(absl::StatusCode::kResourceExhausted, "DISK_FULL", message);
-    case EACCES:
-    case EPERM:
-      return absl::PermissionDeniedError(message);
-    default:
-      return absl::InternalError(message);
-  }
-}
-
 absl::Status FromCode(const std::error_code& code, std::string_view what) {
-  return code ? FromErrno(code.value(), what) : absl::OkStatus();
+  return code ? StatusOfErrno(code.value(), what) : absl::OkStatus();
 }
 
 // Closes on scope exit; Release gives the descriptor away.
@@ -69,7 +50,7 @@ absl::Status WriteAll(int descriptor, std::string_view bytes) {
     const ssize_t written = write(descriptor, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30));
     if (written < 0) {
       if (errno == EINTR) continue;
-      return FromErrno(errno, "writing a file");
+      return StatusOfErrno(errno, "writing a file");
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
@@ -83,10 +64,10 @@ std::string Parent(const std::string& path) {
 
 absl::Status WriteAndSync(const std::string& path, std::span<const std::string_view> parts) {
   Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0) return FromErrno(errno, "creating a file");
+  if (file.get() < 0) return StatusOfErrno(errno, "creating a file");
   for (std::string_view part : parts) ENGRAM_RETURN_IF_ERROR(WriteAll(file.get(), part));
-  if (fsync(file.get()) != 0) return FromErrno(errno, "syncing a file");
-  if (close(file.Release()) != 0) return FromErrno(errno, "closing a file");
+  if (fsync(file.get()) != 0) return StatusOfErrno(errno, "syncing a file");
+  if (close(file.Release()) != 0) return StatusOfErrno(errno, "closing a file");
   return absl::OkStatus();
 }
 
@@ -94,9 +75,9 @@ absl::Status WriteAndSync(const std::string& path, std::span<const std::string_v
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return FromErrno(errno, "opening a file");
+  if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
   struct stat info {};
-  if (fstat(file.get(), &info) != 0) return FromErrno(errno, "reading a file's size");
+  if (fstat(file.get(), &info) != 0) return StatusOfErrno(errno, "reading a file's size");
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a regular file");
   if (static_cast<uint64_t>(info.st_size) > max_bytes) {
     return absl::ResourceExhaustedError(
@@ -107,7 +88,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
   while (done < content.size()) {
     const ssize_t got = read(file.get(), content.data() + done, content.size() - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return FromErrno(errno, "reading a file");
+    if (got < 0) return StatusOfErrno(errno, "reading a file");
     if (got == 0) break;
     done += static_cast<size_t>(got);
   }
@@ -130,8 +111,8 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
 
 absl::Status SyncDirectory(const std::string& path) {
   Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0) return FromErrno(errno, "opening a directory");
-  if (fsync(directory.get()) != 0) return FromErrno(errno, "syncing a directory");
+  if (directory.get() < 0) return StatusOfErrno(errno, "opening a directory");
+  if (fsync(directory.get()) != 0) return StatusOfErrno(errno, "syncing a directory");
   return absl::OkStatus();
 }
 
@@ -145,21 +126,32 @@ absl::Status SyncTree(const std::string& path) {
       continue;
     }
     Descriptor file(open(child.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.get() < 0) return FromErrno(errno, "opening a file");
-    if (fsync(file.get()) != 0) return FromErrno(errno, "syncing a file");
+    if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
+    if (fsync(file.get()) != 0) return StatusOfErrno(errno, "syncing a file");
   }
   return SyncDirectory(path);
 }
 
 absl::Status RenameDurably(const std::string& from, const std::string& to) {
-  if (rename(from.c_str(), to.c_str()) != 0) return FromErrno(errno, "renaming");
+  if (rename(from.c_str(), to.c_str()) != 0) return StatusOfErrno(errno, "renaming");
   return SyncDirectory(Parent(to));
 }
 
 absl::Status MakeDirectories(const std::string& path) {
-  std::error_code code;
-  fs::create_directories(path, code);
-  return FromCode(code, "creating a directory");
+  // From the top, each new one synced into its parent: after power loss a file that was synced is of no use in a
+  // directory that is not there.
+  fs::path made;
+  for (const fs::path& part : fs::path(path)) {
+    made /= part;
+    if (mkdir(made.c_str(), 0777) == 0) {
+      ENGRAM_RETURN_IF_ERROR(SyncDirectory(Parent(made.string())));
+      continue;
+    }
+    std::error_code code;
+    const int error = errno;
+    if (!fs::is_directory(made, code)) return StatusOfErrno(error, "creating a directory");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RemoveTree(const std::string& path) {
@@ -199,13 +191,13 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) 
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return FromErrno(errno, "opening a file");
+  if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
   struct stat info {};
-  if (fstat(file.get(), &info) != 0) return FromErrno(errno, "reading a file's size");
+  if (fstat(file.get(), &info) != 0) return StatusOfErrno(errno, "reading a file's size");
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a regular file");
   if (info.st_size == 0) return MappedFile(nullptr, 0);
   void* data = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (data == MAP_FAILED) return FromErrno(errno, "mapping a file");
+  if (data == MAP_FAILED) return StatusOfErrno(errno, "mapping a file");
   return MappedFile(static_cast<const std::byte*>(data), static_cast<size_t>(info.st_size));
 }
 
@@ -233,13 +225,13 @@ void MappedFile::Release(std::span<const std::byte> part) const {
 
 absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
   Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (file.get() < 0) return FromErrno(errno, "opening the lock file");
+  if (file.get() < 0) return StatusOfErrno(errno, "opening the lock file");
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {
       return StatusWithReason(absl::StatusCode::kFailedPrecondition, "ALREADY_LOCKED",
                               "another process holds the lock");
     }
-    return FromErrno(errno, "locking a file");
+    return StatusOfErrno(errno, "locking a file");
   }
   return FileLock(file.Release());
 }

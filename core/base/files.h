@@ -33,6 +33,7 @@ absl::Status SyncTree(const std::string& path);
 // rename(2) within one file system, then fsync of the target's parent.
 absl::Status RenameDurably(const std::string& from, const std::string& to);
 
+// With its parents; each new one is durable, as its name in its parent is synced. A path that is there is left alone.
 absl::Status MakeDirectories(const std::string& path);
 absl::Status RemoveTree(const std::string& path);
 absl::Status CopyFile(const std::string& from, const std::string& to);
