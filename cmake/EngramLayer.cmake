@@ -3,7 +3,7 @@
 
 # Each layer may link only to those before it in this list; a wrong order is an error at configure time. scripts/include_check.py (`make
 # lint`) reads both lists and holds every #include against them.
-set(ENGRAM_LAYER_ORDER base tokenize checkpoint nn train continual tagging corpus examples longcontext serve jobs)
+set(ENGRAM_LAYER_ORDER base tokenize checkpoint nn train continual tagging annotate web corpus examples longcontext serve jobs)
 # Folders of server/, lowest first.
 set(ENGRAM_ROOM_ORDER admin rpc worker library inference jobs)
 

@@ -1,0 +1,73 @@
+#pragma once
+
+// All places in a byte string where one of many keys ends: Aho and Corasick's automaton (CACM 18(6), 1975) over bytes,
+// its transitions in a double array (Aoe, IEEE TSE 15(9), 1989). Linear in the text plus what it finds, whatever the
+// keys are.
+//
+// Example:
+//   ASSIGN_OR_RETURN(ByteAutomaton automaton, ByteAutomaton::Build({"he", "she"}));
+//   automaton.Scan("ushers", [](size_t end, int32_t key) { ... });   // (4, 1), (4, 0)
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/status.h"
+
+namespace engram::annotate {
+
+// Immutable once built; thread-safe.
+class ByteAutomaton {
+ public:
+  // Most bytes of all keys together.
+  static constexpr size_t kMaxBytes = size_t{64} << 20;
+
+  // `keys`: sorted, each once, none empty. INVALID_ARGUMENT otherwise; RESOURCE_EXHAUSTED past kMaxBytes.
+  static absl::StatusOr<ByteAutomaton> Build(const std::vector<std::string>& keys);
+
+  // Calls found(end, key) for each key that ends at byte `end` (exclusive), ends ascending, longer keys first.
+  template <typename Found>
+  void Scan(std::string_view text, const Found& found) const {
+    int32_t state = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      state = Next(state, static_cast<unsigned char>(text[i]));
+      for (int32_t s = states_[state].ending; s != 0; s = shorter_[s]) found(i + 1, keys_[s]);
+    }
+  }
+
+  size_t states() const { return states_.size(); }
+
+ private:
+  struct Trie;
+  struct State {
+    int32_t base = 0;      // the state after byte c is base + c, if that state's parent is this one
+    int32_t parent = -1;   // -1: free
+    int32_t fallback = 0;  // the state of the longest proper suffix that begins a key
+    int32_t ending = 0;    // the longest suffix that is a key, this state's own included; 0: none
+  };
+  int32_t Child(int32_t state, unsigned char byte) const {
+    const int32_t to = states_[state].base + byte;
+    return states_[to].parent == state ? to : -1;
+  }
+  int32_t Next(int32_t state, unsigned char byte) const {
+    while (state != 0) {
+      if (const int32_t to = Child(state, byte); to >= 0) return to;
+      state = states_[state].fallback;
+    }
+    return root_[byte];
+  }
+  void Place(const Trie& trie);
+  // A base at which all children (siblings from `first`) come to lie on free states.
+  int32_t FindBase(const Trie& trie, int32_t first, int32_t end, int32_t& first_gap) const;
+  void Link(const std::vector<int32_t>& order, const std::vector<unsigned char>& bytes);
+
+  std::vector<State> states_;           // 0: the root; 256 free ones at the end, so that base + c is always one
+  std::vector<int32_t> keys_;           // of each state: the key that ends there; -1: none
+  std::vector<int32_t> shorter_;        // of each state at which a key ends: the next shorter one, as `ending`
+  std::array<int32_t, 256> root_ = {};  // the root's transitions
+};
+
+}  // namespace engram::annotate
