@@ -10,108 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/strict_json.h"
-#include "core/checkpoint/model_config_keys.h"
+#include "core/checkpoint/config_reader.h"
+#include "core/checkpoint/layer_config.h"
 
 namespace engram::checkpoint {
 namespace {
 
 using Json = nlohmann::json;
-
-// Whether one edit makes `a` into `b`: a character more, less, or another one, or two that are swapped.
-bool IsSlip(std::string_view a, std::string_view b) {
-  while (!a.empty() && !b.empty() && a.front() == b.front()) a.remove_prefix(1), b.remove_prefix(1);
-  while (!a.empty() && !b.empty() && a.back() == b.back()) a.remove_suffix(1), b.remove_suffix(1);
-  return (a.size() <= 1 && b.size() <= 1) || (a.size() == 2 && b.size() == 2 && a[0] == b[1] && a[1] == b[0]);
-}
-
-// Reads the members of config.json, where null means absent, and remembers which it was asked for.
-class ConfigReader {
- public:
-  explicit ConfigReader(const Json& json) : json_(json) {}
-
-  // The member; nullptr if it is absent or null.
-  const Json* Find(const char* key) {
-    known_.insert(key);
-    auto found = json_.find(key);
-    return found == json_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  absl::Status Integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> absent, int64_t& out) {
-    const Json* value = Find(key);
-    if (value == nullptr) {
-      if (!absent) return InvalidField(key, "is missing from config.json");
-      out = *absent;
-      return absl::OkStatus();
-    }
-    // An unsigned value above the largest int64 would wrap in get<int64_t>.
-    const bool huge = value->is_number_unsigned() &&
-                      value->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-    if (!value->is_number_integer() || huge || value->get<int64_t>() < low || value->get<int64_t>() > high) {
-      return InvalidField(
-          key, absl::StrCat("is ", Shown(*value), " in config.json; it must be an integer from ", low, " to ", high));
-    }
-    out = value->get<int64_t>();
-    return absl::OkStatus();
-  }
-
-  absl::Status Real(const char* key, double low, double high, double absent, double& out) {
-    const Json* value = Find(key);
-    out = absent;
-    if (value == nullptr) return absl::OkStatus();
-    if (!value->is_number() || !(value->get<double>() >= low && value->get<double>() <= high)) {
-      return InvalidField(
-          key, absl::StrCat("is ", Shown(*value), " in config.json; it must be a number from ", low, " to ", high));
-    }
-    out = value->get<double>();
-    return absl::OkStatus();
-  }
-
-  // A key that may only be absent or have this value.
-  absl::Status Only(const char* key, const Json& allowed, std::string_view why) {
-    const Json* value = Find(key);
-    if (value == nullptr || *value == allowed) return absl::OkStatus();
-    return InvalidField(key, absl::StrCat("is ", Shown(*value), " in config.json: ", AbslView(why)));
-  }
-
-  // Another name for a number that was read as `key`.
-  absl::Status SameAs(const char* alias, const char* key, int64_t expected) {
-    const Json* value = Find(alias);
-    if (value == nullptr || *value == Json(expected)) return absl::OkStatus();
-    return InvalidField(alias,
-                        absl::StrCat("is ", Shown(*value), " in config.json and contradicts ", key, " ", expected));
-  }
-
-  // What is left: keys that nobody reads are warned of. Those that change some model, and those that are a slip of the
-  // pen away from one that is read, are refused.
-  absl::Status CheckUnknown(std::vector<std::string>& warnings) const {
-    const std::set<std::string>& harmless = HarmlessConfigKeys();
-    for (const auto& [key, value] : json_.items()) {
-      if (known_.contains(key) || harmless.contains(key)) continue;
-      const auto meant = std::find_if(known_.begin(), known_.end(),
-                                      [&key = key](const std::string& known) { return IsSlip(key, known); });
-      if (meant == known_.end() && !IsKeyOfTransformers(key)) {
-        warnings.push_back(absl::StrCat("config.json: the key ", Quoted(key),
-                                        " is read by no model of transformers and was passed over"));
-        continue;
-      }
-      return InvalidField(Quoted(key),
-                          absl::StrCat("config.json has this key, which Engram does not know",
-                                       meant == known_.end() ? " and which changes what some models compute"
-                                                             : absl::StrCat(" (it knows ", *meant, ")"),
-                                       "; remove it if it changes nothing in this encoder"));
-    }
-    return absl::OkStatus();
-  }
-
-  static std::string Shown(const Json& value) {
-    return Quoted(value.is_string() ? value.get<std::string>()
-                                    : value.dump(-1, ' ', false, Json::error_handler_t::replace));
-  }
-
- private:
-  const Json& json_;
-  std::set<std::string> known_;
-};
 
 absl::Status ReadFamily(ConfigReader& reader, ModelConfig& config) {
   const Json* type = reader.Find("model_type");
@@ -139,10 +44,6 @@ absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("hidden_size", keys.hidden_size, config.hidden_size));
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_hidden_layers", keys.layers, config.layers));
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_attention_heads", keys.heads, config.heads));
-  if (config.hidden_size % config.heads != 0) {
-    return InvalidField(keys.heads,
-                        absl::StrCat(config.heads, " does not divide ", keys.hidden_size, " ", config.hidden_size));
-  }
   if (config.pad_token_id >= config.vocab_size) {
     return InvalidField("pad_token_id",
                         absl::StrCat("is ", config.pad_token_id, ", outside of a vocabulary of ", config.vocab_size));
@@ -156,13 +57,19 @@ absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
 absl::Status ReadNumbers(ConfigReader& reader, ModelConfig& config) {
   const ConfigKeys& keys = config.family->keys;
   ENGRAM_RETURN_IF_ERROR(ReadSizes(reader, config));
-  ENGRAM_RETURN_IF_ERROR(reader.Real("layer_norm_eps", 1e-30, 1.0, 1e-12, config.layer_norm_eps));
+  ENGRAM_RETURN_IF_ERROR(ReadLayers(reader, config));
+  const FamilySpec& family = *config.family;
+  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.norm_eps, 1e-30, 1.0, family.default_norm_eps, config.layer_norm_eps));
   ENGRAM_RETURN_IF_ERROR(reader.Real("initializer_range", 0, 10, 0.02, config.initializer_range));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.hidden_dropout, 0, 0.99, 0.1, config.hidden_dropout));
-  ENGRAM_RETURN_IF_ERROR(reader.Real(keys.attention_dropout, 0, 0.99, 0.1, config.attention_dropout));
+  config.hidden_dropout = 0;
+  if (keys.hidden_dropout != nullptr)
+    ENGRAM_RETURN_IF_ERROR(reader.Real(keys.hidden_dropout, 0, 0.99, family.default_dropout, config.hidden_dropout));
+  ENGRAM_RETURN_IF_ERROR(
+      reader.Real(keys.attention_dropout, 0, 0.99, family.default_dropout, config.attention_dropout));
   ENGRAM_RETURN_IF_ERROR(reader.Real(keys.classifier_dropout, 0, 0.99,
-                                     config.family->default_classifier_dropout.value_or(config.hidden_dropout),
+                                     family.default_classifier_dropout.value_or(config.hidden_dropout),
                                      config.classifier_dropout));
+  config.hidden_act = family.default_activation;
   const Json* act = reader.Find(keys.activation);
   if (act == nullptr) return absl::OkStatus();
   static const std::set<std::string> known = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"};
@@ -188,6 +95,9 @@ absl::Status RefuseUnimplemented(ConfigReader& reader, ModelConfig& config) {
   if (const Json* pruned = reader.Find("pruned_heads"); pruned != nullptr && !pruned->empty()) {
     return InvalidField("pruned_heads", "names pruned attention heads in config.json; they are not implemented");
   }
+  for (const FixedKey& fixed : config.family->fixed_keys)
+    ENGRAM_RETURN_IF_ERROR(reader.Only(fixed.key, Json::parse(fixed.value), fixed.why));
+  for (const char* key : config.family->harmless_keys) reader.PassOver(key);
   if (reader.Find("quantization_config") != nullptr) {
     return InvalidField("quantization_config", "the weights are quantized; import the original model");
   }

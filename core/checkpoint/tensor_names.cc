@@ -21,13 +21,13 @@ class TensorList {
     list_.push_back({layer_name + ".bias", {width}, role, /*bias=*/true, layer});
   }
   // Weight [out, in], bias [out].
-  void Linear(const std::string& name, int64_t out, int64_t in, TensorRole role, int64_t layer = -1) {
+  void Linear(const std::string& name, int64_t out, int64_t in, TensorRole role, int64_t layer = -1, bool bias = true) {
     Weight(name, {out, in}, role, layer);
-    Bias(name, out, role, layer);
+    if (bias) Bias(name, out, role, layer);
   }
-  void Norm(const std::string& name, int64_t width, TensorRole role, int64_t layer = -1) {
+  void Norm(const std::string& name, int64_t width, TensorRole role, int64_t layer = -1, bool bias = true) {
     Weight(name, {width}, role, layer);
-    Bias(name, width, role, layer);
+    if (bias) Bias(name, width, role, layer);
   }
   void Add(ExpectedTensor tensor) { list_.push_back(std::move(tensor)); }
   std::vector<ExpectedTensor> Take() { return std::move(list_); }
@@ -36,19 +36,64 @@ class TensorList {
   std::vector<ExpectedTensor> list_;
 };
 
+// Whether the family's norms have a shift: RMSNorm has none.
+bool HasNormBias(const EncoderSizes& sizes) {
+  return sizes.family->block.norm == NormKind::kLayerNorm && sizes.norm_bias;
+}
+
+void AddAttention(const EncoderSizes& sizes, const std::string& layer, int64_t index, TensorList& list) {
+  const EncoderNames& names = sizes.family->names;
+  const int64_t width = sizes.hidden_size, queries = sizes.query_width(), keys = sizes.key_width();
+  if (names.query_key_value != nullptr) {
+    list.Linear(layer + names.query_key_value, queries + 2 * keys, width, TensorRole::kQueryKeyValue, index,
+                sizes.attention_input_bias);
+  } else {
+    struct Part {
+      const char* name;
+      TensorRole role;
+      int64_t rows;
+    };
+    const Part parts[] = {{names.query, TensorRole::kQuery, queries},
+                          {names.key, TensorRole::kKey, keys},
+                          {names.value, TensorRole::kValue, keys}};
+    for (const Part& part : parts) list.Weight(layer + part.name, {part.rows, width}, part.role, index);
+    for (const Part& part : parts) {
+      if (sizes.attention_input_bias) list.Bias(layer + part.name, part.rows, part.role, index);
+    }
+  }
+  if (names.query_norm != nullptr) {
+    list.Norm(layer + names.query_norm, sizes.head_width(), TensorRole::kQueryNorm, index, HasNormBias(sizes));
+    list.Norm(layer + names.key_norm, sizes.head_width(), TensorRole::kKeyNorm, index, HasNormBias(sizes));
+  }
+  list.Linear(layer + names.attention_output, width, queries, TensorRole::kAttentionOutput, index,
+              sizes.attention_output_bias);
+}
+
+void AddFeedForward(const EncoderSizes& sizes, const std::string& layer, int64_t index, TensorList& list) {
+  const EncoderNames& names = sizes.family->names;
+  const int64_t width = sizes.hidden_size, inner = sizes.intermediate_size;
+  if (names.gate != nullptr) {
+    list.Weight(layer + names.gate, {inner, width}, TensorRole::kGate, index);
+    list.Weight(layer + names.intermediate, {inner, width}, TensorRole::kIntermediate, index);
+    if (sizes.feed_forward_bias) {
+      list.Bias(layer + names.gate, inner, TensorRole::kGate, index);
+      list.Bias(layer + names.intermediate, inner, TensorRole::kIntermediate, index);
+    }
+  } else {
+    list.Linear(layer + names.intermediate, sizes.family->block.gated ? 2 * inner : inner, width,
+                TensorRole::kIntermediate, index, sizes.feed_forward_bias);
+  }
+  list.Linear(layer + names.output, width, inner, TensorRole::kOutput, index, sizes.feed_forward_bias);
+}
+
 void AddLayer(const EncoderSizes& sizes, int64_t index, TensorList& list) {
   const EncoderNames& names = sizes.family->names;
   const std::string layer = absl::StrCat(names.layer, index, ".");
-  const int64_t width = sizes.hidden_size, inner = sizes.intermediate_size;
-  const std::pair<const char*, TensorRole> attention[] = {
-      {names.query, TensorRole::kQuery}, {names.key, TensorRole::kKey}, {names.value, TensorRole::kValue}};
-  for (const auto& [name, role] : attention) list.Weight(layer + name, {width, width}, role, index);
-  for (const auto& [name, role] : attention) list.Bias(layer + name, width, role, index);
-  list.Linear(layer + names.attention_output, width, width, TensorRole::kAttentionOutput, index);
-  list.Norm(layer + names.attention_norm, width, TensorRole::kAttentionNorm, index);
-  list.Linear(layer + names.intermediate, inner, width, TensorRole::kIntermediate, index);
-  list.Linear(layer + names.output, width, inner, TensorRole::kOutput, index);
-  list.Norm(layer + names.output_norm, width, TensorRole::kOutputNorm, index);
+  AddAttention(sizes, layer, index, list);
+  if (index >= sizes.family->block.first_attention_norm)
+    list.Norm(layer + names.attention_norm, sizes.hidden_size, TensorRole::kAttentionNorm, index, HasNormBias(sizes));
+  AddFeedForward(sizes, layer, index, list);
+  list.Norm(layer + names.output_norm, sizes.hidden_size, TensorRole::kOutputNorm, index, HasNormBias(sizes));
 }
 
 std::string Shape(const auto& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
@@ -102,7 +147,8 @@ std::string CanonicalName(const FamilySpec& family, std::string_view saved_name)
 }
 
 bool IsComputedBuffer(std::string_view canonical_name) {
-  return canonical_name == "embeddings.position_ids" || canonical_name == "embeddings.token_type_ids";
+  return canonical_name == "embeddings.position_ids" || canonical_name == "embeddings.token_type_ids" ||
+         canonical_name.ends_with("rotary_emb.inv_freq");
 }
 
 std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes) {
@@ -110,11 +156,14 @@ std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes) {
   const EncoderNames& names = sizes.family->names;
   const int64_t width = sizes.hidden_size;
   list.Weight(names.word_embeddings, {sizes.vocab_size, width}, TensorRole::kWordEmbeddings);
-  list.Weight(names.position_embeddings, {sizes.max_positions, width}, TensorRole::kPositionEmbeddings);
+  if (names.position_embeddings != nullptr)
+    list.Weight(names.position_embeddings, {sizes.max_positions, width}, TensorRole::kPositionEmbeddings);
   if (names.type_embeddings != nullptr)
     list.Weight(names.type_embeddings, {sizes.type_vocab_size, width}, TensorRole::kTypeEmbeddings);
-  list.Norm(names.embedding_norm, width, TensorRole::kEmbeddingNorm);
+  if (names.embedding_norm != nullptr)
+    list.Norm(names.embedding_norm, width, TensorRole::kEmbeddingNorm, -1, HasNormBias(sizes));
   for (int64_t i = 0; i < sizes.layers; ++i) AddLayer(sizes, i, list);
+  if (names.final_norm != nullptr) list.Norm(names.final_norm, width, TensorRole::kFinalNorm, -1, HasNormBias(sizes));
   if (names.pooler != nullptr) {
     const std::string pooler = names.pooler;
     list.Add({pooler + ".weight", {width, width}, TensorRole::kPooler, /*bias=*/false, -1, /*required=*/false});
@@ -127,10 +176,11 @@ std::vector<ExpectedTensor> HeadTensors(const EncoderSizes& sizes, TaskKind kind
   TensorList list;
   const HeadSpec& head = sizes.family->Head(kind, pooling);
   const int64_t width = sizes.hidden_size;
-  if (head.dense != nullptr) list.Linear(head.dense, width, width, TensorRole::kHeadDense);
-  if (head.norm != nullptr) list.Norm(head.norm, width, TensorRole::kHeadNorm);
+  if (head.output == nullptr) return {};  // the family has no such head
+  if (head.dense != nullptr) list.Linear(head.dense, width, width, TensorRole::kHeadDense, -1, sizes.head_bias);
+  if (head.norm != nullptr) list.Norm(head.norm, width, TensorRole::kHeadNorm, -1, sizes.norm_bias);
   if (!head.tied) {
-    list.Linear(head.output, labels, width, TensorRole::kHeadOutput);
+    list.Linear(head.output, labels, width, TensorRole::kHeadOutput, -1, head.output_bias);
     return list.Take();
   }
   const int64_t vocabulary = sizes.vocab_size;

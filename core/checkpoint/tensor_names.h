@@ -20,7 +20,7 @@ namespace engram::checkpoint {
 // weight and bias.
 std::string CanonicalName(const FamilySpec& family, std::string_view saved_name);
 
-// Buffers that old versions saved and that are computed: position_ids, token_type_ids.
+// Buffers that old versions saved and that are computed: position_ids, token_type_ids, angles of rotary positions.
 bool IsComputedBuffer(std::string_view canonical_name);
 
 // What a tensor is for, whatever its family calls it.
@@ -32,11 +32,16 @@ enum class TensorRole {
   kQuery,
   kKey,
   kValue,
+  kQueryKeyValue,  // all three in one
+  kQueryNorm,
+  kKeyNorm,
   kAttentionOutput,
   kAttentionNorm,
-  kIntermediate,
+  kGate,          // lies before the intermediate layer that it gates
+  kIntermediate,  // of a gated layer without a kGate: both, one below the other
   kOutput,
   kOutputNorm,
+  kFinalNorm,
   kPooler,
   kHeadDense,
   kHeadNorm,
@@ -54,10 +59,11 @@ struct ExpectedTensor {
 };
 
 // The encoder's tensors, in the order in which the network keeps them: each layer's query, key and value weights follow
-// one another, then their biases. The pooler's two are optional.
+// one another, then their biases; so do a gate and what it gates. The pooler's two are optional.
 std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes);
 // The tensors of a head with `labels` classes (ignored for the masked LM, whose output is tied to the word embeddings;
-// the copies that files have of what is tied are optional). A head on the pooler has no dense tensors of its own.
+// the copies that files have of what is tied are optional). A head on the pooler has no dense tensors of its own. Empty
+// where the family has no head of that kind.
 std::vector<ExpectedTensor> HeadTensors(const EncoderSizes& sizes, TaskKind kind, Pooling pooling, int64_t labels);
 
 struct TensorMatch {

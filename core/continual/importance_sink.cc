@@ -28,10 +28,7 @@ bool ImportanceSink::Shared(SlotId slot) const {
 }
 
 at::Tensor ImportanceSink::View(SlotId first, int count) const {
-  const nn::ParameterSlice& slice = parameters_.slice(first);
-  std::vector<int64_t> shape = slice.shape;
-  shape[0] *= count;
-  return importance_.narrow(0, slice.offset, slice.size * count).view(shape);
+  return nn::StackedView(importance_, {&parameters_.slice(first), static_cast<size_t>(count)});
 }
 
 void ImportanceSink::Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
@@ -51,7 +48,7 @@ void ImportanceSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& norm
                                const nn::RowOwners& rows) {
   if (!Covered(gamma)) return;
   nn::ops::SquaredLayerNormGradient(g, normalized, rows.host_cu_rows, weights_, absolute_, View(gamma, 1),
-                                    View(beta, 1));
+                                    beta >= 0 ? View(beta, 1) : at::Tensor());
 }
 
 void ImportanceSink::Embedding(SlotId table, const at::Tensor& index, const at::Tensor& g, const nn::RowOwners& rows) {

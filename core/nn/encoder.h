@@ -1,24 +1,26 @@
 #pragma once
 
-// The encoder on packed rows: embeddings, then post-LayerNorm transformer layers. Written once for all families, which
-// differ in the names of their tensors, where positions begin, token types and one dropout (checkpoint::FamilySpec).
+// The encoder on packed rows: embeddings, blocks, and where the family has one a last norm (core/nn/layers). Written once
+// for all families, which differ in values (checkpoint::FamilySpec). Here lie the order, the threads and the passes with
+// a task's blocks.
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/checkpoint/tensor_names.h"
 #include "core/nn/encoder_config.h"
 #include "core/nn/gradient_sink.h"
-#include "core/nn/ops/attention/attention.h"
-#include "core/nn/ops/dropout/dropout.h"
-#include "core/nn/ops/layer_norm/layer_norm.h"
+#include "core/nn/layers/block.h"
+#include "core/nn/layers/embedding_layer.h"
+#include "core/nn/layers/pass.h"
+#include "core/nn/layers/positions.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
+#include "core/nn/task_blocks.h"
 
 namespace engram::nn {
 
-// Dropout number `site` of the network under `mode`; inactive in evaluation.
-ops::Dropout DropoutAt(const std::optional<TrainingMode>& mode, double probability, uint32_t site);
 inline constexpr uint32_t kHeadDropoutSite = 0xFF00;
 
 // A bias follows its weight in the buffer for layers that are not stacked.
@@ -31,19 +33,18 @@ struct NormSlots {
 
 class Encoder {
  public:
-  struct LayerTape {
-    at::Tensor input, qkv;
-    ops::AttentionResult attention;
-    ops::LayerNormResult attention_norm;
-    at::Tensor pre_activation, activated;
-    ops::LayerNormResult output_norm;
-  };
   struct TapeState {
     std::optional<TrainingMode> mode;
     PackedBatch batch;
-    ops::LayerNormResult embedding_norm;
-    std::vector<LayerTape> layers;
+    std::optional<Rotations> rotations;
+    EmbeddingLayer::Tape embedding;
+    std::vector<Block::Tape> layers;
+    NormLayer::Tape final_norm;
+    const TaskBlocks* blocks = nullptr;  // the pass was one with blocks, which must stay where they are
+    std::vector<BlockSiteTape> block_sites;
   };
+  // Blocks of the task that is asked, after the columns that they read, all in their order; empty: the encoder alone.
+  using Columns = std::span<const TaskBlocks* const>;
 
   // Appends the encoder's parameters (checkpoint::EncoderTensors, in that order) to `parameters`, which must outlive the
   // encoder and be empty.
@@ -51,7 +52,8 @@ class Encoder {
 
   // Without a tape, a batch on the CPU is cut into one part for each thread: each thread takes its sequences through
   // all layers, and none waits for another between operations.
-  at::Tensor Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
+  at::Tensor Forward(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape,
+                     Columns columns = {}) const;
   // `gradient`: of the hidden states, [T, d]. A tape that is moved in is given back layer by layer.
   void Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) const;
 
@@ -63,42 +65,28 @@ class Encoder {
   void Rebind(ParameterBuffer* parameters);
 
   const std::vector<SlotId>& slots() const { return slots_; }
-  SlotId word_embeddings() const { return word_; }
+  SlotId word_embeddings() const { return embedding_.word(); }
   LinearSlots pooler() const { return pooler_; }
 
  private:
-  // Undefined tensors: not packed.
-  struct PackedWeights {
-    at::Tensor qkv, attention_output, intermediate, output;
-  };
-  struct Layer {
-    SlotId qkv_weight = -1, qkv_bias = -1;  // first of three adjacent slots each
-    LinearSlots attention_output;
-    NormSlots attention_norm;
-    LinearSlots intermediate, output;
-    NormSlots output_norm;
-    PackedWeights packed;
-  };
-
-  Encoder(const EncoderConfig& config, ParameterBuffer* parameters) : config_(config), parameters_(parameters) {}
-  // Remembers what the tensor in `slot` is for.
-  void Place(const checkpoint::ExpectedTensor& tensor, SlotId slot);
-  at::Tensor ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape) const;
-  at::Tensor ForwardInParts(const PackedBatch& batch, const std::vector<int64_t>& cuts) const;
+  Encoder(const EncoderConfig& config, ParameterBuffer* parameters);
+  // Gives the tensor in `slot` to the layer that it is for.
+  void Append(const checkpoint::ExpectedTensor& tensor, SlotId slot);
+  at::Tensor ForwardWhole(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape,
+                          Columns columns) const;
+  at::Tensor ForwardLayers(const PackedBatch& batch, const std::optional<TrainingMode>& mode, TapeState* tape,
+                           const BlockPass* pass) const;
+  at::Tensor ForwardInParts(const PackedBatch& batch, const std::vector<int64_t>& cuts, Columns columns) const;
   // Sequences [begin, end), group by group, into their rows of `hidden`.
-  void ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end, const at::Tensor& hidden) const;
-  at::Tensor LayerForward(size_t index, const at::Tensor& x, const PackedBatch& batch,
-                          const std::optional<TrainingMode>& mode, LayerTape* tape) const;
-  at::Tensor LayerBackward(size_t index, at::Tensor gradient, LayerTape kept, const TapeState& tape,
-                           GradientSink& sink) const;
-  double AttentionOutputDropout() const;
+  void ForwardGroups(const PackedBatch& batch, int64_t begin, int64_t end, Columns columns,
+                     const at::Tensor& hidden) const;
 
   EncoderConfig config_;
   ParameterBuffer* parameters_;
   std::vector<SlotId> slots_;
-  SlotId word_ = -1, position_ = -1, type_ = -1;
-  NormSlots embedding_norm_;
-  std::vector<Layer> layers_;
+  EmbeddingLayer embedding_;
+  std::vector<Block> layers_;
+  NormLayer final_norm_;  // may not exist
   LinearSlots pooler_;
 };
 

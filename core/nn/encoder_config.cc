@@ -20,10 +20,18 @@ absl::Status CheckEncoderConfig(const EncoderConfig& config) {
   if (types != (config.type_vocab_size > 0))
     return InvalidField("type_vocab_size", absl::StrCat("is ", config.type_vocab_size, " in a family ",
                                                         types ? "with" : "without", " token types"));
-  if (config.hidden_size % config.heads != 0) {
+  if (config.head_dim == 0 && config.hidden_size % config.heads != 0) {
     return InvalidField("num_attention_heads",
                         absl::StrCat(config.heads, " does not divide hidden_size ", config.hidden_size));
   }
+  if (config.heads % config.key_heads() != 0) {
+    return InvalidField("num_key_value_heads",
+                        absl::StrCat(config.kv_heads, " does not divide num_attention_heads ", config.heads));
+  }
+  if (config.family->rotary() && config.ropes.empty()) return InvalidField("rope_parameters", "are not set");
+  for (const checkpoint::Rope& rope : config.ropes) ENGRAM_RETURN_IF_ERROR(checkpoint::CheckRope(rope));
+  if (!config.windows.empty() && static_cast<int64_t>(config.windows.size()) != config.layers)
+    return InvalidField("layer_types", "must name each layer");
   if (config.has_pooler && config.family->names.pooler == nullptr)
     return InvalidField("model_type", "names a family without a pooler");
   return absl::OkStatus();

@@ -15,14 +15,19 @@ int64_t Elements(const checkpoint::ExpectedTensor& tensor) {
 
 double ProductsPerToken(const checkpoint::EncoderSizes& sizes) {
   const auto width = static_cast<double>(sizes.hidden_size), inner = static_cast<double>(sizes.intermediate_size);
-  return static_cast<double>(sizes.layers) * (4 * width * width + 2 * width * inner);
+  const auto queries = static_cast<double>(sizes.query_width()), keys = static_cast<double>(sizes.key_width());
+  const int matrices = sizes.family->block.gated ? 3 : 2;  // of a feed-forward layer
+  return static_cast<double>(sizes.layers) * (2 * width * (queries + keys) + matrices * width * inner);
 }
 
 int64_t ActivationBytes(int64_t tokens, int64_t kept_layers, const checkpoint::EncoderSizes& sizes,
                         Precision precision) {
   constexpr int64_t kFloatBytes = 4, kBFloat16Bytes = 2;
   const int64_t width = sizes.hidden_size, inner = sizes.intermediate_size;
-  const int64_t numbers = kept_layers * (8 * width + 2 * inner) + 3 * width + 11 * width + 2 * inner;
+  const int64_t attention =
+      2 * (sizes.query_width() + sizes.key_width());       // queries, keys, values and what they become
+  const int64_t rows = sizes.family->block.gated ? 3 : 2;  // of a feed-forward layer, inner wide
+  const int64_t numbers = kept_layers * (4 * width + attention + rows * inner) + 3 * width + 11 * width + rows * inner;
   return tokens *
          (precision == Precision::kBFloat16 ? kBFloat16Bytes * numbers + kFloatBytes * inner : kFloatBytes * numbers);
 }

@@ -14,7 +14,7 @@ void AccumulateSink::Linear(SlotId weight, SlotId bias, int count, const at::Ten
 
 void AccumulateSink::LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
                                const RowOwners&) {
-  ops::LayerNormWeightGradient(g, normalized, gradients_->Of(gamma), gradients_->Of(beta));
+  ops::LayerNormWeightGradient(g, normalized, gradients_->Of(gamma), beta >= 0 ? gradients_->Of(beta) : at::Tensor());
 }
 
 void AccumulateSink::Embedding(SlotId table, const at::Tensor& index, const at::Tensor& g, const RowOwners&) {

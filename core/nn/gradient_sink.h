@@ -32,7 +32,7 @@ class GradientSink {
   // likewise biases; bias = -1: the layer has none.
   virtual void Linear(SlotId weight, SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
                       const RowOwners& rows) = 0;
-  // y = normalized * gamma + beta.  normalized [R, d], g [R, d].
+  // y = normalized * gamma + beta.  normalized [R, d], g [R, d]. beta = -1: the norm has none.
   virtual void LayerNorm(SlotId gamma, SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
                          const RowOwners& rows) = 0;
   // y = table[index].  index int32 [R], g [R, d].

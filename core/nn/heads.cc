@@ -19,6 +19,15 @@
 
 namespace engram::nn {
 
+namespace {
+
+// Indices of the sequences' last rows, int64 [n].
+at::Tensor LastTokens(const PackedBatch& batch) {
+  return batch.cu_seqlens.narrow(0, 1, batch.sequences()).to(at::kLong) - 1;
+}
+
+}  // namespace
+
 double HeadChain::DropoutOf(checkpoint::DropoutSource source) const {
   switch (source) {
     case checkpoint::DropoutSource::kHidden:
@@ -53,8 +62,13 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
   if (head.kind != checkpoint::TaskKind::kMaskedLanguageModel && head.labels < 1)
     return InvalidField("labels", "a head needs at least one label");
   const checkpoint::HeadSpec& spec = config.family->Head(head.kind, head.pooling);
+  if (spec.output == nullptr) {
+    return InvalidField("kind",
+                        absl::StrCat("models of type ", config.family->model_type,
+                                     " have no head of that kind: they predict the next token, not masked ones"));
+  }
   HeadChain chain(parameters, config);
-  chain.choice_ = RowsOf(head);
+  chain.choice_ = RowsOf(head, config.sequence_rows);
   chain.dropout_before_dense_ = chain.DropoutOf(spec.before_dense);
   chain.dropout_before_output_ = chain.DropoutOf(spec.before_output);
   chain.activation_ = config.activation;
@@ -67,7 +81,7 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
       return absl::FailedPreconditionError("this head needs the encoder's pooler, which this model does not have");
   }
   if (head.expansion.kind != checkpoint::ExpansionKind::kNone) {
-    if (chain.choice_ != RowChoice::kMean)
+    if (head.kind != checkpoint::TaskKind::kSequenceClassification || head.pooling != checkpoint::Pooling::kMean)
       return InvalidField("expansion", "may stand before a mean-pooled head of texts alone");
     ENGRAM_ASSIGN_OR_RETURN(chain.expansion_,
                             FixedExpansion::Create(head.expansion, config.hidden_size, parameters->device()));
@@ -87,16 +101,19 @@ absl::StatusOr<HeadChain> HeadChain::Create(const std::string& task, const HeadC
   // transformers has no mean-pooled class to follow. Such heads are drawn with the variance of torch.nn.Linear's
   // default, 1 / (3 width): at initializer_range (0.02), Banking77 on MiniLM stays 5 points lower after 3 epochs (77.8
   // against 82.9 in transformers itself).
-  const double range = chain.choice_ == RowChoice::kMean ? 1 / std::sqrt(3.0 * static_cast<double>(config.hidden_size))
-                                                         : config.initializer_range;
+  const double range = head.pooling == checkpoint::Pooling::kMean && chain.choice_ == RowChoice::kMean
+                           ? 1 / std::sqrt(3.0 * static_cast<double>(config.hidden_size))
+                           : config.initializer_range;
   InitializeSlots(chain.slots_, range, seed, *parameters);
   return chain;
 }
 
-HeadChain::RowChoice HeadChain::RowsOf(const HeadConfig& head) {
+HeadChain::RowChoice HeadChain::RowsOf(const HeadConfig& head, checkpoint::SequenceRows standard) {
   switch (head.kind) {
     case checkpoint::TaskKind::kSequenceClassification:
-      return head.pooling == checkpoint::Pooling::kMean ? RowChoice::kMean : RowChoice::kFirst;
+      if (head.pooling == checkpoint::Pooling::kMean || standard == checkpoint::SequenceRows::kMean)
+        return RowChoice::kMean;
+      return standard == checkpoint::SequenceRows::kLast ? RowChoice::kLast : RowChoice::kFirst;
     case checkpoint::TaskKind::kTokenClassification:
       return RowChoice::kAll;
     case checkpoint::TaskKind::kMaskedLanguageModel:
@@ -111,6 +128,8 @@ at::Tensor HeadChain::SelectRows(const at::Tensor& hidden, const PackedBatch& ba
       return ops::FirstToken(hidden, batch);
     case RowChoice::kMean:
       return ops::MeanPool(hidden, batch);
+    case RowChoice::kLast:
+      return at::index_select(hidden, 0, LastTokens(batch));
     case RowChoice::kChosen:
       return rows.defined() ? at::index_select(hidden, 0, rows) : hidden;
     case RowChoice::kAll:
@@ -125,6 +144,11 @@ at::Tensor HeadChain::SelectRowsGradient(const at::Tensor& g, const TapeState& t
       return ops::FirstTokenGradient(g, tape.batch);
     case RowChoice::kMean:
       return ops::MeanPoolGradient(g, tape.batch);
+    case RowChoice::kLast: {
+      at::Tensor gradient = at::zeros({tape.batch.tokens(), g.size(1)}, g.options());
+      gradient.index_copy_(0, LastTokens(tape.batch), g);
+      return gradient;
+    }
     case RowChoice::kChosen:
       if (tape.rows.defined()) {
         at::Tensor gradient = at::zeros({tape.batch.tokens(), g.size(1)}, g.options());
@@ -139,7 +163,7 @@ at::Tensor HeadChain::SelectRowsGradient(const at::Tensor& g, const TapeState& t
 }
 
 void HeadChain::SetRowOwners(const PackedBatch& batch, const at::Tensor& rows, TapeState& tape) const {
-  if (choice_ == RowChoice::kFirst || choice_ == RowChoice::kMean) {
+  if (choice_ == RowChoice::kFirst || choice_ == RowChoice::kMean || choice_ == RowChoice::kLast) {
     tape.host_cu_rows.resize(batch.sequences() + 1);
     std::iota(tape.host_cu_rows.begin(), tape.host_cu_rows.end(), 0);
   } else if (choice_ == RowChoice::kChosen && rows.defined()) {
@@ -169,14 +193,14 @@ at::Tensor HeadChain::Forward(const at::Tensor& hidden, const PackedBatch& batch
       ops::ApplyDropout(SelectRows(hidden, batch, rows), DropoutAt(mode, dropout_before_dense_, kHeadDropoutSite));
   if (dense_.weight >= 0) {
     at::Tensor pre;
-    const at::Tensor dense = ops::LinearActivation(x, p.Compute(dense_.weight), p.Compute(dense_.bias), activation_,
+    const at::Tensor dense = ops::LinearActivation(x, p.Compute(dense_.weight), Compute(dense_.bias), activation_,
                                                    tape != nullptr ? &pre : nullptr);
     if (tape != nullptr) tape->dense_input = x, tape->pre_activation = pre;
     x = dense;
   }
   if (norm_.gamma >= 0) {
     const ops::LayerNormResult norm = ops::AddLayerNorm(x, at::Tensor(), {}, p.Compute(norm_.gamma),
-                                                        p.Compute(norm_.beta), config_.layer_norm_eps, tape != nullptr);
+                                                        Compute(norm_.beta), config_.layer_norm_eps, tape != nullptr);
     if (tape != nullptr) tape->norm = norm;
     x = norm.y;
   }

@@ -4,13 +4,15 @@
 //
 //   rows of hidden -> dropout -> dense + activation -> LayerNorm -> dropout -> output layer -> logits
 //
-// The rows are those of the first token, the mean of the tokens, all tokens, or chosen ones; they follow from the task's
-// kind and pooling. The other links are the family's (checkpoint::HeadSpec):
+// The rows are those of the first or the last token, the mean of the tokens, all tokens, or chosen ones; they follow from
+// the task's kind and pooling. The other links are the family's (checkpoint::HeadSpec):
 //
 //   head                  rows    dropout  dense + activation     LayerNorm  dropout  output layer
 //   BERT sequence         first   -        pooler, tanh           -          yes      classifier
 //   RoBERTa sequence      first   yes      dense, tanh            -          yes      out_proj
 //   DistilBERT sequence   first   -        pre_classifier, ReLU   -          yes      classifier
+//   ModernBERT sequence   first or mean    dense, GELU            yes        yes      classifier
+//   Llama sequence        last    -        -                      -          -        score
 //   mean-pooled           mean    -        -                      -          yes      classifier
 //   mean-pooled, expanded mean    -        fixed expansion        -          yes      classifier, in fp32
 //   token classification  all     -        -                      -          yes      classifier
@@ -43,7 +45,7 @@ class HeadChain {
 
   // Appends the head's own parameters under "heads.<task>." and draws them as transformers does: weights N(0,
   // initializer_range), biases 0, LayerNorm 1 and 0.
-  // FAILED_PRECONDITION for a head on a pooler that the encoder does not have; INVALID_ARGUMENT for an expansion that
+  // INVALID_ARGUMENT for a kind of head that the family's models have not; FAILED_PRECONDITION for a head on a pooler that the encoder does not have; INVALID_ARGUMENT for an expansion that
   // this head cannot have.
   static absl::StatusOr<HeadChain> Create(const std::string& task, const HeadConfig& head, const EncoderConfig& config,
                                           const Encoder& encoder, ParameterBuffer* parameters, uint64_t seed);
@@ -59,15 +61,17 @@ class HeadChain {
   const std::vector<SlotId>& slots() const { return slots_; }
 
  private:
-  enum class RowChoice { kFirst, kMean, kAll, kChosen };
+  enum class RowChoice { kFirst, kMean, kLast, kAll, kChosen };
 
   HeadChain(ParameterBuffer* parameters, const EncoderConfig& config) : parameters_(parameters), config_(config) {}
-  static RowChoice RowsOf(const HeadConfig& head);
+  static RowChoice RowsOf(const HeadConfig& head, checkpoint::SequenceRows standard);
   double DropoutOf(checkpoint::DropoutSource source) const;
   // Remembers what the head's own tensor in `slot` is for.
   void Place(const checkpoint::ExpectedTensor& tensor, SlotId slot);
   // The output layer's weight or bias as it is multiplied with: what is solved in closed form stands in fp32.
-  at::Tensor Output(SlotId slot) const { return expansion_ ? parameters_->Weight(slot) : parameters_->Compute(slot); }
+  at::Tensor Output(SlotId slot) const { return expansion_ ? parameters_->Weight(slot) : Compute(slot); }
+  // Undefined for -1: the layer has no bias.
+  at::Tensor Compute(SlotId slot) const { return slot >= 0 ? parameters_->Compute(slot) : at::Tensor(); }
   at::Tensor SelectRows(const at::Tensor& hidden, const PackedBatch& batch, const at::Tensor& rows) const;
   at::Tensor SelectRowsGradient(const at::Tensor& g, const TapeState& tape) const;
   void SetRowOwners(const PackedBatch& batch, const at::Tensor& rows, TapeState& tape) const;

@@ -41,7 +41,11 @@ absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at:
     for (int32_t i = 0; i < length; ++i) *position++ = i;
     batch.host_cu_seqlens.push_back(batch.host_cu_seqlens.back() + length);
     batch.max_seqlen = std::max(batch.max_seqlen, length);
+    batch.plans.push_back(sequence->positions);
   }
+  if (std::all_of(batch.plans.begin(), batch.plans.end(),
+                  [](const PositionPlan& plan) { return plan == PositionPlan{}; }))
+    batch.plans.clear();
   at::Tensor cu = at::empty({static_cast<int64_t>(batch.host_cu_seqlens.size())}, options);
   std::copy(batch.host_cu_seqlens.begin(), batch.host_cu_seqlens.end(), cu.mutable_data_ptr<int32_t>());
   batch.ids = ids.to(device);
@@ -67,6 +71,7 @@ PackedBatch Part(const PackedBatch& batch, int64_t first, int64_t count) {
   part.cu_seqlens = batch.cu_seqlens.narrow(0, first, count + 1) - begin;
   for (int64_t i = first; i <= first + count; ++i) part.host_cu_seqlens.push_back(batch.host_cu_seqlens[i] - begin);
   for (int64_t i = 0; i < count; ++i) part.max_seqlen = std::max(part.max_seqlen, part.length(i));
+  if (!batch.plans.empty()) part.plans.assign(batch.plans.begin() + first, batch.plans.begin() + first + count);
   return part;
 }
 

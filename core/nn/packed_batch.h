@@ -12,6 +12,7 @@
 
 #include "ATen/core/Tensor.h"
 #include "core/base/status.h"
+#include "core/nn/position_plan.h"
 
 namespace engram::nn {
 
@@ -19,6 +20,7 @@ namespace engram::nn {
 struct Sequence {
   std::vector<int32_t> ids;       // [length], length >= 1
   std::vector<int32_t> type_ids;  // [length], or empty: all 0
+  PositionPlan positions = {};    // how its positions are made
 };
 
 // How position ids are made (per family): position of the i-th token is first + i.
@@ -29,11 +31,13 @@ struct PackedBatch {
   at::Tensor positions;   // int32 [T], index within the sequence, from 0 (the encoder adds its family's offset)
   at::Tensor cu_seqlens;  // int32 [n+1], on `device`
   std::vector<int32_t> host_cu_seqlens;  // the same on the host
+  std::vector<PositionPlan> plans;       // of each sequence; empty: all PositionMode::kTrained
   int32_t max_seqlen = 0;
 
   int64_t tokens() const { return host_cu_seqlens.empty() ? 0 : host_cu_seqlens.back(); }
   int64_t sequences() const { return host_cu_seqlens.empty() ? 0 : static_cast<int64_t>(host_cu_seqlens.size()) - 1; }
   int32_t length(int64_t i) const { return host_cu_seqlens[i + 1] - host_cu_seqlens[i]; }
+  PositionPlan plan(int64_t i) const { return plans.empty() ? PositionPlan{} : plans[static_cast<size_t>(i)]; }
 };
 
 // INVALID_ARGUMENT if a sequence is empty, if type_ids and ids differ in length, or if the batch passes 2^31 - 1

@@ -12,13 +12,17 @@ namespace {
 
 at::TensorOptions Float(at::Device device) { return at::TensorOptions().dtype(at::kFloat).device(device); }
 
-at::Tensor View(const at::Tensor& flat, const ParameterSlice& slice, int count) {
-  std::vector<int64_t> shape = slice.shape;
-  shape[0] *= count;
-  return flat.narrow(0, slice.offset, slice.size * count).view(shape);
-}
-
 }  // namespace
+
+at::Tensor StackedView(const at::Tensor& flat, std::span<const ParameterSlice> slices) {
+  std::vector<int64_t> shape = slices.front().shape;
+  int64_t size = slices.front().size;
+  for (const ParameterSlice& slice : slices.subspan(1)) {
+    shape[0] += slice.shape[0];
+    size += slice.size;
+  }
+  return flat.narrow(0, slices.front().offset, size).view(shape);
+}
 
 GradientBuffer::GradientBuffer(const ParameterBuffer& parameters)
     : parameters_(&parameters), flat_(at::zeros({parameters.size()}, Float(parameters.device()))) {}
@@ -26,7 +30,7 @@ GradientBuffer::GradientBuffer(const ParameterBuffer& parameters)
 void GradientBuffer::Zero() { flat_.zero_(); }
 at::Tensor GradientBuffer::Of(SlotId slot) const { return Stacked(slot, 1); }
 at::Tensor GradientBuffer::Stacked(SlotId first, int count) const {
-  return View(flat_, parameters_->slice(first), count);
+  return StackedView(flat_, {&parameters_->slice(first), static_cast<size_t>(count)});
 }
 
 ParameterBuffer::ParameterBuffer(const ParameterBuffer& other)
@@ -104,10 +108,10 @@ void ParameterBuffer::RefreshCompute() {
 }
 
 at::Tensor ParameterBuffer::gradients() const { return gradients_ ? gradients_->flat() : at::Tensor(); }
-at::Tensor ParameterBuffer::Weight(SlotId slot) const { return View(weights_, slices_[slot], 1); }
-at::Tensor ParameterBuffer::Compute(SlotId slot) const { return View(compute_, slices_[slot], 1); }
+at::Tensor ParameterBuffer::Weight(SlotId slot) const { return StackedView(weights_, {&slices_[slot], 1}); }
+at::Tensor ParameterBuffer::Compute(SlotId slot) const { return StackedView(compute_, {&slices_[slot], 1}); }
 at::Tensor ParameterBuffer::ComputeStacked(SlotId first, int count) const {
-  return View(compute_, slices_[first], count);
+  return StackedView(compute_, {&slices_[first], static_cast<size_t>(count)});
 }
 
 SlotId ParameterBuffer::Find(std::string_view name) const {

@@ -5,7 +5,7 @@
 // memory. Whoever needs a second gradient (of replayed texts, of one window) makes a GradientBuffer of its own.
 //
 // Slices lie in the order in which they were added, without gaps: slices added one after the other can be viewed as one
-// matrix (query, key and value weights [d, d] each are the fused [3d, d] weight, under their own Hugging Face names).
+// matrix (query, key and value weights are the fused [3d, d] weight, under their own Hugging Face names).
 // Layers keep SlotIds and ask for views when they compute; a view is invalid after Append.
 //
 // This lives in nn because layers are built on it, also where nothing trains.
@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,10 @@ struct ParameterSlice : ParameterSpec {
   int64_t offset = 0;  // in elements
   int64_t size = 0;    // in elements
 };
+
+// A view over adjacent slices of a flat tensor, at least one, as one matrix or vector whose rows are stacked: [sum of
+// first dimensions, rest].
+at::Tensor StackedView(const at::Tensor& flat, std::span<const ParameterSlice> slices);
 
 class ParameterBuffer;
 

@@ -20,6 +20,17 @@ FAMILIES = {
     "roberta": (transformers.RobertaConfig, {**SMALL, "type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66}, "Roberta"),
     "distilbert": (transformers.DistilBertConfig, dict(vocab_size=97, dim=48, n_layers=3, n_heads=4, hidden_dim=80, max_position_embeddings=64), "DistilBert"),
 }
+ROTARY = {**SMALL, "pad_token_id": 3}  # heads of 12 dimensions
+GROUPED = {**ROTARY, "num_key_value_heads": 2}
+FAMILIES |= {
+    # Layers 0 and 3 see all, the others 5 tokens on each side.
+    "modernbert": (transformers.ModernBertConfig, {**ROTARY, "num_hidden_layers": 4, "local_attention": 10}, "ModernBert"),
+    "llama": (transformers.LlamaConfig, {**GROUPED, "head_dim": 16}, "Llama"),
+    "mistral": (transformers.MistralConfig, {**GROUPED, "sliding_window": 6}, "Mistral"),
+    "qwen2": (transformers.Qwen2Config, {**GROUPED, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}, "Qwen2"),
+    "qwen3": (transformers.Qwen3Config, {**GROUPED, "head_dim": 16}, "Qwen3"),
+}
+DECODERS = ("llama", "mistral", "qwen2", "qwen3")  # they have no masked language model
 CLASSES = {"sequence": "ForSequenceClassification", "token": "ForTokenClassification", "mlm": "ForMaskedLM"}
 LABELS = 5
 
@@ -124,7 +135,7 @@ def log_likelihoods(model, kind, sequences, by_text):
 
 def our_name(name: str) -> str:
     """transformers' parameter name -> the name in our buffer."""
-    for prefix in ("bert.", "roberta.", "distilbert."):
+    for prefix in ("bert.", "roberta.", "distilbert.", "model."):
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return "heads.task." + name

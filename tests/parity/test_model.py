@@ -12,10 +12,10 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from encoders import (BUILD, CLASSES, FAMILIES, LABELS, LENGTHS, blind_to, distance, forward_one, log_likelihoods, make_batch, make_minilm,
+from encoders import (BUILD, CLASSES, DECODERS, FAMILIES, LABELS, LENGTHS, blind_to, distance, forward_one, log_likelihoods, make_batch, make_minilm,
                       make_model, make_targets, our_name, run_probe)
 
-MODELS = [(family, kind) for family in FAMILIES for kind in CLASSES] + [("minilm", "sequence")]
+MODELS = [(family, kind) for family in FAMILIES for kind in CLASSES if not (kind == "mlm" and family in DECODERS)] + [("minilm", "sequence")]
 LONG = [7, 1, 130, 12, 257]  # MiniLM: several blocks of any blocked kernel
 
 
@@ -42,7 +42,7 @@ def check_gradients(got: dict, model) -> None:
         else:
             assert distance(ours, parameter.grad) <= 1e-4, name
             checked += 1
-    assert checked > 40
+    assert checked > 25
 
 
 def check_forward_loss_and_gradients(family, kind, folder, **changes):
@@ -99,7 +99,7 @@ def test_twenty_adamw_steps(family, kind, tmp_path):
             continue
         assert distance(got["weight." + our_name(name)], parameter) <= 1e-4, name
         moved += not torch.equal(parameter, before[name])
-    assert moved > 40
+    assert moved > 25
 
 
 def test_a_text_has_the_same_hidden_states_in_a_batch_and_alone(tmp_path):
@@ -111,8 +111,7 @@ def test_a_text_has_the_same_hidden_states_in_a_batch_and_alone(tmp_path):
     assert (together - torch.cat([run([s]) for s in sequences])).abs().max() <= 1e-6 * together.abs().max()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("family,kind", MODELS[:-1])
 def test_saved_version_loads_in_transformers(family, kind, tmp_path):
     make_model(family, kind, tmp_path)
     sequences = make_batch(97, with_types=False)

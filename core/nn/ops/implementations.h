@@ -10,7 +10,10 @@ struct OpTable;
 namespace reference {
 void SetLinear(OpTable& table);
 void SetActivation(OpTable& table);
+void SetGatedActivation(OpTable& table);
 void SetLayerNorm(OpTable& table);
+void SetRmsNorm(OpTable& table);
+void SetRotary(OpTable& table);
 void SetDropout(OpTable& table);
 void SetAttention(OpTable& table);
 void SetEmbedding(OpTable& table);
@@ -24,6 +27,7 @@ namespace cpu {
 void SetLinear(OpTable& table);
 void SetActivation(OpTable& table);
 void SetLayerNorm(OpTable& table);
+void SetRotary(OpTable& table);
 void SetDropout(OpTable& table);
 void SetAttention(OpTable& table);
 void SetEmbedding(OpTable& table);

@@ -20,7 +20,10 @@ OpTable MakeReferenceOps() {
   OpTable table{};
   reference::SetLinear(table);
   reference::SetActivation(table);
+  reference::SetGatedActivation(table);
   reference::SetLayerNorm(table);
+  reference::SetRmsNorm(table);
+  reference::SetRotary(table);
   reference::SetDropout(table);
   reference::SetAttention(table);
   reference::SetEmbedding(table);
@@ -36,6 +39,7 @@ OpTable MakeCpuOps() {
   cpu::SetLinear(table);
   cpu::SetActivation(table);
   cpu::SetLayerNorm(table);
+  cpu::SetRotary(table);
   cpu::SetDropout(table);
   cpu::SetAttention(table);
   cpu::SetEmbedding(table);

@@ -11,7 +11,7 @@
 //             added, as under PyTorch's autocast)
 //   shapes    T rows (the tokens of a packed batch), widths i, o, d. Nothing is checked in release builds: callers are
 //             layers, which checked when they were built
-//   memory    functions allocate their outputs; all tensors of one call are on one device
+//   memory    functions allocate their outputs (Rotate alone works in place); all tensors of one call are on one device
 //   threads   functions are thread-safe as far as they write to different tensors. Results repeat to the bit with one
 //             number of threads; kernels of our own do not depend on it, oneDNN's products may (docs/performance.md)
 //   errors    whatever libtorch throws (nn::GuardTorch turns it into a status)
@@ -24,9 +24,12 @@
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "core/nn/ops/dropout/dropout.h"
 #include "core/nn/ops/embedding/embedding.h"
+#include "core/nn/ops/gated_activation/gated_activation.h"
 #include "core/nn/ops/layer_norm/layer_norm.h"
 #include "core/nn/ops/linear/linear.h"
 #include "core/nn/ops/pooling/pooling.h"
+#include "core/nn/ops/rms_norm/rms_norm.h"
+#include "core/nn/ops/rotary/rotary.h"
 #include "core/nn/ops/squared_gradient/squared_gradient.h"
 
 namespace engram::nn::ops {
@@ -41,10 +44,15 @@ struct OpTable {
   decltype(&PackWeight) pack_weight;
   decltype(&LinearActivation) linear_activation;
   decltype(&ActivationGradient) activation_gradient;
+  decltype(&GatedActivation) gated_activation;
+  decltype(&GatedActivationGradient) gated_activation_gradient;
   decltype(&AddLayerNorm) add_layer_norm;
   decltype(&AddLayerNormGradient) add_layer_norm_gradient;
   decltype(&LayerNormWeightGradient) layer_norm_weight_gradient;
+  decltype(&RmsNorm) rms_norm;
+  decltype(&RmsNormGradient) rms_norm_gradient;
   decltype(&ApplyDropout) apply_dropout;
+  decltype(&Rotate) rotate;
   decltype(&Attention) attention;
   decltype(&AttentionGradient) attention_gradient;
   decltype(&EmbeddingSum) embedding_sum;
@@ -60,7 +68,7 @@ struct OpTable {
   decltype(&AdamWStep) adamw_step;
   decltype(&GradientNorm) gradient_norm;
 };
-inline constexpr uint64_t kOpTableVersion = 1;
+inline constexpr uint64_t kOpTableVersion = 2;
 
 // Plain ATen calls, which run on every device that libtorch knows.
 const OpTable& ReferenceOps();

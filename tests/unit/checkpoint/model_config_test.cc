@@ -124,9 +124,11 @@ TEST(ModelConfig, ClassesOfTheOtherRobertaAreRead) {
 
 TEST(ModelConfig, RefusesUnknownThingsByName) {
   ExpectRefused(Bert(), "model_type", "gpt2", "model_type",
-                "Engram reads bert, distilbert, roberta, xlm-roberta, each with a WordPiece tokenizer");
+                "Engram reads bert, distilbert, llama, mistral, modernbert, qwen2, qwen3, roberta, xlm-roberta, each "
+                "with a WordPiece tokenizer");
   ExpectRefused(Bert(), "model_type", nullptr, "model_type", "is missing");
-  ExpectRefused(Bert(), "model_type", 3, "model_type", "Engram reads bert, distilbert, roberta, xlm-roberta");
+  ExpectRefused(Bert(), "model_type", 3, "model_type",
+                "Engram reads bert, distilbert, llama, mistral, modernbert, qwen2, qwen3, roberta, xlm-roberta");
   ExpectRefused(Bert(), "hidden_act", "mish", "hidden_act", "is \"mish\"; known: gelu");
   ExpectRefused(Bert(), "hidden_act", 5, "hidden_act", "known: gelu");
   ExpectRefused(Bert(), "position_embedding_type", "relative_key", "position_embedding_type",

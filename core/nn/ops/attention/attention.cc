@@ -16,15 +16,15 @@ void CheckDropout(const PackedBatch& batch, int64_t heads, const Dropout& dropou
 
 }  // namespace
 
-AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
-                          bool keep) {
-  CheckDropout(batch, heads, dropout);
-  return OpsFor(qkv.device()).attention(qkv, batch, heads, dropout, keep);
+AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const AttentionShape& shape,
+                          const Dropout& dropout, bool keep) {
+  CheckDropout(batch, shape.heads, dropout);
+  return OpsFor(qkv.device()).attention(qkv, batch, shape, dropout, keep);
 }
 
 at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
-                             const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
-  return OpsFor(g.device()).attention_gradient(g, qkv, logsumexp, batch, heads, dropout);
+                             const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout) {
+  return OpsFor(g.device()).attention_gradient(g, qkv, logsumexp, batch, shape, dropout);
 }
 
 }  // namespace engram::nn::ops

@@ -1,11 +1,12 @@
 #pragma once
 
-// Bidirectional scaled dot-product attention within each sequence of a packed batch, over several heads:
+// Scaled dot-product attention within each sequence of a packed batch, over several heads:
 //
-//   out = dropout(softmax(q k^T / sqrt(d / heads))) v     each head of each sequence for itself
+//   out = dropout(softmax(q k^T / sqrt(head_dim))) v     each head of each sequence for itself
 //
-// qkv [T, 3d] holds query, key and value side by side, heads [d / heads] wide side by side within each; heads divide d.
-// Sequences hold up to 2^31 tokens; dropout's probabilities are told apart as dropout_bits.h says.
+// qkv [T, (heads + 2 kv_heads) head_dim] holds query, key and value side by side, heads side by side within each. Head h
+// reads key and value of head h / (heads / kv_heads). Sequences hold up to 2^31 tokens; dropout's probabilities are told
+// apart as dropout_bits.h says.
 
 #include "ATen/core/Tensor.h"
 #include "core/nn/ops/dropout/dropout.h"
@@ -13,15 +14,32 @@
 
 namespace engram::nn::ops {
 
+struct AttentionShape {
+  int64_t heads = 1, kv_heads = 1;  // kv_heads divides heads
+  int64_t head_dim = 1;
+  int64_t window = -1;  // a token sees those at most so far away; -1: all
+  bool causal = false;  // a token sees itself and those before it
+
+  int64_t out_width() const { return heads * head_dim; }
+  int64_t key_width() const { return kv_heads * head_dim; }
+  int64_t qkv_width() const { return out_width() + 2 * key_width(); }
+  // The tokens of a sequence of `length` that token t sees are [FirstSeen(t), LastSeen(t, length)].
+  int64_t FirstSeen(int64_t t) const { return window < 0 || t <= window ? 0 : t - window; }
+  int64_t LastSeen(int64_t t, int64_t length) const {
+    if (causal) return t;
+    return window < 0 || window >= length - 1 - t ? length - 1 : t + window;
+  }
+};
+
 struct AttentionResult {
-  at::Tensor out;        // [T, d]
+  at::Tensor out;        // [T, heads head_dim]
   at::Tensor logsumexp;  // fp32 [heads, T], of the scaled scores; undefined unless keep
 };
-AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
-                          bool keep);
+AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const AttentionShape& shape,
+                          const Dropout& dropout, bool keep);
 
-// The gradient of qkv, [T, 3d], from that of `out`, g [T, d]. `logsumexp` is what Attention returned.
+// The gradient of qkv, shaped as it, from that of `out`, g [T, heads head_dim]. `logsumexp` is what Attention returned.
 at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
-                             const PackedBatch& batch, int64_t heads, const Dropout& dropout);
+                             const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout);
 
 }  // namespace engram::nn::ops

@@ -1,15 +1,19 @@
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/arange.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/empty_like.h"
 #include "ATen/ops/exp.h"
 #include "ATen/ops/logsumexp.h"
 #include "ATen/ops/matmul.h"
+#include "ATen/ops/repeat_interleave.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/stack.h"
+#include "ATen/ops/zeros_like.h"
 #include "core/nn/ops/dropout/dropout_bits.h"
 #include "core/nn/ops/dropout/dropout_mask.h"
 #include "core/nn/ops/implementations.h"
@@ -18,20 +22,38 @@
 namespace engram::nn::ops::reference {
 namespace {
 
-// Query, key and value of one sequence, fp32 [heads, length, head_dim].
+// Query, key and value of one sequence, fp32 [heads, length, head_dim]; heads that share keys have them repeated.
 struct SequenceQkv {
-  SequenceQkv(const at::Tensor& qkv, const PackedBatch& batch, int64_t i, int64_t heads) {
-    const int64_t length = batch.length(i), d = qkv.size(1) / 3, head_width = d / heads;
+  SequenceQkv(const at::Tensor& qkv, const PackedBatch& batch, int64_t i, const AttentionShape& shape) {
+    const int64_t length = batch.length(i), keys = shape.key_width();
     const at::Tensor rows = qkv.narrow(0, batch.host_cu_seqlens[i], length).to(at::kFloat);
-    const auto part = [&](int64_t which) {
-      return rows.narrow(1, which * d, d).reshape({length, heads, head_width}).transpose(0, 1).contiguous();
+    const auto part = [&](int64_t first, int64_t heads) {
+      const at::Tensor own = rows.narrow(1, first, heads * shape.head_dim)
+                                 .reshape({length, heads, shape.head_dim})
+                                 .transpose(0, 1)
+                                 .contiguous();
+      return heads == shape.heads ? own : at::repeat_interleave(own, shape.heads / heads, 0);
     };
-    q = part(0), k = part(1), v = part(2);
-    scale = 1.0 / std::sqrt(static_cast<double>(head_width));
+    q = part(0, shape.heads);
+    k = part(shape.out_width(), shape.kv_heads);
+    v = part(shape.out_width() + keys, shape.kv_heads);
+    scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
   }
   at::Tensor q, k, v;
   double scale;
 };
+
+// Scaled scores [heads, length, length], -infinity where a token does not see another.
+at::Tensor Scores(const SequenceQkv& s, const AttentionShape& shape) {
+  at::Tensor scores = at::matmul(s.q, s.k.transpose(1, 2)) * s.scale;
+  if (shape.window < 0 && !shape.causal) return scores;
+  const at::Tensor position = at::arange(scores.size(1), scores.options().dtype(at::kLong));
+  const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);  // from the key on to the query
+  at::Tensor hidden = at::zeros_like(distance, distance.options().dtype(at::kBool));
+  if (shape.causal) hidden = hidden | (distance < 0);
+  if (shape.window >= 0) hidden = hidden | (distance.abs() > shape.window);
+  return scores.masked_fill(hidden, -std::numeric_limits<double>::infinity());
+}
 
 // The dropout mask of one sequence's probabilities, [heads, length, length]; undefined if dropout is not active.
 at::Tensor ProbabilityMask(const PackedBatch& batch, int64_t i, int64_t heads, const Dropout& dropout,
@@ -50,15 +72,21 @@ at::Tensor Rows(const at::Tensor& heads_first) {  // [heads, length, head_dim] -
   return heads_first.transpose(0, 1).reshape({heads_first.size(1), -1});
 }
 
-AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64_t heads, const Dropout& dropout,
-                          bool keep) {
-  const int64_t tokens = qkv.size(0), d = qkv.size(1) / 3;
+// Sums over the heads that share a key: [heads, length, head_dim] -> [kv_heads, length, head_dim].
+at::Tensor Shared(const at::Tensor& gradient, const AttentionShape& shape) {
+  if (shape.kv_heads == shape.heads) return gradient;
+  return gradient.reshape({shape.kv_heads, shape.heads / shape.kv_heads, gradient.size(1), gradient.size(2)}).sum(1);
+}
+
+AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const AttentionShape& shape,
+                          const Dropout& dropout, bool keep) {
+  const int64_t tokens = qkv.size(0), heads = shape.heads;
   AttentionResult result;
-  result.out = at::empty({tokens, d}, qkv.options());
+  result.out = at::empty({tokens, shape.out_width()}, qkv.options());
   if (keep) result.logsumexp = at::empty({heads, tokens}, qkv.options().dtype(at::kFloat));
   for (int64_t i = 0; i < batch.sequences(); ++i) {
-    const SequenceQkv s(qkv, batch, i, heads);
-    const at::Tensor scores = at::matmul(s.q, s.k.transpose(1, 2)) * s.scale;
+    const SequenceQkv s(qkv, batch, i, shape);
+    const at::Tensor scores = Scores(s, shape);
     at::Tensor probabilities = at::softmax(scores, 2);
     if (dropout.active()) probabilities = probabilities * ProbabilityMask(batch, i, heads, dropout, qkv.device());
     result.out.narrow(0, batch.host_cu_seqlens[i], batch.length(i)).copy_(Rows(at::matmul(probabilities, s.v)));
@@ -68,15 +96,15 @@ AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, int64
 }
 
 at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
-                             const PackedBatch& batch, int64_t heads, const Dropout& dropout) {
+                             const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
-  const int64_t d = qkv.size(1) / 3;
+  const int64_t heads = shape.heads;
   for (int64_t i = 0; i < batch.sequences(); ++i) {
     const int64_t first = batch.host_cu_seqlens[i], length = batch.length(i);
-    const SequenceQkv s(qkv, batch, i, heads);
+    const SequenceQkv s(qkv, batch, i, shape);
     const at::Tensor dout =
-        g.narrow(0, first, length).to(at::kFloat).reshape({length, heads, d / heads}).transpose(0, 1);
-    const at::Tensor scores = at::matmul(s.q, s.k.transpose(1, 2)) * s.scale;
+        g.narrow(0, first, length).to(at::kFloat).reshape({length, heads, shape.head_dim}).transpose(0, 1);
+    const at::Tensor scores = Scores(s, shape);
     const at::Tensor p = at::exp(scores - logsumexp.narrow(1, first, length).unsqueeze(2));
     const at::Tensor mask = ProbabilityMask(batch, i, heads, dropout, qkv.device());
     at::Tensor dp = at::matmul(dout, s.v.transpose(1, 2));
@@ -84,7 +112,7 @@ at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const a
     const at::Tensor dv = at::matmul((mask.defined() ? p * mask : p).transpose(1, 2), dout);
     const at::Tensor ds = p * (dp - (dp * p).sum(2, true)) * s.scale;
     const at::Tensor dq = at::matmul(ds, s.k), dk = at::matmul(ds.transpose(1, 2), s.q);
-    gradient.narrow(0, first, length).copy_(at::cat({Rows(dq), Rows(dk), Rows(dv)}, 1));
+    gradient.narrow(0, first, length).copy_(at::cat({Rows(dq), Rows(Shared(dk, shape)), Rows(Shared(dv, shape))}, 1));
   }
   return gradient;
 }

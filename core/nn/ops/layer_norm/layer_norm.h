@@ -14,7 +14,7 @@ struct LayerNormResult {
 };
 
 // y = normalized * gamma + beta, normalized = (s - mean(s)) * rstd, s = dropout(x) + residual; statistics are each row's.
-// x and residual [T, d], gamma and beta [d]. residual undefined: s = dropout(x).
+// x and residual [T, d], gamma and beta [d]. residual undefined: s = dropout(x); beta undefined: 0.
 LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout,
                              const at::Tensor& gamma, const at::Tensor& beta, double eps, bool keep);
 
@@ -29,7 +29,7 @@ AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::T
                                                 const at::Tensor& rstd, const at::Tensor& gamma,
                                                 const Dropout& dropout);
 
-// grad_gamma [d] += sum_t g_t * normalized_t;  grad_beta [d] += sum_t g_t.  Both fp32.
+// grad_gamma [d] += sum_t g_t * normalized_t;  grad_beta [d] += sum_t g_t.  Both fp32; grad_beta undefined: skipped.
 void LayerNormWeightGradient(const at::Tensor& g, const at::Tensor& normalized, const at::Tensor& grad_gamma,
                              const at::Tensor& grad_beta);
 

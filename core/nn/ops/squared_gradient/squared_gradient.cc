@@ -1,5 +1,6 @@
 #include "core/nn/ops/squared_gradient/squared_gradient.h"
 
+#include "ATen/ops/zeros_like.h"
 #include "core/nn/ops/op_table.h"
 
 namespace engram::nn::ops {
@@ -13,7 +14,9 @@ void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<c
 void SquaredLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, std::span<const int32_t> cu_rows,
                               std::span<const float> weight, bool absolute, const at::Tensor& square_gamma,
                               const at::Tensor& square_beta) {
-  OpsFor(g.device()).squared_layer_norm_gradient(g, normalized, cu_rows, weight, absolute, square_gamma, square_beta);
+  OpsFor(g.device())
+      .squared_layer_norm_gradient(g, normalized, cu_rows, weight, absolute, square_gamma,
+                                   square_beta.defined() ? square_beta : at::zeros_like(square_gamma));
 }
 
 void SquaredEmbeddingGradient(const at::Tensor& g, const at::Tensor& index, std::span<const int32_t> cu_rows,

@@ -21,7 +21,7 @@ void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<c
                            const at::Tensor& square_b);
 
 // A layer norm: square_gamma [d] += weight[n] * (sum_t g_nt * normalized_nt)^2,  square_beta [d] += weight[n] * (sum_t
-// g_nt)^2.
+// g_nt)^2.  square_beta undefined: skipped.
 void SquaredLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, std::span<const int32_t> cu_rows,
                               std::span<const float> weight, bool absolute, const at::Tensor& square_gamma,
                               const at::Tensor& square_beta);

@@ -19,22 +19,25 @@ struct Expected {
 
 // Attention and its gradient as the textbook has them, one query at a time. The mask is data: the probability of query
 // t and key j of unit u (sequence * heads + head) is element u 2^31 + j ceil16(length) + t.
-Expected Define(const Matrix& qkv, const Matrix& g, const PackedBatch& batch, int64_t heads,
+Expected Define(const Matrix& qkv, const Matrix& g, const PackedBatch& batch, const ops::AttentionShape& shape,
                 const ops::Dropout& dropout) {
-  const int64_t d = qkv.width / 3, width = d / heads;
-  Expected e = {Matrix(qkv.rows, d), Matrix(heads, qkv.rows), Matrix(qkv.rows, 3 * d)};
+  const int64_t heads = shape.heads, width = shape.head_dim, group = heads / shape.kv_heads;
+  Expected e = {Matrix(qkv.rows, heads * width), Matrix(heads, qkv.rows), Matrix(qkv.rows, qkv.width)};
+  const auto sees = [&](int64_t query, int64_t key) {
+    return (!shape.causal || key <= query) && (shape.window < 0 || std::abs(query - key) <= shape.window);
+  };
   const double scale = 1 / std::sqrt(static_cast<double>(width));
   for (int64_t i = 0; i < batch.sequences(); ++i) {
     const int64_t first = batch.host_cu_seqlens[i], length = batch.length(i), stride = (length + 15) / 16 * 16;
     for (int64_t h = 0; h < heads; ++h) {
-      const int64_t q = h * width, k = d + q, v = 2 * d + q;
+      const int64_t q = h * width, k = (heads + h / group) * width, v = k + shape.kv_heads * width;
       for (int64_t t = first; t < first + length; ++t) {
         std::vector<double> p(static_cast<size_t>(length)), dp = p, mask = p;
         double total = 0, delta = 0;
         for (int64_t j = 0; j < length; ++j) {
           double score = 0;
           for (int64_t c = 0; c < width; ++c) score += qkv(t, q + c) * qkv(first + j, k + c);
-          p[j] = std::exp(score * scale);
+          p[j] = sees(t - first, j) ? std::exp(score * scale) : 0;
           total += p[j];
           mask[j] = Keep(dropout, (static_cast<uint64_t>(i * heads + h) << 31) + j * stride + (t - first));
         }
@@ -63,24 +66,27 @@ Expected Define(const Matrix& qkv, const Matrix& g, const PackedBatch& batch, in
 
 TEST_P(AttentionTest, ForwardAndBackwardAreTheDefinition) {
   const PackedBatch batch = MakeBatch(device());
-  struct Shape {
-    int64_t heads, width;
+  struct Case {
+    ops::AttentionShape shape;
     ops::Dropout dropout;
   };
-  // Widths that bf16 panels take (32, 64), that they do not (12, 80), and no dropout, little and much.
-  for (const Shape& shape : {Shape{3, 32, {}}, Shape{2, 64, {0.1, 17, 3, 5}}, Shape{3, 12, {0.5, 1ULL << 40, 9, 1}},
-                             Shape{1, 80, {}}, Shape{2, 20, {0.1, 3, 70000, 65535}}}) {
-    const int64_t d = shape.heads * shape.width;
-    const at::Tensor qkv = Normal({batch.tokens(), 3 * d}), g = Normal({batch.tokens(), d});
-    const Expected expected = Define(ToMatrix(qkv), ToMatrix(g), batch, shape.heads, shape.dropout);
-    const auto result = ops::Attention(qkv, batch, shape.heads, shape.dropout, true);
-    EXPECT_LE(Distance(result.out, expected.out), tolerance(1.5)) << shape.width;
-    EXPECT_LE(Distance(result.logsumexp, expected.logsumexp), 2e-6) << shape.width;
-    EXPECT_LE(Distance(ops::AttentionGradient(g, qkv, result.logsumexp, batch, shape.heads, shape.dropout),
-                       expected.gradient),
-              tolerance(1.5))
-        << shape.width;
-    const auto forgotten = ops::Attention(qkv, batch, shape.heads, shape.dropout, false);
+  // Widths that bf16 panels take (32, 64), that they do not (12, 80), and no dropout, little and much; then windows, on
+  // both sides and behind, narrower and wider than a block of queries, and keys that heads share.
+  for (const auto& [shape, dropout] :
+       {Case{{3, 3, 32}, {}}, Case{{2, 2, 64}, {0.1, 17, 3, 5}}, Case{{3, 3, 12}, {0.5, 1ULL << 40, 9, 1}},
+        Case{{1, 1, 80}, {}}, Case{{2, 2, 20}, {0.1, 3, 70000, 65535}}, Case{{2, 2, 32, 0}, {}},
+        Case{{2, 2, 32, 5}, {0.1, 4, 5, 6}}, Case{{1, 1, 16, 70}, {}}, Case{{2, 1, 32, -1, true}, {0.1, 7, 8, 9}},
+        Case{{6, 2, 16, 20, true}, {0.5, 1, 2, 3}}, Case{{4, 2, 12, 63}, {}}}) {
+    const at::Tensor qkv = Normal({batch.tokens(), shape.qkv_width()}), g = Normal({batch.tokens(), shape.out_width()});
+    const Expected expected = Define(ToMatrix(qkv), ToMatrix(g), batch, shape, dropout);
+    const auto result = ops::Attention(qkv, batch, shape, dropout, true);
+    SCOPED_TRACE(testing::Message() << shape.heads << " heads on " << shape.kv_heads << ", " << shape.head_dim
+                                    << " wide, window " << shape.window << (shape.causal ? ", causal" : ""));
+    EXPECT_LE(Distance(result.out, expected.out), tolerance(1.5));
+    EXPECT_LE(Distance(result.logsumexp, expected.logsumexp), 2e-6);
+    EXPECT_LE(Distance(ops::AttentionGradient(g, qkv, result.logsumexp, batch, shape, dropout), expected.gradient),
+              tolerance(1.5));
+    const auto forgotten = ops::Attention(qkv, batch, shape, dropout, false);
     EXPECT_TRUE(at::equal(forgotten.out, result.out)) << "keeping changes no bit";
     EXPECT_FALSE(forgotten.logsumexp.defined());
   }
@@ -90,18 +96,19 @@ TEST_P(AttentionTest, ForwardAndBackwardAreTheDefinition) {
 TEST(AttentionDefinition, GradientIsTheDerivative) {
   const PackedBatch batch = MakeBatch(at::kCPU, {4, 3});
   const ops::Dropout dropout{0.25, 9, 1, 2};
+  const ops::AttentionShape shape{4, 2, 3, 2, true};
   std::mt19937_64 random(4);
   std::normal_distribution<double> normal;
-  Matrix qkv(7, 30), g(7, 10);
+  Matrix qkv(7, 24), g(7, 12);
   for (double& value : qkv.values) value = normal(random);
   for (double& value : g.values) value = normal(random);
   const auto loss = [&] {
-    const Matrix out = Define(qkv, g, batch, 2, dropout).out;
+    const Matrix out = Define(qkv, g, batch, shape, dropout).out;
     double sum = 0;
     for (size_t i = 0; i < out.values.size(); ++i) sum += out.values[i] * g.values[i];
     return sum;
   };
-  const Matrix gradient = Define(qkv, g, batch, 2, dropout).gradient;
+  const Matrix gradient = Define(qkv, g, batch, shape, dropout).gradient;
   for (size_t i = 0; i < qkv.values.size(); ++i) {
     const double before = qkv.values[i], h = 1e-5;
     qkv.values[i] = before + h;
@@ -116,7 +123,8 @@ TEST(AttentionDefinition, GradientIsTheDerivative) {
 TEST(CpuOps, ResultsDoNotDependOnThreads) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const PackedBatch batch = MakeBatch(at::kCPU);
-    const int64_t heads = 2, d = 64;
+    const ops::AttentionShape shape{2, 2, 32};
+    const int64_t d = 64;
     std::mt19937_64 random(4);
     std::normal_distribution<float> normal;
     const auto draw = [&](at::IntArrayRef shape) {
@@ -127,11 +135,11 @@ TEST(CpuOps, ResultsDoNotDependOnThreads) {
     const at::Tensor qkv = draw({batch.tokens(), 3 * d}), g = draw({batch.tokens(), d}), gamma = draw({d});
     const ops::Dropout dropout{0.1, 17, 3, 5};
     const auto run = [&] {
-      const auto forward = ops::Attention(qkv, batch, heads, dropout, true);
+      const auto forward = ops::Attention(qkv, batch, shape, dropout, true);
       const auto norm = ops::AddLayerNorm(forward.out, at::Tensor(), dropout, gamma, gamma, 1e-5, true);
       const at::Tensor table = at::zeros({11, d});
       ops::EmbeddingWeightGradient(g, batch.ids, table);
-      return std::vector<at::Tensor>{norm.y, ops::AttentionGradient(g, qkv, forward.logsumexp, batch, heads, dropout),
+      return std::vector<at::Tensor>{norm.y, ops::AttentionGradient(g, qkv, forward.logsumexp, batch, shape, dropout),
                                      table};
     };
     const int before = at::get_num_threads();

@@ -60,7 +60,7 @@ TEST(AttentionDropout, ABatchWithoutElementsOfItsOwnIsRefused) {
   PackedBatch batch = MakeBatch(at::kCPU, {3});
   batch.max_seqlen = 1 << 26;
   const at::Tensor qkv = at::empty({3, 12}, at::kFloat).fill_(1);
-  EXPECT_ANY_THROW(ops::Attention(qkv, batch, 2, {0.1, 1, 1, 1}, false));
+  EXPECT_ANY_THROW(ops::Attention(qkv, batch, {2, 2, qkv.size(1) / 6}, {0.1, 1, 1, 1}, false));
 }
 
 }  // namespace
