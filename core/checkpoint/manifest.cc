@@ -74,8 +74,18 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
     return InvalidField(field + ".expansion", "may stand before a mean-pooled head of texts alone");
   if (expanded ? expansion.width < 1 || expansion.width > kMaxExpansionWidth : expansion != Expansion())
     return InvalidField(field + ".expansion", absl::StrCat("has a width outside [1, ", kMaxExpansionWidth, "]"));
+  ENGRAM_RETURN_IF_ERROR(CheckBlocks(task.blocks, field + ".blocks"));
+  for (const std::string& name : task.blocks.earlier) {
+    const ManifestTask* const earlier = FindManifestTask(manifest, name);
+    // A column reads all that were there before it, so that later ones read more: none can read itself in a circle.
+    if (earlier == nullptr || earlier->blocks.kind != BlocksKind::kProgressive ||
+        earlier->blocks.earlier.size() >= task.blocks.earlier.size())
+      return InvalidField(field + ".blocks.earlier", absl::StrCat(Quoted(name), " is no task with an earlier column"));
+  }
   if (task.training_examples < 0 || task.training_examples > kMaxCount)
     return InvalidField(field + ".training_examples", "must be a count");
+  if (task.abstention && (task.kind != TaskKind::kSequenceClassification || !(task.abstention->temperature > 0)))
+    return InvalidField(field + ".abstention", "is of classification tasks, with a temperature above 0");
   return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
 }
 
@@ -97,6 +107,14 @@ absl::Status CheckMemory(const ManifestMemory& memory, const std::string& field,
     return InvalidField(field + ".file", absl::StrCat("must be ", MemoryFile(memory.strategy)));
   if (!manifest.files.contains(memory.file)) return InvalidField(field + ".file", "is not among the version's files");
   if (memory.rows < 0 || memory.rows > kMaxCount) return InvalidField(field + ".rows", "must be a count");
+  uint64_t rows = 0;
+  for (const auto& [task, count] : memory.tasks) {
+    if (task.empty() || count == 0 || count > static_cast<uint64_t>(memory.rows))
+      return InvalidField(field + ".tasks", "must count the rows of each task that has any");
+    rows += count;
+  }
+  if (!memory.tasks.empty() && rows != static_cast<uint64_t>(memory.rows))
+    return InvalidField(field + ".tasks", absl::StrCat("counts ", rows, " rows, but rows is ", memory.rows));
   return absl::OkStatus();
 }
 
@@ -134,6 +152,27 @@ absl::Status ReadExpansion(const Json& json, const std::string& path, Expansion&
   return reader.Finish();
 }
 
+absl::Status ReadAbstention(const Json& json, const std::string& path, Abstention& abstention) {
+  ObjectReader reader(json, path);
+  reader.Real("temperature", std::numeric_limits<double>::min(), std::numeric_limits<double>::max(),
+              abstention.temperature);
+  reader.Real("threshold", 0, 1, abstention.threshold);
+  reader.Integer("texts", 1, kMaxCount, abstention.texts);
+  reader.Real("answered", 0, 1, abstention.answered);
+  reader.Real("accuracy_of_answered", 0, 1, abstention.accuracy_of_answered);
+  return reader.Finish();
+}
+
+absl::Status ReadBlocks(const Json& json, const std::string& path, Blocks& blocks) {
+  ObjectReader reader(json, path);
+  ReadName(reader, "kind", ParseBlocksKind, blocks.kind);
+  ReadName(reader, "places", ParseBlocksPlaces, blocks.places);
+  reader.Integer("width", 1, kMaxBlocksWidth, blocks.width);
+  reader.Real("scale", 0, std::numeric_limits<double>::max(), blocks.scale);
+  reader.TextList("earlier", blocks.earlier);
+  return reader.Finish();
+}
+
 absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& task) {
   ObjectReader reader(json, path);
   reader.Text("name", task.name);
@@ -144,9 +183,13 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
   ReadName(reader, "pooling", ParsePooling, task.pooling);
   if (const Json* expansion = reader.Optional("expansion"); expansion != nullptr)
     reader.Fail(ReadExpansion(*expansion, path + ".expansion", task.expansion));
+  if (const Json* blocks = reader.Optional("blocks"); blocks != nullptr)
+    reader.Fail(ReadBlocks(*blocks, path + ".blocks", task.blocks));
   reader.Text("dataset", task.dataset);
   reader.Text("dataset_digest", task.dataset_digest);
   reader.Integer("training_examples", 0, kMaxCount, task.training_examples);
+  if (const Json* abstention = reader.Optional("abstention"); abstention != nullptr)
+    reader.Fail(ReadAbstention(*abstention, path + ".abstention", task.abstention.emplace()));
   return reader.Finish();
 }
 
@@ -190,6 +233,7 @@ absl::Status ReadMemory(const Json& json, const std::string& path, ManifestMemor
   reader.Text("strategy", memory.strategy);
   reader.Text("file", memory.file);
   reader.Integer("rows", 0, kMaxCount, memory.rows);
+  if (reader.Optional("tasks") != nullptr) reader.UnsignedMap("tasks", memory.tasks);
   return reader.Finish();
 }
 
@@ -242,6 +286,20 @@ Ordered TaskJson(const ManifestTask& task) {
                   {"training_examples", task.training_examples}};
   if (const Expansion& e = task.expansion; e.kind != ExpansionKind::kNone)
     json["expansion"] = {{"kind", ExpansionKindName(e.kind)}, {"width", e.width}, {"seed", e.seed}};
+  if (task.abstention) {
+    json["abstention"] = {{"temperature", task.abstention->temperature},
+                          {"threshold", task.abstention->threshold},
+                          {"texts", task.abstention->texts},
+                          {"answered", task.abstention->answered},
+                          {"accuracy_of_answered", task.abstention->accuracy_of_answered}};
+  }
+  if (const Blocks& b = task.blocks; b.kind != BlocksKind::kNone) {
+    json["blocks"] = {{"kind", BlocksKindName(b.kind)},
+                      {"places", BlocksPlacesName(b.places)},
+                      {"width", b.width},
+                      {"scale", b.scale},
+                      {"earlier", b.earlier}};
+  }
   return json;
 }
 
@@ -254,7 +312,9 @@ Ordered ConsolidationJson(const ManifestConsolidation& c) {
 }
 
 Ordered MemoryJson(const ManifestMemory& memory) {
-  return {{"strategy", memory.strategy}, {"file", memory.file}, {"rows", memory.rows}};
+  Ordered json = {{"strategy", memory.strategy}, {"file", memory.file}, {"rows", memory.rows}};
+  if (!memory.tasks.empty()) json["tasks"] = memory.tasks;
+  return json;
 }
 
 Ordered MatrixJson(const MetricsMatrix& matrix) {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/checkpoint/blocks.h"
 #include "core/checkpoint/expansion.h"
 #include "core/checkpoint/measurement.h"
 #include "core/checkpoint/task_kind.h"
@@ -34,6 +35,17 @@ inline constexpr const char* kModelFile = "model.safetensors";
 inline constexpr const char* kHeadsFile = "heads.safetensors";
 inline constexpr const char* kContinualFile = "continual.safetensors";
 
+// When no label of a classification task fits a text: core/train/abstention.h.
+struct Abstention {
+  double temperature = 1;           // > 0; divides the logits
+  double threshold = 0;             // of the highest probability at that temperature, in [0, 1]
+  int64_t texts = 0;                // validation texts that both were chosen on, at least 1
+  double answered = 0;              // share of those at or above the threshold
+  double accuracy_of_answered = 0;  // on those, in [0, 1]
+
+  friend bool operator==(const Abstention&, const Abstention&) = default;
+};
+
 // One thing that the model learned.
 struct ManifestTask {
   std::string name;  // unique in the version
@@ -43,9 +55,11 @@ struct ManifestTask {
   std::string head_prefix;          // the head's tensors are head_prefix + standard name in head_file; "" in kModelFile
   Pooling pooling = Pooling::kStandard;
   Expansion expansion;         // with kMean alone; stands in engram.json where there is one
+  Blocks blocks;               // of the task's own in the encoder; stands in engram.json where there are any
   std::string dataset;         // its name; empty if unknown
   std::string dataset_digest;  // SHA-256 of what was trained on, or empty
   int64_t training_examples = 0;
+  std::optional<Abstention> abstention = std::nullopt;  // where it was trained with validation texts
 
   friend bool operator==(const ManifestTask&, const ManifestTask&) = default;
 };
@@ -69,6 +83,8 @@ struct ManifestMemory {
   std::string strategy;  // unique in the version
   std::string file;      // MemoryFile(strategy)
   int64_t rows = 0;      // training examples in it; 0: tensors alone
+  // Of which tasks those are; empty: an older program did not say.
+  std::map<std::string, uint64_t> tasks = {};
 
   friend bool operator==(const ManifestMemory&, const ManifestMemory&) = default;
 };

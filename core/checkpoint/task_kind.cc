@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/strict_json.h"
+#include "core/checkpoint/blocks.h"
 #include "core/checkpoint/expansion.h"
 
 namespace engram::checkpoint {
@@ -24,6 +25,15 @@ constexpr NameTable<ExpansionKind> kExpansions[] = {{ExpansionKind::kNone, "none
                                                     {ExpansionKind::kRelu, "relu"},
                                                     {ExpansionKind::kRff, "rff"},
                                                     {ExpansionKind::kKwta, "kwta"}};
+constexpr NameTable<BlocksKind> kBlocksKinds[] = {{BlocksKind::kNone, "none"},
+                                                  {BlocksKind::kAdapter, "adapter"},
+                                                  {BlocksKind::kLowRank, "low_rank"},
+                                                  {BlocksKind::kProgressive, "progressive"}};
+constexpr NameTable<BlocksPlaces> kBlocksPlaces[] = {{BlocksPlaces::kFeedForward, "feed_forward"},
+                                                     {BlocksPlaces::kSublayers, "sublayers"},
+                                                     {BlocksPlaces::kQueryValue, "query_value"},
+                                                     {BlocksPlaces::kAttention, "attention"},
+                                                     {BlocksPlaces::kAll, "all"}};
 
 template <typename Enum, size_t kSize>
 std::string_view NameOf(const NameTable<Enum> (&table)[kSize], Enum value) {
@@ -51,6 +61,8 @@ absl::StatusOr<Enum> Parse(const NameTable<Enum> (&table)[kSize], std::string_vi
 std::string_view TaskKindName(TaskKind kind) { return NameOf(kTaskKinds, kind); }
 std::string_view PoolingName(Pooling pooling) { return NameOf(kPoolings, pooling); }
 std::string_view ExpansionKindName(ExpansionKind kind) { return NameOf(kExpansions, kind); }
+std::string_view BlocksKindName(BlocksKind kind) { return NameOf(kBlocksKinds, kind); }
+std::string_view BlocksPlacesName(BlocksPlaces places) { return NameOf(kBlocksPlaces, places); }
 
 absl::StatusOr<TaskKind> ParseTaskKind(std::string_view name, std::string_view field) {
   return Parse(kTaskKinds, name, field);
@@ -60,6 +72,12 @@ absl::StatusOr<Pooling> ParsePooling(std::string_view name, std::string_view fie
 }
 absl::StatusOr<ExpansionKind> ParseExpansionKind(std::string_view name, std::string_view field) {
   return Parse(kExpansions, name, field);
+}
+absl::StatusOr<BlocksKind> ParseBlocksKind(std::string_view name, std::string_view field) {
+  return Parse(kBlocksKinds, name, field);
+}
+absl::StatusOr<BlocksPlaces> ParseBlocksPlaces(std::string_view name, std::string_view field) {
+  return Parse(kBlocksPlaces, name, field);
 }
 
 }  // namespace engram::checkpoint

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/status.h"
+#include "core/checkpoint/blocks.h"
 #include "core/checkpoint/expansion.h"
 #include "core/checkpoint/families/family.h"
 #include "core/checkpoint/task_kind.h"
@@ -30,6 +31,8 @@ struct HeadConfig {
   checkpoint::Pooling pooling = checkpoint::Pooling::kStandard;
   // Between pooling and the linear layer; of mean-pooled heads of texts alone.
   checkpoint::Expansion expansion = {};
+  // What the task adds to the encoder when it is asked; its parameters are among the head's.
+  checkpoint::Blocks blocks = {};
 };
 
 // What dropout a forward pass uses: none (nullopt) in evaluation, importance and serving.

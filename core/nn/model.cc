@@ -13,9 +13,10 @@ namespace engram::nn {
 struct Tape {
   struct Head {
     std::string task;
+    size_t pass = 0;  // which of `passes` its hidden states came from
     HeadChain::TapeState state;
   };
-  Encoder::TapeState encoder;
+  std::vector<Encoder::TapeState> passes;
   std::vector<Head> heads;  // one for each query
 };
 
@@ -37,13 +38,43 @@ class ModelImpl final : public Model {
   absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) override {
     if (heads_.contains(task)) return absl::AlreadyExistsError(absl::StrCat("task ", task, " has a head already"));
     ENGRAM_ASSIGN_OR_RETURN(HeadChain chain, HeadChain::Create(task, head, config_, encoder_, parameters_.get(), seed));
-    heads_.emplace(task, head);
+    heads_.emplace(task, head).first->second.blocks = {};
     chains_.emplace(task, std::move(chain));
+    if (head.blocks.kind == checkpoint::BlocksKind::kNone) return absl::OkStatus();
+    if (!blocks_.contains(task)) return AddBlocks(task, head.blocks, seed);
+    heads_.at(task).blocks = head.blocks;
+    return absl::OkStatus();
+  }
+  absl::Status AddBlocks(const std::string& task, const checkpoint::Blocks& blocks, uint64_t seed) override {
+    const auto head = heads_.find(task);
+    if (head == heads_.end()) return absl::NotFoundError(absl::StrCat("task ", task, " has no head"));
+    if (blocks_.contains(task)) return absl::AlreadyExistsError(absl::StrCat("task ", task, " has blocks already"));
+    std::vector<const TaskBlocks*> earlier;
+    for (const std::string& name : blocks.earlier) {
+      const auto column = blocks_.find(name);
+      if (column == blocks_.end()) return absl::NotFoundError(absl::StrCat("task ", name, " has no blocks"));
+      earlier.push_back(&column->second);
+    }
+    ENGRAM_ASSIGN_OR_RETURN(TaskBlocks made,
+                            TaskBlocks::Create(task, blocks, config_, earlier, parameters_.get(), seed));
+    blocks_.emplace(task, std::move(made));
+    head->second.blocks = blocks;
     return absl::OkStatus();
   }
   absl::Status ReplaceHead(const std::string& task, const HeadConfig& head, uint64_t seed) override {
     const auto known = chains_.find(task);
     if (known == chains_.end()) return absl::NotFoundError(absl::StrCat("task ", task, " has no head"));
+    const auto blocks = blocks_.find(task);
+    if (blocks != blocks_.end() && blocks->second.config() != head.blocks) {
+      for (const auto& [other, config] : heads_) {
+        if (std::find(config.blocks.earlier.begin(), config.blocks.earlier.end(), task) == config.blocks.earlier.end())
+          continue;
+        return absl::FailedPreconditionError(
+            absl::StrCat("the column of task ", other, " stands on that of ", task, ", which has to stay"));
+      }
+      parameters_->Retire(blocks->second.slots());
+      blocks_.erase(blocks);
+    }
     parameters_->Retire(known->second.slots());
     chains_.erase(known);
     heads_.erase(task);
@@ -51,34 +82,53 @@ class ModelImpl final : public Model {
   }
   const std::map<std::string, HeadConfig>& heads() const override { return heads_; }
   std::vector<SlotId> EncoderSlots() const override { return encoder_.slots(); }
-  std::vector<SlotId> HeadSlots(const std::string& task) const override { return chains_.at(task).slots(); }
+  std::vector<SlotId> HeadSlots(const std::string& task) const override {
+    std::vector<SlotId> slots = chains_.at(task).slots();
+    if (const auto blocks = blocks_.find(task); blocks != blocks_.end())
+      slots.insert(slots.end(), blocks->second.slots().begin(), blocks->second.slots().end());
+    return slots;
+  }
 
   void PackForInference() override { encoder_.PackForInference(); }
 
   at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const override {
-    return encoder_.Forward(batch, mode, tape != nullptr ? &tape->encoder : nullptr);
+    if (tape != nullptr) tape->passes.assign(1, {});
+    return encoder_.Forward(batch, mode, tape != nullptr ? &tape->passes.front() : nullptr);
   }
   std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
                                   const std::optional<TrainingMode>& mode, Tape* tape) const override {
-    const at::Tensor hidden = Encode(batch, mode, tape);
-    if (tape != nullptr) tape->heads.assign(queries.size(), {});
-    std::vector<at::Tensor> logits;
-    for (size_t i = 0; i < queries.size(); ++i) {
-      if (tape != nullptr) tape->heads[i].task = queries[i].task;
-      logits.push_back(
-          chains_.at(queries[i].task)
-              .Forward(hidden, batch, queries[i].rows, mode, tape != nullptr ? &tape->heads[i].state : nullptr));
+    if (tape != nullptr) {
+      tape->passes.clear();
+      tape->heads.assign(queries.size(), {});
+    }
+    std::vector<at::Tensor> logits(queries.size());
+    for (const auto& [of_task, members] : Passes(queries)) {
+      if (tape != nullptr) tape->passes.emplace_back();
+      const at::Tensor hidden =
+          encoder_.Forward(batch, mode, tape != nullptr ? &tape->passes.back() : nullptr, ColumnsOf(of_task));
+      for (const size_t i : members) {
+        HeadChain::TapeState* state = nullptr;
+        if (tape != nullptr) {
+          tape->heads[i].task = queries[i].task;
+          tape->heads[i].pass = tape->passes.size() - 1;
+          state = &tape->heads[i].state;
+        }
+        logits[i] = chains_.at(queries[i].task).Forward(hidden, batch, queries[i].rows, mode, state);
+      }
     }
     return logits;
   }
   void Backward(std::span<const HeadGradient> gradients, const Tape& tape, GradientSink& sink) const override {
-    encoder_.Backward(HeadsBackward(gradients, tape, sink), tape.encoder, sink);
+    std::vector<at::Tensor> hidden = HeadsBackward(gradients, tape, sink);
+    for (size_t pass = 0; pass < hidden.size(); ++pass)
+      if (hidden[pass].defined()) encoder_.Backward(std::move(hidden[pass]), tape.passes[pass], sink);
     sink.EndBatch();
   }
   void Backward(std::span<const HeadGradient> gradients, Tape&& tape, GradientSink& sink) const override {
-    at::Tensor hidden = HeadsBackward(gradients, tape, sink);
+    std::vector<at::Tensor> hidden = HeadsBackward(gradients, tape, sink);
     tape.heads.clear();
-    encoder_.Backward(std::move(hidden), std::move(tape.encoder), sink);
+    for (size_t pass = 0; pass < hidden.size(); ++pass)
+      if (hidden[pass].defined()) encoder_.Backward(std::move(hidden[pass]), std::move(tape.passes[pass]), sink);
     sink.EndBatch();
   }
 
@@ -90,19 +140,41 @@ class ModelImpl final : public Model {
     for (const auto& [task, chain] : chains_) {
       copy->chains_.emplace(task, chain).first->second.Rebind(copy->parameters_.get());
     }
+    for (const auto& [task, blocks] : blocks_)
+      copy->blocks_.emplace(task, blocks).first->second.Rebind(copy->parameters_.get());
     return copy;
   }
 
  private:
-  // The gradient of the hidden states, [T, d]: the heads' shares added in the order of `gradients`.
-  at::Tensor HeadsBackward(std::span<const HeadGradient> gradients, const Tape& tape, GradientSink& sink) const {
-    at::Tensor hidden;
+  // The queries by the pass that answers them: those of tasks without blocks under "", the others by their task.
+  std::map<std::string, std::vector<size_t>> Passes(std::span<const TaskQuery> queries) const {
+    std::map<std::string, std::vector<size_t>> passes;
+    if (queries.empty()) passes[""];
+    for (size_t i = 0; i < queries.size(); ++i)
+      passes[blocks_.contains(queries[i].task) ? queries[i].task : ""].push_back(i);
+    return passes;
+  }
+  // The task's blocks behind the columns that they read; none for "".
+  std::vector<const TaskBlocks*> ColumnsOf(const std::string& task) const {
+    std::vector<const TaskBlocks*> columns;
+    if (task.empty()) return columns;
+    const TaskBlocks& own = blocks_.at(task);
+    for (const std::string& name : own.config().earlier) columns.push_back(&blocks_.at(name));
+    columns.push_back(&own);
+    return columns;
+  }
+  // The gradient of each pass's hidden states, [T, d], undefined where none of its heads takes part: the heads' shares
+  // added in the order of `gradients`.
+  std::vector<at::Tensor> HeadsBackward(std::span<const HeadGradient> gradients, const Tape& tape,
+                                        GradientSink& sink) const {
+    std::vector<at::Tensor> hidden_of(tape.passes.size());
     for (const HeadGradient& gradient : gradients) {
       const Tape::Head& head = tape.heads.at(gradient.query);
+      at::Tensor& hidden = hidden_of[head.pass];
       at::Tensor share = chains_.at(head.task).Backward(gradient.logits, head.state, sink);
       hidden = hidden.defined() ? hidden.add_(share) : std::move(share);
     }
-    return hidden;
+    return hidden_of;
   }
 
   EncoderConfig config_;
@@ -110,6 +182,7 @@ class ModelImpl final : public Model {
   Encoder encoder_;
   std::map<std::string, HeadConfig> heads_;
   std::map<std::string, HeadChain> chains_;
+  std::map<std::string, TaskBlocks> blocks_;  // of the tasks that have any
 };
 
 }  // namespace

@@ -60,10 +60,15 @@ class Model {
   // like transformers does. ALREADY_EXISTS if the task has one.
   virtual absl::Status AddHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
   // Puts a new head in the place of the one that the task has; its slots are new, the old ones are out of use until the
-  // model is saved and loaded. NOT_FOUND if the task has none.
+  // model is saved and loaded. Blocks that stay as they are configured keep their weights. NOT_FOUND if the task has
+  // none; FAILED_PRECONDITION if columns of other tasks stand on blocks that would go.
   virtual absl::Status ReplaceHead(const std::string& task, const HeadConfig& head, uint64_t seed) = 0;
+  // Gives a task that has a head, and no blocks, blocks of its own: from then on they are applied when it is asked, and
+  // their parameters are among HeadSlots(task). AddHead does the same for a head that is configured with blocks.
+  // NOT_FOUND for a task without a head, or of blocks.earlier without blocks; ALREADY_EXISTS.
+  virtual absl::Status AddBlocks(const std::string& task, const checkpoint::Blocks& blocks, uint64_t seed) = 0;
   virtual const std::map<std::string, HeadConfig>& heads() const = 0;
-  // The slots of the encoder (what importance and penalties cover) and of one head.
+  // The slots of the encoder (what importance and penalties cover) and of one head, with the task's blocks behind it.
   virtual std::vector<SlotId> EncoderSlots() const = 0;
   virtual std::vector<SlotId> HeadSlots(const std::string& task) const = 0;
   // Elements of the encoder's slots, which are the first in the buffer: [0, EncoderElements).
@@ -77,18 +82,20 @@ class Model {
 
   static std::shared_ptr<Tape> NewTape();
 
-  // Embeddings: hidden [T, d] in the compute dtype. `tape` nullptr: inference (least memory).
+  // Embeddings: hidden [T, d] in the compute dtype, without the blocks of any task. `tape` nullptr: inference (least
+  // memory).
   virtual at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
   // Logits fp32 of each query, in their order: sequence classification [n, C], token classification [T, C], masked LM
-  // [R, V]. The encoder runs once, whatever the number of queries; the model must have the heads. `tape` nullptr:
-  // inference.
+  // [R, V]. The encoder runs once for all tasks without blocks of their own, whatever their number, and once for each
+  // task with blocks (a column of k tasks: k times); the model must have the heads. `tape` nullptr: inference.
   virtual std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
                                           const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
   at::Tensor Predict(const PackedBatch& batch, const TaskQuery& query, const std::optional<TrainingMode>& mode,
                      Tape* tape) const;
   // The backward pass of the Predict that filled `tape`, of the sum of what `gradients` (at least one, each query at
-  // most once) are of; the encoder runs once. Ends with sink.EndBatch(). A tape serves several backward passes (exact
-  // Fisher runs one for each class); one that is moved in serves the last, which gives its memory back on the way.
+  // most once) are of; each pass of the encoder is run back once. Ends with sink.EndBatch(). A tape serves several
+  // backward passes (exact Fisher runs one for each class); one that is moved in serves the last, which gives its memory
+  // back on the way.
   virtual void Backward(std::span<const HeadGradient> gradients, const Tape& tape, GradientSink& sink) const = 0;
   virtual void Backward(std::span<const HeadGradient> gradients, Tape&& tape, GradientSink& sink) const = 0;
   // The same for the first query alone.

@@ -152,7 +152,8 @@ absl::Status SaveModel(const Model& model, const std::string& config_text, const
   const ParameterBuffer& parameters = model.parameters();
   const at::Tensor weights = parameters.weights().cpu();
   auto head = model.heads().find(default_task);
-  const bool standard = head != model.heads().end() && head->second.pooling == checkpoint::Pooling::kStandard;
+  const bool standard = head != model.heads().end() && head->second.pooling == checkpoint::Pooling::kStandard &&
+                        head->second.blocks.kind == checkpoint::BlocksKind::kNone;
   std::vector<checkpoint::TensorToWrite> tensors;
   for (const SlotId slot : model.EncoderSlots()) {
     const ParameterSlice& slice = parameters.slice(slot);

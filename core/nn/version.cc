@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "core/base/files.h"
 #include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/version_directory.h"
+#include "core/nn/task_blocks.h"
 #include "torch/headeronly/version.h"
 
 namespace engram::nn {
@@ -18,15 +20,33 @@ namespace {
 // class for.
 std::string DefaultTask(const checkpoint::VersionManifest& manifest) {
   for (auto task = manifest.tasks.rbegin(); task != manifest.tasks.rend(); ++task) {
-    if (task->pooling == checkpoint::Pooling::kStandard) return task->name;
+    if (task->pooling == checkpoint::Pooling::kStandard && task->blocks.kind == checkpoint::BlocksKind::kNone)
+      return task->name;
   }
   return "";
+}
+
+// Blocks are made by the numbers of engram.json: not before the file that is to fill them is known to be as large.
+absl::Status CheckBlocksFit(const std::string& directory, const checkpoint::VersionManifest& manifest,
+                            const checkpoint::EncoderSizes& sizes) {
+  int64_t elements = 0;
+  for (const checkpoint::ManifestTask& task : manifest.tasks) {
+    std::vector<int64_t> widths;
+    for (const std::string& name : task.blocks.earlier)
+      widths.push_back(checkpoint::FindManifestTask(manifest, name)->blocks.width);
+    elements += TaskBlocks::Elements(task.blocks, sizes, widths);
+  }
+  if (elements == 0) return absl::OkStatus();
+  std::error_code error;
+  const uintmax_t bytes = std::filesystem::file_size(absl::StrCat(directory, "/", checkpoint::kHeadsFile), error);
+  if (!error && bytes / sizeof(float) >= static_cast<uintmax_t>(elements)) return absl::OkStatus();
+  return InvalidField(checkpoint::kHeadsFile, "is missing or too small for the tasks' blocks");
 }
 
 }  // namespace
 
 HeadConfig ToHeadConfig(const checkpoint::ManifestTask& task) {
-  return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling, task.expansion};
+  return {task.kind, static_cast<int64_t>(task.labels.size()), task.pooling, task.expansion, task.blocks};
 }
 
 std::vector<std::string> CompanionFiles(const std::string& directory) {
@@ -61,13 +81,18 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
       checkpoint::FindManifestTask(version.manifest, version.manifest.default_task);
   if (standard != nullptr) load.head = FileHead{standard->name, ToHeadConfig(*standard)};
   ENGRAM_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(directory, load));
-  bool others = false;
+  ENGRAM_RETURN_IF_ERROR(CheckBlocksFit(directory, version.manifest, loaded.config));
+  std::vector<checkpoint::ManifestTask> others;
   for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
-    if (task.name == version.manifest.default_task) continue;
-    ENGRAM_RETURN_IF_ERROR(loaded.model->AddHead(task.name, ToHeadConfig(task), /*seed=*/0));
-    others = true;
+    if (task.name != version.manifest.default_task) others.push_back(task);
   }
-  if (others) {
+  // A column after those that it reads, whatever the order in which their tasks were first learned.
+  std::stable_sort(others.begin(), others.end(), [](const auto& one, const auto& other) {
+    return one.blocks.earlier.size() < other.blocks.earlier.size();
+  });
+  for (const checkpoint::ManifestTask& task : others)
+    ENGRAM_RETURN_IF_ERROR(loaded.model->AddHead(task.name, ToHeadConfig(task), /*seed=*/0));
+  if (!others.empty()) {
     ENGRAM_RETURN_IF_ERROR(
         LoadHeads(absl::StrCat(directory, "/", checkpoint::kHeadsFile), version.manifest.default_task, *loaded.model));
   }

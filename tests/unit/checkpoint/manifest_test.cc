@@ -80,6 +80,46 @@ TEST(Manifest, AnExpansionStandsWhereAHeadHasOne) {
   EXPECT_EQ(field(Pooling::kMean, {}), "");
 }
 
+TEST(Manifest, BlocksStandWhereATaskHasThemAndReadEarlierColumnsAlone) {
+  VersionManifest manifest = Sample();
+  EXPECT_THAT(Text(manifest), Not(HasSubstr("blocks")));
+  ManifestTask column = manifest.tasks[0];
+  column.labels = {"yes", "no"};
+  column.kind = TaskKind::kSequenceClassification;
+  column.name = "column";
+  column.blocks = {BlocksKind::kProgressive, BlocksPlaces::kSublayers, 7, 1, {}};
+  manifest.tasks.push_back(column);
+  column.name = "reader";
+  column.blocks.earlier = {"column"};
+  manifest.tasks.insert(manifest.tasks.begin(), column);  // a task that got its column after another was learned
+  column.name = "apart";
+  column.blocks = {BlocksKind::kLowRank, BlocksPlaces::kQueryValue, 8, 0.1, {}};
+  manifest.tasks.push_back(column);
+  const absl::StatusOr<VersionManifest> back = ParseManifest(Text(manifest));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, manifest);
+  const auto field = [&](const Blocks& blocks) {
+    manifest.tasks.front().blocks = blocks;
+    return StatusField(RenderManifest(manifest).status());
+  };
+  const Blocks good{BlocksKind::kProgressive, BlocksPlaces::kFeedForward, 4, 1, {"column"}};
+  EXPECT_EQ(field(good), "");
+  const auto changed = [&](const std::function<void(Blocks&)>& change) {
+    Blocks blocks = good;
+    change(blocks);
+    return field(blocks);
+  };
+  EXPECT_EQ(changed([](Blocks& b) { b.width = 0; }), "tasks[0].blocks.width");
+  EXPECT_EQ(changed([](Blocks& b) { b.width = kMaxBlocksWidth + 1; }), "tasks[0].blocks.width");
+  EXPECT_EQ(changed([](Blocks& b) { b.places = BlocksPlaces::kAll; }), "tasks[0].blocks.places");
+  EXPECT_EQ(changed([](Blocks& b) { b.scale = 2; }), "tasks[0].blocks.scale");
+  EXPECT_EQ(changed([](Blocks& b) { b.kind = BlocksKind::kAdapter; }), "tasks[0].blocks.earlier");
+  EXPECT_EQ(changed([](Blocks& b) { b.kind = BlocksKind::kNone; }), "tasks[0].blocks.kind");
+  for (const char* other : {"apart", "nothing", "reader"})
+    EXPECT_EQ(changed([other](Blocks& b) { b.earlier = {other}; }), "tasks[0].blocks.earlier") << other;
+  EXPECT_EQ(changed([](Blocks& b) { b.earlier = {"column", "column"}; }), "tasks[0].blocks.earlier");
+}
+
 TEST(Manifest, RefusesByField) {
   const auto field = [](const std::function<void(VersionManifest&)>& change) {
     VersionManifest manifest = Sample();

@@ -59,6 +59,7 @@ class BrokenModel final : public nn::Model {
   void InitializeEncoder(uint64_t) override {}
   absl::Status AddHead(const std::string&, const nn::HeadConfig&, uint64_t) override { return absl::OkStatus(); }
   absl::Status ReplaceHead(const std::string&, const nn::HeadConfig&, uint64_t) override { return absl::OkStatus(); }
+  absl::Status AddBlocks(const std::string&, const checkpoint::Blocks&, uint64_t) override { return absl::OkStatus(); }
   const std::map<std::string, nn::HeadConfig>& heads() const override { return model_->heads(); }
   std::vector<nn::SlotId> EncoderSlots() const override { return model_->EncoderSlots(); }
   std::vector<nn::SlotId> HeadSlots(const std::string& task) const override { return model_->HeadSlots(task); }

@@ -16,6 +16,9 @@ namespace ops {
 at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act,
                             at::Tensor* pre);
 
+// act(pre), in the dtype of pre: for what lies between a linear layer and its activation. The same on every device.
+at::Tensor Activate(const at::Tensor& pre, Activation act);
+
 // d pre = g * act'(pre).  g and pre of one shape and dtype. ReLU's derivative at 0 is 0.
 at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activation act);
 

@@ -8,8 +8,7 @@
 #include "core/nn/ops/implementations.h"
 #include "core/nn/ops/op_table.h"
 
-namespace engram::nn::ops::reference {
-namespace {
+namespace engram::nn::ops {
 
 at::Tensor Activate(const at::Tensor& pre, Activation act) {
   switch (act) {
@@ -26,6 +25,9 @@ at::Tensor Activate(const at::Tensor& pre, Activation act) {
   }
   return at::tanh(pre);
 }
+
+namespace reference {
+namespace {
 
 // The product by the device's own table, which may override Linear alone.
 at::Tensor LinearActivation(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b, Activation act,
@@ -67,4 +69,5 @@ void SetActivation(OpTable& table) {
   table.activation_gradient = ActivationGradient;
 }
 
-}  // namespace engram::nn::ops::reference
+}  // namespace reference
+}  // namespace engram::nn::ops
