@@ -92,17 +92,49 @@ std::vector<nn::SlotId> SharedSlots(const nn::Model& model, checkpoint::TaskKind
 // What is differentiated: a log-likelihood, squared, or the squared length of the logits, in absolute value.
 enum class Measure { kLikelihood, kLength };
 
+// Hands everything to two sinks.
+class BothSinks final : public nn::GradientSink {
+ public:
+  BothSinks(nn::GradientSink& first, nn::GradientSink& second) : first_(first), second_(second) {}
+  void Linear(nn::SlotId weight, nn::SlotId bias, int count, const at::Tensor& a, const at::Tensor& g,
+              const nn::RowOwners& rows) override {
+    first_.Linear(weight, bias, count, a, g, rows);
+    second_.Linear(weight, bias, count, a, g, rows);
+  }
+  void LayerNorm(nn::SlotId gamma, nn::SlotId beta, const at::Tensor& normalized, const at::Tensor& g,
+                 const nn::RowOwners& rows) override {
+    first_.LayerNorm(gamma, beta, normalized, g, rows);
+    second_.LayerNorm(gamma, beta, normalized, g, rows);
+  }
+  void Embedding(nn::SlotId table, const at::Tensor& index, const at::Tensor& g, const nn::RowOwners& rows) override {
+    first_.Embedding(table, index, g, rows);
+    second_.Embedding(table, index, g, rows);
+  }
+  void Bias(nn::SlotId bias, const at::Tensor& g, const nn::RowOwners& rows) override {
+    first_.Bias(bias, g, rows);
+    second_.Bias(bias, g, rows);
+  }
+  void EndBatch() override {
+    first_.EndBatch();
+    second_.EndBatch();
+  }
+
+ private:
+  nn::GradientSink &first_, &second_;
+};
+
 // Everything one computation carries from batch to batch.
 class Engine {
  public:
   Engine(nn::Model& model, const std::string& task, std::span<const TrainingExample> examples, Measure measure,
-         const ImportanceOptions& options, int64_t total)
+         const ImportanceOptions& options, int64_t total, nn::GradientSink* also)
       : model_(model),
         spec_{task, model.heads().at(task).kind, model.heads().at(task).labels, options.masking},
         examples_(examples),
         measure_(measure),
         options_(options),
         total_(total),
+        also_(also),
         device_(model.parameters().device()),
         fisher_(at::zeros({model.EncoderElements()}, at::TensorOptions().dtype(at::kFloat).device(device_))) {
     if (batched()) {
@@ -137,7 +169,7 @@ class Engine {
     if (measure_ == Measure::kLikelihood && options_.kind == ImportanceKind::kExact) {
       AddExact(forward);
     } else {
-      model_.Backward(Gradient(forward, labels), *forward.tape, *sink_);
+      Backward(Gradient(forward, labels), forward, *sink_);
     }
     return absl::OkStatus();
   }
@@ -156,7 +188,7 @@ class Engine {
     std::vector<RandomStream> labels{Labels(text)};
     for (const TrainingExample& window : windows) {
       ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run({&window}, text));
-      if (forward.logits.size(0) > 0) model_.Backward(Gradient(forward, labels), *forward.tape, sum);
+      if (forward.logits.size(0) > 0) Backward(Gradient(forward, labels), forward, sum);
     }
     AddOwnGradient(1.0 / static_cast<double>(total_));
     return absl::OkStatus();
@@ -174,6 +206,12 @@ class Engine {
     at::Tensor labels;                     // int64 [rows of logits], on the CPU: true ones
     std::vector<int64_t> rows_of_example;  // how many rows each example has
   };
+
+  void Backward(const at::Tensor& gradient, const Forward& forward, nn::GradientSink& sink) const {
+    if (also_ == nullptr) return model_.Backward(gradient, *forward.tape, sink);
+    BothSinks both(sink, *also_);
+    model_.Backward(gradient, *forward.tape, both);
+  }
 
   absl::StatusOr<Forward> Run(const Batch& batch, int64_t number) const {
     std::vector<int64_t> indices;
@@ -202,7 +240,7 @@ class Engine {
         const at::Tensor label = at::full({logits.size(0)}, c, at::TensorOptions().dtype(at::kLong).device(device_));
         const at::Tensor weight = probabilities.select(1, c).sqrt();
         const at::Tensor score = nn::ops::CrossEntropy(logits, label, weight).grad;
-        model_.Backward(at::zeros_like(forward.logits).index_copy_(0, index, score), *forward.tape, *sink_);
+        Backward(at::zeros_like(forward.logits).index_copy_(0, index, score), forward, *sink_);
       }
     }
   }
@@ -271,6 +309,7 @@ class Engine {
   const Measure measure_;
   const ImportanceOptions& options_;
   const int64_t total_;
+  nn::GradientSink* const also_;  // may be null
   const at::Device device_;
   at::Tensor fisher_;
   std::unique_ptr<nn::GradientSink> sink_;
@@ -348,12 +387,14 @@ absl::Status CheckArguments(const nn::Model& model, const std::string& task, siz
 
 absl::StatusOr<Importance> Compute(nn::Model& model, const std::string& task, std::span<const TrainingExample> examples,
                                    Measure measure, const ImportanceOptions& options,
-                                   const ImportanceProgress& progress) {
+                                   const ImportanceProgress& progress, nn::GradientSink* also) {
   ENGRAM_RETURN_IF_ERROR(CheckArguments(model, task, examples.size(), measure, options));
+  if (also != nullptr && options.kind == ImportanceKind::kBatched)
+    return InvalidField("fisher", "batched has no gradients of texts");
   const std::vector<Text> texts = FindTexts(examples);
   const std::vector<int64_t> chosen = ChooseTexts(static_cast<int64_t>(texts.size()), options);
   const auto total = static_cast<int64_t>(chosen.size());
-  Engine engine(model, task, examples, measure, options, total);
+  Engine engine(model, task, examples, measure, options, total, also);
   if (engine.batched()) {
     ENGRAM_RETURN_IF_ERROR(AddInOrder(engine, examples, texts, chosen, options.batch_size, progress));
   } else {
@@ -385,14 +426,15 @@ std::string ImportanceKindName(ImportanceKind kind) { return kKindNames[static_c
 
 absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
                                              std::span<const TrainingExample> examples,
-                                             const ImportanceOptions& options, const ImportanceProgress& progress) {
-  return Compute(model, task, examples, Measure::kLikelihood, options, progress);
+                                             const ImportanceOptions& options, const ImportanceProgress& progress,
+                                             nn::GradientSink* also) {
+  return Compute(model, task, examples, Measure::kLikelihood, options, progress, also);
 }
 
 absl::StatusOr<Importance> ComputeSensitivity(nn::Model& model, const std::string& task,
                                               std::span<const TrainingExample> examples,
                                               const ImportanceOptions& options, const ImportanceProgress& progress) {
-  return Compute(model, task, examples, Measure::kLength, options, progress);
+  return Compute(model, task, examples, Measure::kLength, options, progress, /*also=*/nullptr);
 }
 
 }  // namespace engram::continual

@@ -62,10 +62,14 @@ using ImportanceProgress = std::function<bool(int64_t, int64_t)>;
 // `examples` are the task's training examples, labels as training uses them. The model is not changed; `batched` and
 // texts of several windows use its gradient buffer. Errors: INVALID_ARGUMENT (no examples, exact for masked language
 // models), CANCELLED, ABORTED if an entry is not finite.
+//
+// `also` is handed every backward pass, too: each is that of the log-likelihoods of whole texts (of a text of several
+// windows, window by window), summed over the texts of its batch. Not for `batched` (INVALID_ARGUMENT).
 absl::StatusOr<Importance> ComputeImportance(nn::Model& model, const std::string& task,
                                              std::span<const train::TrainingExample> examples,
                                              const ImportanceOptions& options,
-                                             const ImportanceProgress& progress = nullptr);
+                                             const ImportanceProgress& progress = nullptr,
+                                             nn::GradientSink* also = nullptr);
 
 // How much each encoder weight moves what a task's head answers (Aljundi et al., "Memory aware synapses", ECCV 2018):
 //   1/N sum_x | d |f(x)|^2 / d theta |

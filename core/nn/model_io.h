@@ -49,8 +49,9 @@ struct LoadOptions {
 absl::StatusOr<LoadedModel> LoadModel(const std::string& directory, const LoadOptions& options);
 
 // Writes config.json and model.safetensors: the encoder, and the head of `default_task` under transformers' standard
-// names, so that AutoModelFor... loads it with equal logits. Empty `default_task`, or one with a mean-pooled head
-// or blocks of its own (which transformers' classes do not compute): the bare encoder. `labels`: names of the default head's classes.
+// names, so that AutoModelFor... loads it with equal logits. Empty `default_task`, or one with a mean-pooled head or
+// blocks of its own (which transformers' classes do not compute): the bare encoder. `labels`: names of the default
+// head's classes.
 absl::Status SaveModel(const Model& model, const std::string& config_text, const std::string& default_task,
                        const std::vector<std::string>& labels, const std::string& directory);
 

@@ -11,7 +11,7 @@ class Joint : public StrategyProbe {};
 TEST_F(Joint, AnEpochIsOneOverAllTextsOfAllTasks) {
   const auto a = TinyExamples(7, kLabels, 1), b = TinyExamples(40, kLabels, 9);
   train::VersionMemory memory = Held({{"a", a}});
-  memory.values["seen.a"] = "7";
+  memory.values.emplace("seen.a", "7");
   const auto strategy = Make("joint", {}, memory);
   Recorder recorder(*strategy);
   const auto model = TinyModel({"a", "b"}, kLabels, /*dropout=*/0), start = TinyModel({"a", "b"}, kLabels, 0);
