@@ -1,12 +1,19 @@
 #include "core/continual/encoder_memory.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/base/files.h"
 
 namespace engram::continual {
 
 bool MayBeYounger(const nn::Model& model, const std::string& parameter) {
   const char* const pooler = model.config().family->names.pooler;
   return pooler != nullptr && parameter.starts_with(absl::StrCat(pooler, "."));
+}
+
+std::string EncoderDigest(const nn::Model& model) {
+  const at::Tensor weights = model.parameters().weights().narrow(0, 0, model.EncoderElements()).cpu();
+  return Sha256Hex({reinterpret_cast<const char*>(weights.const_data_ptr<float>()),
+                    static_cast<size_t>(weights.numel()) * sizeof(float)});
 }
 
 void RememberEncoder(const nn::Model& model, const std::string& what, const at::Tensor& flat,

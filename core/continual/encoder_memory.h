@@ -16,6 +16,9 @@ namespace engram::continual {
 // the first task whose head stands on it.
 bool MayBeYounger(const nn::Model& model, const std::string& parameter);
 
+// SHA-256 of the encoder's weights, in hexadecimal digits: whether two encoders are the same to the bit.
+std::string EncoderDigest(const nn::Model& model);
+
 // Puts `flat`, fp32 [encoder elements], into `memory` as one tensor for each parameter, "<what>.<parameter>".
 void RememberEncoder(const nn::Model& model, const std::string& what, const at::Tensor& flat,
                      train::VersionMemory& memory);

@@ -18,7 +18,7 @@
 
 #include "ATen/ops/cat.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/files.h"
+#include "core/continual/encoder_memory.h"
 #include "core/continual/expansion_statistics.h"
 #include "core/continual/registry.h"
 #include "core/nn/fixed_expansion.h"
@@ -46,6 +46,11 @@ class FixedExpansionLayer final : public train::Strategy {
     if (known.kind != checkpoint::TaskKind::kSequenceClassification) {
       return absl::FailedPreconditionError(
           absl::StrCat("strategy ", name_, " learns classifiers of whole texts alone; take another strategy"));
+    }
+    if (known.blocks.kind != checkpoint::BlocksKind::kNone) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the task has blocks of its own in the encoder, which strategy ", name_,
+                       " does not apply; give the task another name"));
     }
     nn::HeadConfig head = known;
     head.pooling = checkpoint::Pooling::kMean;
@@ -88,12 +93,6 @@ class FixedExpansionLayer final : public train::Strategy {
   static std::string Describe(const checkpoint::Expansion& e) {
     const std::string_view kind = checkpoint::ExpansionKindName(e.kind);
     return absl::StrCat(std::string(kind), " ", e.width, " ", e.seed);
-  }
-
-  static std::string EncoderDigest(const nn::Model& model) {
-    const at::Tensor weights = model.parameters().weights().narrow(0, 0, model.EncoderElements()).cpu();
-    return Sha256Hex({reinterpret_cast<const char*>(weights.const_data_ptr<float>()),
-                      static_cast<size_t>(weights.numel()) * sizeof(float)});
   }
 
   // The sums that this task's texts go to: those of its earlier texts, with room for the head's labels.
