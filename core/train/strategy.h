@@ -10,7 +10,7 @@
 //                           OnGradients -> clipping -> AfterClipping -> AdamW with Penalties fused, at
 //                           LearningRateScales -> AfterStep
 //     at each run checkpoint: SaveState
-//   EndTask (only when training came to its end, not when it was interrupted)
+//   AfterTraining, EndTask (only when training came to its end, not when it was interrupted)
 //
 // Where the known methods go:
 //   EWC, online EWC, MAS, L2-SP     Penalties
@@ -21,6 +21,7 @@
 //                                   model's answers, learned by the pass that learns the task)
 //   layers that thaw one by one     LearningRateScales
 //   adapters, progressive columns   BeginTask (parameters added, `trainable` changed)
+//   merging of models               BeginTask (weights to start from), AfterTraining
 //
 // Calls come from one thread. A status that is not OK ends the run with it.
 
@@ -150,6 +151,10 @@ class Strategy {
   virtual std::map<nn::SlotId, double> LearningRateScales(const StepInfo& /*info*/) { return {}; }
   // After the optimizer step; gradients are still those that OnGradients left. True if it changed weights.
   virtual absl::StatusOr<bool> AfterStep(const ParameterView& /*view*/, const StepInfo& /*info*/) { return false; }
+  // All steps are done and the weights are those that training ends with (with early stopping the best), before they are
+  // measured and stored. True if it changed weights. A run that is interrupted while they are measured comes here again
+  // when it goes on, after LoadState, with the weights as they were left.
+  virtual absl::StatusOr<bool> AfterTraining(const TaskSetup& /*setup*/) { return false; }
   // The model has its final weights, which must stay. What is put into `memory` is stored with the new version in place
   // of what the strategy stored before; an empty memory leaves that as it is.
   virtual absl::Status EndTask(const TaskSetup& /*setup*/, VersionMemory& /*memory*/) { return absl::OkStatus(); }

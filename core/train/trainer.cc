@@ -374,6 +374,11 @@ absl::StatusOr<TrainResult> Run::Finish() {
     parameters_.RefreshCompute();
     last_evaluation_.reset();
   }
+  ENGRAM_ASSIGN_OR_RETURN(const bool changed, strategy_.AfterTraining(setup_));
+  if (changed) {
+    parameters_.RefreshCompute();
+    last_evaluation_.reset();
+  }
   const double largest =
       at::linalg_vector_norm(parameters_.weights(), std::numeric_limits<double>::infinity()).item<double>();
   ENGRAM_RETURN_IF_ERROR(CheckLastWeights(state_.step, largest));

@@ -53,6 +53,7 @@ class Forwarding : public train::Strategy {
   absl::StatusOr<bool> AfterStep(const train::ParameterView& view, const train::StepInfo& info) override {
     return inner_.AfterStep(view, info);
   }
+  absl::StatusOr<bool> AfterTraining(const train::TaskSetup& setup) override { return inner_.AfterTraining(setup); }
   absl::Status EndTask(const train::TaskSetup& setup, train::VersionMemory& memory) override {
     return inner_.EndTask(setup, memory);
   }
