@@ -39,7 +39,7 @@ def make_model(family: str, kind: str, folder: pathlib.Path, **changes):
     """A random model, also written into `folder`; `changes`: config.json's keys that differ from the family's defaults."""
     config_class, numbers, prefix = FAMILIES[family]
     torch.manual_seed(3)
-    config = config_class(**numbers, num_labels=LABELS, initializer_range=0.2, **changes)
+    config = config_class(**{**numbers, **changes}, num_labels=LABELS, initializer_range=0.2)
     config._attn_implementation = "eager"
     model = getattr(transformers, prefix + CLASSES[kind])(config).eval()
     with torch.no_grad():  # biases and gains away from 0 and 1, where mistakes hide

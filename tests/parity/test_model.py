@@ -72,6 +72,41 @@ def test_every_activation_that_a_config_may_name(family, kind, name, tmp_path):
     check_forward_loss_and_gradients(family, kind, tmp_path, **{"activation" if family == "distilbert" else "hidden_act": name})
 
 
+SCALED = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8},
+    "yarn-mscale": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8, "mscale": 0.7, "mscale_all_dim": 1.0, "beta_fast": 4,
+                    "beta_slow": 0.5},
+    "longrope": {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0 + 0.5 * i for i in range(8)],
+                 "original_max_position_embeddings": 16},
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
+}
+
+
+@pytest.mark.parametrize("scaling", SCALED)
+def test_scaled_rotary_positions(scaling, tmp_path):
+    """Texts of up to 33 tokens where the training ended at 16: each text alone in transformers, all in one batch here."""
+    rope = {"rope_theta": 100.0, **SCALED[scaling]}
+    check_forward_loss_and_gradients("llama", "token", tmp_path, max_position_embeddings=16, rope_parameters=rope)
+
+
+def test_each_type_of_layer_scales_its_own_positions(tmp_path):
+    rope = {"full_attention": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8, "rope_theta": 200.0},
+            "sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}}
+    check_forward_loss_and_gradients("modernbert", "token", tmp_path, rope_parameters=rope)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_modernbert_classifies_by_the_pooling_of_its_config_and_with_biases(pooling, tmp_path):
+    check_forward_loss_and_gradients("modernbert", "sequence", tmp_path, classifier_pooling=pooling, attention_bias=True, mlp_bias=True, norm_bias=True,
+                                     classifier_bias=True)
+
+
+def test_llama_with_biases(tmp_path):
+    check_forward_loss_and_gradients("llama", "sequence", tmp_path, attention_bias=True, mlp_bias=True)
+
+
 @pytest.mark.parametrize("family,kind", MODELS)
 def test_twenty_adamw_steps(family, kind, tmp_path):
     """AdamW, decay on matrices alone, linear schedule with warm-up, clipping: every loss on the way and the weights at the end are torch's."""
