@@ -11,13 +11,14 @@
 //   * every submitted item is finished exactly once: with its result, or with CANCELLED, DEADLINE_EXCEEDED or
 //     UNAVAILABLE (shut down);
 //   * an item that nobody waits for any more (cancelled, past its deadline) is never computed;
-//   * one batch holds items of one model only; models take turns, oldest item first, so none starves;
+//   * one batch holds items of one model only;
+//   * calls take turns, one item each while the batch has room, and the call that was served goes to the end: a short
+//     call never waits for the end of a long one, and no call starves;
 //   * an item larger than the budget goes alone (the encoder's own limit was checked before).
 // Thread-safe.
 
 #include <cstdint>
-#include <deque>
-#include <functional>
+#include <list>
 #include <memory>
 #include <vector>
 
@@ -48,21 +49,28 @@ class BatchItem {
 struct BatcherLimits {
   int64_t batch_tokens = 8192;
   int64_t queued_tokens = 1 << 20;  // more is RESOURCE_EXHAUSTED
+  // Batches are kept so small that the device computes one in about this time, as measured: what arrives meanwhile
+  // waits no longer. Infinite: batch_tokens alone counts.
+  absl::Duration batch_time = absl::InfiniteDuration();
 };
 
 class Batcher {
  public:
-  Batcher(const Clock& clock, BatcherLimits limits) : clock_(clock), limits_(limits) {}
+  Batcher(const Clock& clock, BatcherLimits limits)
+      : clock_(clock), limits_(limits), budget_(static_cast<double>(limits.batch_tokens)) {}
   // Fails what is still queued with UNAVAILABLE.
   ~Batcher() { ShutDown(); }
 
-  // Takes all of the items or, with RESOURCE_EXHAUSTED or UNAVAILABLE, none (ownership stays with the caller's shared
+  // Takes all of the items, as one call's turn, or, with RESOURCE_EXHAUSTED or UNAVAILABLE, none (ownership stays with the caller's shared
   // pointers and Fail is not called).
   absl::Status Submit(std::vector<std::shared_ptr<BatchItem>> items) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Blocks until there is work and returns a batch of it, longest item first (packed kernels like equal lengths
   // together); empty after ShutDown. Items that are cancelled or late are failed on the way.
   std::vector<std::shared_ptr<BatchItem>> NextBatch() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // How long the device took for a batch of so many tokens: what batch_time is held to.
+  void Computed(int64_t tokens, absl::Duration time) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Wakes NextBatch for the last time; queued items fail with UNAVAILABLE. Idempotent.
   void ShutDown() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -72,17 +80,24 @@ class Batcher {
 
  private:
   using Items = std::vector<std::shared_ptr<BatchItem>>;
+  // What one call has in the queue, of one model.
+  struct Turn {
+    const void* key = nullptr;
+    Items items;  // oldest first, never empty
+  };
 
-  bool ReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return shut_down_ || !queue_.empty(); }
+  bool ReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return shut_down_ || !turns_.empty(); }
   // Moves dead items from the queue into `dead`.
   void SweepLocked(Items& dead) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Items CutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveLocked(int64_t items, int64_t tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Clock& clock_;
   const BatcherLimits limits_;
   mutable absl::Mutex mutex_;
-  std::deque<std::shared_ptr<BatchItem>> queue_ ABSL_GUARDED_BY(mutex_);
-  int64_t queued_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::list<Turn> turns_ ABSL_GUARDED_BY(mutex_);  // whose turn it is first
+  int64_t queued_items_ ABSL_GUARDED_BY(mutex_) = 0, queued_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  double budget_ ABSL_GUARDED_BY(mutex_);  // tokens of a batch
   bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

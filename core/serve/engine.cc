@@ -88,6 +88,7 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
   counters_.sequences += static_cast<int64_t>(batch.size());
   counters_.tokens += packed.tokens();
   counters_.microseconds += absl::ToInt64Microseconds(compute);
+  if (logits.ok()) batcher_.Computed(packed.tokens(), compute);
   for (size_t i = 0; i < batch.size(); ++i) {
     auto& item = static_cast<SequenceItem&>(*batch[i]);
     if (!logits.ok()) {

@@ -72,6 +72,41 @@ TEST_F(BatcherTest, AnItemAboveTheBudgetGoesAlone) {
   EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(10));
 }
 
+// Of one call each.
+TEST_F(BatcherTest, AShortCallNeverWaitsForTheEndOfALongOne) {
+  std::vector<std::shared_ptr<BatchItem>> many;
+  for (int i = 0; i < 9; ++i) many.push_back(std::make_shared<FakeItem>(30, &a_));
+  ASSERT_TRUE(batcher_.Submit(many).ok());
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(30, 30, 30));
+  Add(7, &a_), Add(8, &a_);
+  // The long one's turn came before them; it takes one item at a time, as they do.
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(30, 30, 8, 7));
+  // Of another model: the long call has had its turn.
+  Add(9, &b_), Add(40, &a_);
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(40, 30, 30));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(9));
+  EXPECT_THAT(Sizes(batcher_.NextBatch()), ElementsAre(30, 30));
+  EXPECT_EQ(batcher_.queued_items(), 0);
+  EXPECT_EQ(batcher_.queued_tokens(), 0);
+}
+
+TEST_F(BatcherTest, BatchesAreAsLongAsTheDeviceComputesInTheirTime) {
+  Batcher batcher(clock_, {.batch_tokens = 8192, .queued_tokens = 1 << 20, .batch_time = absl::Milliseconds(20)});
+  // A device of 10 tokens a millisecond, and 2 ms for each batch: (20 - 2) x 10 tokens are 20 ms.
+  int64_t tokens = 0;
+  for (int i = 0; i < 60; ++i) {
+    std::vector<std::shared_ptr<BatchItem>> items;
+    for (int n = 0; n < 9000; ++n) items.push_back(std::make_shared<FakeItem>(1, &a_));
+    ASSERT_TRUE(batcher.Submit(std::move(items)).ok());
+    tokens = static_cast<int64_t>(batcher.NextBatch().size());
+    batcher.Computed(tokens, absl::Milliseconds(2) + absl::Microseconds(100) * tokens);
+  }
+  EXPECT_NEAR(static_cast<double>(tokens), 180, 2);
+  // A batch that is far from full says nothing.
+  batcher.Computed(1, absl::Seconds(1));
+  EXPECT_NEAR(static_cast<double>(batcher.NextBatch().size()), 180, 2);
+}
+
 TEST_F(BatcherTest, AFullQueueTakesNothingOfARequest) {
   Add(200, &a_);
   auto first = std::make_shared<FakeItem>(60, &a_), second = std::make_shared<FakeItem>(60, &a_);
