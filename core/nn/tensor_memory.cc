@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -14,11 +15,23 @@
 namespace engram::nn {
 namespace {
 
-constexpr size_t kAlignment = 64;          // a cache line, and the widest vector
-constexpr size_t kBefore = sizeof(void*);  // the block's own address stands right before the data
+constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+
+// Stands right before the data.
+struct Header {
+  void* block;  // what malloc gave
+  size_t bytes;
+};
+constexpr size_t kBefore = sizeof(Header);
+
+// What the tensors of this thread hold, and the most that they have held.
+thread_local int64_t held = 0, most_held = 0;
 
 void Free(void* data) {
-  if (data != nullptr) std::free(static_cast<void**>(data)[-1]);
+  if (data == nullptr) return;
+  const Header header = static_cast<Header*>(data)[-1];
+  held -= static_cast<int64_t>(header.bytes);
+  std::free(header.block);
 }
 
 class TensorAllocator final : public c10::Allocator {
@@ -30,7 +43,9 @@ class TensorAllocator final : public c10::Allocator {
     if (block == nullptr) throw std::bad_alloc();
     const uintptr_t first = reinterpret_cast<uintptr_t>(block) + kBefore;
     auto* data = reinterpret_cast<void*>((first + kAlignment - 1) & ~(kAlignment - 1));
-    static_cast<void**>(data)[-1] = block;
+    static_cast<Header*>(data)[-1] = {block, bytes};
+    held += static_cast<int64_t>(bytes);
+    most_held = std::max(most_held, held);
     return {data, data, &Free, at::kCPU};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &Free; }
@@ -46,5 +61,11 @@ void KeepTensorMemory() {
   constexpr uint8_t kAboveDefault = 1;
   c10::SetCPUAllocator(&allocator, kAboveDefault);
 }
+
+TensorMeter::TensorMeter() : before_(held), outer_peak_(most_held) { most_held = held; }
+
+TensorMeter::~TensorMeter() { most_held = std::max(most_held, outer_peak_); }
+
+int64_t TensorMeter::peak() const { return most_held - before_; }
 
 }  // namespace engram::nn

@@ -46,5 +46,23 @@ TEST(TensorMemory, FreedBlocksServeTheSameSizeAgain) {
   EXPECT_LE(mallinfo2().arena, heap);
 }
 
+// The most at once, not the sum; a meter within another one leaves it its own peak.
+TEST(TensorMeter, CountsTheMostThatIsHeldAtOnce) {
+  KeepTensorMemory();
+  const at::Tensor outside = at::empty({1 << 10}, at::kByte);
+  const TensorMeter meter;
+  EXPECT_EQ(meter.peak(), 0);
+  {
+    const at::Tensor first = at::empty({3000}, at::kByte);
+    const TensorMeter inner;
+    at::Tensor second = at::empty({2000}, at::kByte);
+    second.reset();
+    second = at::empty({1000}, at::kByte);
+    EXPECT_EQ(inner.peak(), 2000);
+  }
+  const at::Tensor later = at::empty({4000}, at::kByte);
+  EXPECT_EQ(meter.peak(), 5000);
+}
+
 }  // namespace
 }  // namespace engram::nn
