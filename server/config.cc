@@ -50,6 +50,11 @@ const StructOptions<Config>& Keys() {
           .Whole("job_queue_limit", &C::job_queue_limit, Closed(1, 1'000'000), "unfinished jobs")
           .Whole("checkpoint_every_steps", &C::checkpoint_every_steps, Closed(0, 1'000'000'000),
                  "steps between run checkpoints where a request does not say; 0: only when the server stops")
+          .Whole("run_silence_minutes", &C::run_silence_minutes, Closed(0, 100'000),
+                 "a run that reports nothing for so long hangs: it is stopped, killed a minute later, and started "
+                 "again; 0: never")
+          .Whole("keep_failed_days", &C::keep_failed_days, Closed(0, 36'500),
+                 "how long the checkpoint of a failed job is kept for `engram jobs resume`; 0: not at all")
           .Whole("drain_seconds", &C::drain_seconds, Closed(0, 86'400),
                  "time for runs to write their checkpoints when the server stops")
           .Choice("log_level", &C::log_level,

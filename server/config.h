@@ -34,6 +34,8 @@ struct Config {
   int64_t max_model_mb = 16384;
   int64_t job_queue_limit = 1000;
   int64_t checkpoint_every_steps = 200;
+  int64_t run_silence_minutes = 30;
+  int64_t keep_failed_days = 7;
   int64_t drain_seconds = 30;
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -14,6 +14,10 @@ struct DataPaths {
 
   std::string lock() const { return data_dir + "/lock"; }
   std::string database() const { return data_dir + "/engram.db"; }
+  // Which database the rest belongs to (data_mark.h).
+  std::string mark() const { return data_dir + "/engram.mark"; }
+  // Directories that the database does not know and that were in the way; nobody but the user empties it.
+  std::string lost_and_found() const { return data_dir + "/lost+found"; }
   std::string models() const { return data_dir + "/models"; }
   std::string datasets() const { return data_dir + "/datasets"; }
   std::string runs() const { return data_dir + "/runs"; }

@@ -1,7 +1,9 @@
 #include "server/engramd.h"
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,6 +21,7 @@
 #include "server/admin/admin_http.h"
 #include "server/admin/metrics.h"
 #include "server/admin/status_page.h"
+#include "server/data_mark.h"
 #include "server/data_paths.h"
 #include "server/inference/inference_service.h"
 #include "server/jobs/estimator.h"
@@ -38,6 +41,8 @@ namespace engram::server {
 namespace {
 
 constexpr int kCallThreads = 4, kInferenceThreads = 4;
+// What a short text waits for at most while long ones are computed, and again for its own batch.
+constexpr absl::Duration kBatchTime = absl::Milliseconds(20);
 
 struct InferenceDevice {
   at::Device device = at::kCPU;
@@ -49,6 +54,16 @@ absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
   ENGRAM_ASSIGN_OR_RETURN(chosen.device, nn::ParseDevice(config.inference_device));
   chosen.precision = train::ResolvePrecision(config.inference_precision, chosen.device);
   return chosen;
+}
+
+JobManagerOptions JobOptions(const Config& config) {
+  JobManagerOptions options;
+  options.devices = config.devices;
+  options.worker_threads = static_cast<int32_t>(config.worker_threads);
+  options.queue_limit = config.job_queue_limit;
+  if (config.run_silence_minutes > 0) options.silence = absl::Minutes(config.run_silence_minutes);
+  options.keep_failed = absl::Hours(24 * config.keep_failed_days);
+  return options;
 }
 
 }  // namespace
@@ -66,16 +81,15 @@ struct Engramd::Parts {
         planning{*store, catalog, paths, from.checkpoint_every_steps},
         estimator(planning, from.devices),
         launcher(std::move(worker)),
-        jobs(*store, paths, launcher, metrics, Clock::Real(),
-             {from.devices, static_cast<int32_t>(from.worker_threads), from.job_queue_limit}),
+        jobs(*store, paths, launcher, metrics, Clock::Steady(), Clock::Real(), JobOptions(from)),
         models(
             [this, device](const std::string& model, int64_t number) {
               return serve::LoadServedVersion(model, number, paths.version(model, number), device.device,
                                               device.precision);
             },
             from.max_loaded_versions),
-        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens}, static_cast<int>(from.inference_threads),
-               [this] { OnDeviceFailure(); }),
+        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens, kBatchTime},
+               static_cast<int>(from.inference_threads), [this] { OnDeviceFailure(); }),
         call_pool(kCallThreads),
         inference_pool(kInferenceThreads) {
     services.Add<JobService>(jobs, environment);
@@ -88,6 +102,8 @@ struct Engramd::Parts {
   }
 
   std::string Scrape();
+  // What /readyz says beside whether calls are taken: why jobs do not go on, reason by reason.
+  std::string Lacks();
   ServerState State();
   absl::Status Listen();
   // What health checks are told, for the server as a whole and for each service.
@@ -111,6 +127,7 @@ struct Engramd::Parts {
   WorkPool call_pool, inference_pool;
   const CallEnvironment environment{metrics, call_pool, Clock::Real()};
   ServiceList services;
+  bool database_older = false;
   std::atomic<bool> ready{false};
   int grpc_port = 0;
   std::unique_ptr<grpc::Server> server;
@@ -123,9 +140,27 @@ std::string Engramd::Parts::Scrape() {
     for (const auto& [state, count] : *counts) metrics.SetJobs(state, count);
   }
   const serve::EngineCounters& counters = engine.counters();
+  metrics.SetPostponed(static_cast<int64_t>(jobs.Delayed().size()));
   metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
   return metrics.Serialize();
+}
+
+std::string Engramd::Parts::Lacks() {
+  std::map<std::string, std::pair<int64_t, absl::Time>> reasons;  // how many jobs, and when the first is tried again
+  for (const auto& [id, delay] : jobs.Delayed()) {
+    const std::string what = absl::StrCat(StatusReason(delay.why), " (", delay.why.message(), ")");
+    auto& [count, next] = reasons.try_emplace(what, 0, absl::InfiniteFuture()).first->second;
+    ++count;
+    next = std::min(next, delay.until);
+  }
+  std::string text = database_older ? "database: an older copy; what it does not know is left alone\n" : "";
+  for (const auto& [what, jobs_of] : reasons) {
+    const int64_t seconds = std::max<int64_t>(
+        0, absl::ToInt64Seconds(absl::Ceil(jobs_of.second - Clock::Steady().Now(), absl::Seconds(1))));
+    absl::StrAppend(&text, "jobs postponed: ", jobs_of.first, ", next try in ", seconds, " s: ", what, "\n");
+  }
+  return text;
 }
 
 ServerState Engramd::Parts::State() {
@@ -162,9 +197,11 @@ absl::Status Engramd::Parts::Listen() {
   if (!server || grpc_port == 0)
     return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
   SetServing(false);
-  ENGRAM_ASSIGN_OR_RETURN(
-      admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); }, [this] { return Ready(); },
-                                                       [this] { return StatusPage(State()); }}));
+  ENGRAM_ASSIGN_OR_RETURN(admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); },
+                                                                           [this] {
+                                                                             return Readiness{Ready(), Lacks()};
+                                                                           },
+                                                                           [this] { return StatusPage(State()); }}));
   return absl::OkStatus();
 }
 
@@ -181,14 +218,18 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   ENGRAM_ASSIGN_OR_RETURN(const InferenceDevice device, ChooseDevice(config));
   for (const std::string& name : config.devices)
     ENGRAM_RETURN_IF_ERROR(Annotate(nn::ParseDevice(name).status(), "devices"));
+  ENGRAM_RETURN_IF_ERROR(CheckDatabaseIsThere(paths));
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<jobs::Store> store, jobs::Store::Open(paths.database(), Clock::Real()));
-  ENGRAM_RETURN_IF_ERROR(RemoveOrphans(*store, paths));
+  ENGRAM_RETURN_IF_ERROR(store->CheckIntegrity());
+  ENGRAM_ASSIGN_OR_RETURN(const DatabaseAge age, MarkStart(*store, paths));
+  ENGRAM_RETURN_IF_ERROR(RemoveOrphans(*store, paths, age));
   const std::string worker = config.worker_program.empty() ? worker_program : config.worker_program;
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
 
   auto parts =
       std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker, std::move(on_failure));
+  parts->database_older = age == DatabaseAge::kOlder;
   ENGRAM_RETURN_IF_ERROR(parts->jobs.Start());
   ENGRAM_RETURN_IF_ERROR(parts->Listen());
   parts->SetServing(true);

@@ -12,8 +12,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <thread>
 
 #include "CLI/CLI.hpp"
+#include "absl/time/time.h"
+#include "core/base/descriptors.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
@@ -49,6 +52,19 @@ void TakeOverLibraryLogs() {
   });
 }
 
+// What a shutdown takes beside draining: calls end, threads are joined.
+constexpr absl::Duration kRestOfShutdown = absl::Seconds(15);
+
+// Whatever hangs, a process that does not end in the kernel or a call that does not return: nothing of it is waited for
+// longer. The state on disk is as after a kill, which any start can take up.
+void EndInTime(absl::Duration patience) {
+  std::thread([patience] {
+    std::this_thread::sleep_for(absl::ToChronoNanoseconds(patience));
+    LogError("the server did not end in time, because something hangs; it ends now");
+    _exit(EXIT_FAILURE);
+  }).detach();
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "engramd: %s\n", std::string(status.message()).c_str());
   return EXIT_FAILURE;
@@ -80,6 +96,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
   LogInfo("serving", {{"grpc_address", (*server)->grpc_address()}, {"admin_address", (*server)->admin_address()}});
   int received = 0;
   sigwait(&signals, &received);
+  EndInTime(absl::Seconds(config->drain_seconds) + kRestOfShutdown);
   server->reset();
   LogInfo("stopped");
   return device_failed ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -91,6 +108,7 @@ int Main(const std::string& config_path, const std::string& data_dir) {
 int main(int argc, char** argv) {
   engram::RestartWithPassiveOpenMp(argv);
   umask(077);  // texts of users and weights are nobody else's on this machine
+  engram::RaiseDescriptorLimit();
   engram::nn::KeepTensorMemory();
   engram::nn::BoundShapeCaches();
   CLI::App app("Engram's server. Prints its addresses as one line of JSON once it takes calls.", "engramd");

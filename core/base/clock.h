@@ -15,6 +15,9 @@ class Clock {
   virtual absl::Time Now() const = 0;
   // The machine's clock. Lives for ever.
   static const Clock& Real();
+  // Says nothing of the date, never goes back, and does not jump when somebody sets the machine's clock: for durations,
+  // deadlines and waits. Lives for ever.
+  static const Clock& Steady();
 };
 
 class FakeClock final : public Clock {

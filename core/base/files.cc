@@ -1,5 +1,6 @@
 #include "core/base/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <sys/file.h>
@@ -18,6 +19,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/descriptors.h"
 #include "core/base/lack.h"
 
 namespace engram {
@@ -63,7 +65,7 @@ std::string Parent(const std::string& path) {
 }
 
 absl::Status WriteAndSync(const std::string& path, std::span<const std::string_view> parts) {
-  Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Descriptor file(OpenWithReserve([&] { return open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); }));
   if (file.get() < 0) return StatusOfErrno(errno, "creating a file");
   for (std::string_view part : parts) ENGRAM_RETURN_IF_ERROR(WriteAll(file.get(), part));
   if (fsync(file.get()) != 0) return StatusOfErrno(errno, "syncing a file");
@@ -74,7 +76,7 @@ absl::Status WriteAndSync(const std::string& path, std::span<const std::string_v
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
-  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor file(OpenWithReserve([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
   struct stat info {};
   if (fstat(file.get(), &info) != 0) return StatusOfErrno(errno, "reading a file's size");
@@ -110,7 +112,7 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
 }
 
 absl::Status SyncDirectory(const std::string& path) {
-  Descriptor directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Descriptor directory(OpenWithReserve([&] { return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (directory.get() < 0) return StatusOfErrno(errno, "opening a directory");
   if (fsync(directory.get()) != 0) return StatusOfErrno(errno, "syncing a directory");
   return absl::OkStatus();
@@ -125,7 +127,7 @@ absl::Status SyncTree(const std::string& path) {
       ENGRAM_RETURN_IF_ERROR(SyncTree(child));
       continue;
     }
-    Descriptor file(open(child.c_str(), O_RDONLY | O_CLOEXEC));
+    Descriptor file(OpenWithReserve([&] { return open(child.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
     if (fsync(file.get()) != 0) return StatusOfErrno(errno, "syncing a file");
   }
@@ -179,18 +181,26 @@ absl::StatusOr<int64_t> FileBytes(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
-  std::error_code code;
+  Descriptor opened(OpenWithReserve([&] { return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  DIR* const directory = opened.get() < 0 ? nullptr : fdopendir(opened.get());
+  if (directory == nullptr) return StatusOfErrno(errno, "listing a directory");
+  opened.Release();
+  const absl::Cleanup close = [&] { closedir(directory); };
   std::vector<std::string> names;
-  for (fs::directory_iterator it(path, code), end; !code && it != end; it.increment(code)) {
-    names.push_back(it->path().filename().string());
+  while (true) {
+    errno = 0;
+    const dirent* const entry = readdir(directory);
+    if (entry == nullptr && errno != 0) return StatusOfErrno(errno, "listing a directory");
+    if (entry == nullptr) break;
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(std::move(name));
   }
-  ENGRAM_RETURN_IF_ERROR(FromCode(code, "listing a directory"));
   std::sort(names.begin(), names.end());
   return names;
 }
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
-  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor file(OpenWithReserve([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (file.get() < 0) return StatusOfErrno(errno, "opening a file");
   struct stat info {};
   if (fstat(file.get(), &info) != 0) return StatusOfErrno(errno, "reading a file's size");
@@ -224,7 +234,7 @@ void MappedFile::Release(std::span<const std::byte> part) const {
 }
 
 absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
-  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  Descriptor file(OpenWithReserve([&] { return open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644); }));
   if (file.get() < 0) return StatusOfErrno(errno, "opening the lock file");
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/lack.h"
 #include "core/base/log.h"
 
 namespace engram::jobs {
@@ -69,17 +70,26 @@ absl::Status Database::Error(int code) const {
   LogError("database error", {{"code", absl::StrCat(code)}, {"detail", sqlite3_errmsg(handle_)}});
   switch (code & 0xFF) {
     case SQLITE_FULL:
-      return StatusWithReason(absl::StatusCode::kResourceExhausted, "DISK_FULL",
+      return StatusWithReason(absl::StatusCode::kResourceExhausted, kDiskFull,
                               "the server's disk is full; free some space and try again");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return StatusWithReason(absl::StatusCode::kDataLoss, "DATABASE_DAMAGED",
                               "the server's database is damaged; restore it from a backup");
     case SQLITE_CONSTRAINT:
+      if (code == SQLITE_CONSTRAINT_TRIGGER) return absl::InternalError("the server's database refuses the change");
       return absl::AlreadyExistsError("it exists already");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError("the server's database is busy; try again");
+    case SQLITE_NOMEM:
+      return StatusWithReason(absl::StatusCode::kResourceExhausted, kOutOfMemory,
+                              "the server has no memory left for its database; try again later");
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+      return StatusWithReason(absl::StatusCode::kUnavailable, kDiskFailing,
+                              "the server's disk does not take or give what its database asks for; try again later");
     default:
       return absl::InternalError("the server's database failed; its log says more");
   }

@@ -2,7 +2,8 @@
 
 // SQLite with statuses instead of return codes. One connection; the owner serialises access (sqlite is opened without
 // its own locks). Errors: RESOURCE_EXHAUSTED for a full disk, DATA_LOSS for a damaged file, ALREADY_EXISTS for a broken
-// uniqueness rule, UNAVAILABLE for a lock, INTERNAL for the rest; texts of the database never reach a client.
+// uniqueness rule, UNAVAILABLE for a lock and for a disk that fails, INTERNAL for the rest; texts of the database never
+// reach a client.
 
 #include <cstdint>
 #include <memory>

@@ -11,12 +11,15 @@
 #include <cstring>
 #include <deque>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/descriptors.h"
 #include "core/base/log.h"
 #include "core/jobs/event_source.h"
 
@@ -27,10 +30,9 @@ namespace {
 
 absl::Status NoProcess(int error) {
   LogError("no worker could be started", {{"error", strerror(error)}});
-  // Too many processes, files or too little memory pass; a program that is not there does not.
-  const bool passes = error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
-  return StatusWithReason(passes ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal,
-                          "WORKER_NOT_STARTED", "no worker process could be started");
+  // Too many processes, files or too little memory pass; a program that is not there may be put back.
+  return StatusWithReason(absl::StatusCode::kUnavailable, "WORKER_NOT_STARTED",
+                          absl::StrCat("no worker process could be started: ", std::generic_category().message(error)));
 }
 
 }  // namespace
@@ -160,12 +162,12 @@ absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Attach(const std::stri
 
 absl::StatusOr<std::unique_ptr<RunHandle>> LocalLauncher::Launch(const RunRequest& request, RunCallbacks callbacks) {
   std::array<int, 2> messages{}, lifeline{};
-  if (pipe2(messages.data(), O_CLOEXEC) != 0) return NoProcess(errno);
+  if (OpenWithReserve([&] { return pipe2(messages.data(), O_CLOEXEC); }) != 0) return NoProcess(errno);
   absl::Cleanup close_messages = [&] {
     close(messages[0]);
     close(messages[1]);
   };
-  if (pipe2(lifeline.data(), O_CLOEXEC) != 0) return NoProcess(errno);
+  if (OpenWithReserve([&] { return pipe2(lifeline.data(), O_CLOEXEC); }) != 0) return NoProcess(errno);
   absl::Cleanup close_lifeline = [&] {
     close(lifeline[0]);
     close(lifeline[1]);

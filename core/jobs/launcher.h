@@ -20,8 +20,8 @@ struct RunExit {
   int signal = 0;  // 0 if it exited by itself
 };
 
-// Exit status of a worker that was asked to stop, has written a checkpoint and can go on from there (sysexits.h:
-// EX_TEMPFAIL).
+// Exit status of a worker that was asked to stop, has written a checkpoint and can go on from there, or that lacked
+// something for now, which its last message names (sysexits.h: EX_TEMPFAIL).
 inline constexpr int kExitResumable = 75;
 
 struct RunRequest {
@@ -56,7 +56,7 @@ class RunHandle {
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  // UNAVAILABLE or RESOURCE_EXHAUSTED if no run can be started for now.
+  // UNAVAILABLE (WORKER_NOT_STARTED) if no run can be started for now.
   virtual absl::StatusOr<std::unique_ptr<RunHandle>> Launch(const RunRequest& request, RunCallbacks callbacks) = 0;
   // Follows a run that was launched before, by this process or an earlier one. What it said while nobody followed it
   // comes first, its exit too, if it has ended: before Attach returns. NOT_FOUND if the launcher knows of no such run;

@@ -7,6 +7,9 @@ namespace engram::jobs {
 // SQL that holds for jobs that have not ended (JobState).
 inline constexpr const char* kUnfinished = "state<4";
 
+// Kinds of directories in `removals`.
+inline constexpr const char *kVersionKind = "version", *kDatasetKind = "dataset";
+
 inline constexpr const char* kFirstSchema = R"(
 CREATE TABLE models(name TEXT PRIMARY KEY, created INTEGER NOT NULL, next_version INTEGER NOT NULL);
 CREATE TABLE versions(model TEXT NOT NULL REFERENCES models(name), number INTEGER NOT NULL, parent INTEGER NOT NULL,
@@ -36,10 +39,21 @@ DROP TABLE jobs;
 ALTER TABLE jobs_anew RENAME TO jobs;
 CREATE INDEX jobs_by_state ON jobs(state);
 )";
+// Which database this is, and which of its directories may be removed when they are found at a start: of versions and
+// data sets that were about to appear, or that were deleted. What is in neither table nor here is nobody's to remove.
+inline constexpr const char* kIdentity = R"(
+CREATE TABLE identity(id TEXT NOT NULL, starts INTEGER NOT NULL);
+INSERT INTO identity VALUES(lower(hex(randomblob(16))), 0);
+CREATE TABLE removals(kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY(kind, name, number)) WITHOUT ROWID;
+)";
 // Step n takes a database of format n to format n + 1; a new one takes them all. Append only.
 inline constexpr const char* kSchemaSteps[] = {
-    kFirstSchema, "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0", kModelOptional,
+    kFirstSchema,
+    "ALTER TABLE jobs ADD COLUMN request INTEGER NOT NULL DEFAULT 0",
+    kModelOptional,
     "CREATE INDEX IF NOT EXISTS jobs_by_base ON jobs(model, base_version)",
-    "ALTER TABLE datasets ADD COLUMN validation_rows INTEGER NOT NULL DEFAULT 0"};
+    "ALTER TABLE datasets ADD COLUMN validation_rows INTEGER NOT NULL DEFAULT 0",
+    kIdentity};
 
 }  // namespace engram::jobs

@@ -15,6 +15,8 @@
 namespace engram::jobs {
 namespace {
 
+// Changes of one label that are remembered, to roll back to.
+constexpr int64_t kLabelHistory = 100;
 constexpr auto kFormat = static_cast<int64_t>(std::size(kSchemaSteps));
 
 // kUnfinished says so in SQL.
@@ -171,19 +173,26 @@ std::string Store::NewJobId() {
   return id;
 }
 
+absl::Status Store::CheckRoom(int64_t queue_limit) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> unfinished,
+                          database_->Query(absl::StrCat("SELECT count(*) FROM jobs WHERE ", kUnfinished)));
+  if (AsInteger(unfinished[0][0]) < queue_limit) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+      absl::StrCat("the queue holds ", queue_limit, " unfinished jobs, its limit; cancel some or wait"));
+}
+
+absl::Status Store::CheckNeeds(const JobRecord& job) {
+  if (job.base_version > 0) ENGRAM_RETURN_IF_ERROR(FindVersion(job.model, job.base_version));
+  for (const std::string& dataset : job.datasets) ENGRAM_RETURN_IF_ERROR(DatasetLocked(dataset).status());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<JobRecord> Store::AddJob(JobRecord job, bool makes_version, const RequestKey& key, int64_t queue_limit) {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> unfinished,
-                          database_->Query(absl::StrCat("SELECT count(*) FROM jobs WHERE ", kUnfinished)));
-  if (AsInteger(unfinished[0][0]) >= queue_limit) {
-    return StatusWithReason(
-        absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
-        absl::StrCat("the queue holds ", queue_limit, " unfinished jobs, its limit; cancel some or wait"));
-  }
-  // Both were there when the job was planned; since then somebody may have deleted them.
-  if (job.base_version > 0) ENGRAM_RETURN_IF_ERROR(FindVersion(job.model, job.base_version));
-  for (const std::string& dataset : job.datasets) ENGRAM_RETURN_IF_ERROR(DatasetLocked(dataset).status());
+  ENGRAM_RETURN_IF_ERROR(CheckRoom(queue_limit));
+  ENGRAM_RETURN_IF_ERROR(CheckNeeds(job));
   job.id = NewJobId();
   job.state = JobState::kQueued;
   job.created = absl::FromUnixMicros(NowMicros());
@@ -276,11 +285,16 @@ absl::Status Store::EndJob(std::string_view id, JobState state, std::string_view
     ENGRAM_RETURN_IF_ERROR(InsertVersion(*version));
     if (!job.label.empty()) ENGRAM_RETURN_IF_ERROR(PointLabel(version->model, job.label, version->number));
   }
-  ENGRAM_RETURN_IF_ERROR(
-      database_
-          ->Execute("UPDATE jobs SET state=?2, ended=?3, outcome=?4, specification=NULL, request=0 WHERE id=?1",
-                    {Owned(id), static_cast<int64_t>(state), NowMicros(), Bytes{std::string(outcome)}})
-          .status());
+  // A version that was renamed into place and cancelled before it was recorded is to go. A failed job may be revived;
+  // where it failed because something else lies in the place of its version, that is not its own to remove.
+  if (state == JobState::kCancelled && job.version > 0)
+    ENGRAM_RETURN_IF_ERROR(RememberRemoval(kVersionKind, job.model, job.version));
+  ENGRAM_RETURN_IF_ERROR(database_
+                             ->Execute("UPDATE jobs SET state=?2, ended=?3, outcome=?4, request=0, "
+                                       "specification=CASE WHEN ?5 THEN specification END WHERE id=?1",
+                                       {Owned(id), static_cast<int64_t>(state), NowMicros(),
+                                        Bytes{std::string(outcome)}, int64_t{state == JobState::kFailed}})
+                             .status());
   return transaction->Commit();
 }
 
@@ -300,11 +314,13 @@ absl::StatusOr<int64_t> Store::ReserveVersion(std::string_view model) {
   absl::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const int64_t number, ReserveLocked(model));
+  ENGRAM_RETURN_IF_ERROR(RememberRemoval(kVersionKind, model, number));
   ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   return number;
 }
 
 absl::Status Store::InsertVersion(const VersionRecord& version) {
+  ENGRAM_RETURN_IF_ERROR(ForgetRemoval(kVersionKind, version.model, version.number));
   return database_
       ->Execute("INSERT INTO versions VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 {version.model, version.number, version.parent, version.job, NowMicros(), version.size_bytes,
@@ -421,14 +437,24 @@ absl::StatusOr<int64_t> Store::ResolveVersion(std::string_view model, std::strin
 
 absl::Status Store::PointLabel(std::string_view model, std::string_view label, int64_t version) {
   ENGRAM_RETURN_IF_ERROR(FindVersion(model, version));
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> now,
+                          database_->Query("SELECT 1 FROM labels WHERE model=?1 AND label=?2 AND version=?3",
+                                           {Owned(model), Owned(label), version}));
+  if (!now.empty()) return absl::OkStatus();
   ENGRAM_RETURN_IF_ERROR(
       database_
           ->Execute("INSERT INTO labels VALUES(?1, ?2, ?3) ON CONFLICT(model, label) DO UPDATE SET version=?3",
                     {Owned(model), Owned(label), version})
           .status());
+  ENGRAM_RETURN_IF_ERROR(database_
+                             ->Execute("INSERT INTO label_history(model, label, version, time) VALUES(?1, ?2, ?3, ?4)",
+                                       {Owned(model), Owned(label), version, NowMicros()})
+                             .status());
   return database_
-      ->Execute("INSERT INTO label_history(model, label, version, time) VALUES(?1, ?2, ?3, ?4)",
-                {Owned(model), Owned(label), version, NowMicros()})
+      ->Execute(
+          "DELETE FROM label_history WHERE model=?1 AND label=?2 AND id<=(SELECT id FROM label_history "
+          "WHERE model=?1 AND label=?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+          {Owned(model), Owned(label), kLabelHistory})
       .status();
 }
 
@@ -474,30 +500,19 @@ absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string
   return version;
 }
 
-absl::StatusOr<NumberUse> Store::UseOfNumber(std::string_view model, int64_t number) {
-  absl::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(
-      const std::vector<Row> rows,
-      database_->Query(absl::StrCat("SELECT EXISTS(SELECT 1 FROM versions WHERE model=?1 AND number=?2), "
-                                    "EXISTS(SELECT 1 FROM jobs WHERE ",
-                                    kUnfinished,
-                                    " AND model=?1 AND version=?2), "
-                                    "EXISTS(SELECT 1 FROM models WHERE name=?1 AND next_version>?2)"),
-                       {Owned(model), number}));
-  if (AsInteger(rows[0][0]) != 0) return NumberUse::kVersion;
-  if (AsInteger(rows[0][1]) != 0) return NumberUse::kPending;
-  return AsInteger(rows[0][2]) != 0 ? NumberUse::kAbandoned : NumberUse::kUnknown;
-}
-
 // ---------------------------------------------------------------- data sets
 
 absl::Status Store::AddDataset(const DatasetRecord& dataset) {
   absl::MutexLock lock(&mutex_);
-  return database_
-      ->Execute("INSERT INTO datasets VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                {dataset.name, dataset.kind, dataset.training_rows, dataset.test_rows, JoinList(dataset.labels),
-                 dataset.digest, NowMicros(), dataset.size_bytes, dataset.validation_rows})
-      .status();
+  ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
+  ENGRAM_RETURN_IF_ERROR(ForgetRemoval(kDatasetKind, dataset.name, 0));
+  ENGRAM_RETURN_IF_ERROR(
+      database_
+          ->Execute("INSERT INTO datasets VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    {dataset.name, dataset.kind, dataset.training_rows, dataset.test_rows, JoinList(dataset.labels),
+                     dataset.digest, NowMicros(), dataset.size_bytes, dataset.validation_rows})
+          .status());
+  return transaction->Commit();
 }
 
 absl::StatusOr<DatasetRecord> Store::GetDataset(std::string_view name) {

@@ -60,8 +60,15 @@ struct VersionRecord {
 enum class NumberUse {
   kVersion,    // a version has it
   kPending,    // an unfinished job will make it
-  kAbandoned,  // given out, and nobody has it: a failed or interrupted attempt, or a deleted version
-  kUnknown,    // never given out by this store
+  kAbandoned,  // given out, and nobody has it: an attempt that failed or was interrupted, or a deleted version
+  kUnknown,    // this store knows nothing of it: it may be an older copy
+};
+
+// Which database this is, and how often a server has started with it: an older copy has fewer starts than the mark that
+// the server keeps beside it.
+struct DatabaseIdentity {
+  std::string id;
+  int64_t starts = 0;
 };
 
 struct ModelRecord {
@@ -94,6 +101,11 @@ class Store {
  public:
   // Creates or opens the file. FAILED_PRECONDITION if a newer Engram wrote it.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, const Clock& clock);
+  absl::StatusOr<DatabaseIdentity> Identity() ABSL_LOCKS_EXCLUDED(mutex_);
+  // One more start than the database and `at_least` say.
+  absl::StatusOr<DatabaseIdentity> CountStart(int64_t at_least) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Reads the whole database for damage; DATA_LOSS if there is any. Takes as long as the file is large.
+  absl::Status CheckIntegrity() ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether the database still answers.
   absl::Status Ping() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -117,6 +129,15 @@ class Store {
   absl::Status SetPending(std::string_view id, PendingAction pending) ABSL_LOCKS_EXCLUDED(mutex_);
   // A run begins: state running, one more attempt, started if it is the first.
   absl::Status BeginRun(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The run did not begin after all: queued again, and the attempt is not counted.
+  absl::Status TakeBackRun(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Queues a failed job again, to make the same version. FAILED_PRECONDITION (JOB_ENDED) if it did not fail or is
+  // forgotten, NOT_FOUND if its base version or a data set is gone, RESOURCE_EXHAUSTED (QUEUE_FULL).
+  absl::StatusOr<JobRecord> ReviveJob(std::string_view id, int64_t queue_limit) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A job that ended keeps no more than its history: it cannot be revived.
+  absl::Status ForgetJob(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Another number for the version that an unfinished job makes, because its own is taken.
+  absl::StatusOr<int64_t> RenumberJob(std::string_view id) ABSL_LOCKS_EXCLUDED(mutex_);
   // The job ends in `state`. With a version: it becomes visible, and the job's label points to it, in the same
   // transaction.
   absl::Status EndJob(std::string_view id, JobState state, std::string_view outcome,
@@ -151,9 +172,18 @@ class Store {
   // FAILED_PRECONDITION (MODEL_IN_USE) while an unfinished job is of it.
   absl::StatusOr<std::vector<int64_t>> DeleteModel(std::string_view model) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<NumberUse> UseOfNumber(std::string_view model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Numbers of the model up to this one are not given out any more: a directory has it.
+  absl::Status SkipNumbers(std::string_view model, int64_t up_to) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // ---- data sets
+  // Its directory is about to appear; without AddDataset after it, it may be removed at the next start.
+  absl::Status ExpectDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status AddDataset(const DatasetRecord& dataset) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether a directory of this name is one that was expected or deleted, and no data set has it.
+  absl::StatusOr<bool> DatasetAbandoned(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
+  // After the directories are gone; or without touching them, where the database is an older copy, whose memories of
+  // what is to be removed may be of directories that were made since.
+  absl::Status ForgetRemovals() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<DatasetRecord> GetDataset(std::string_view name) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<DatasetRecord>> ListDatasets(std::string_view after, int64_t limit)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -165,6 +195,13 @@ class Store {
   int64_t NowMicros() const { return absl::ToUnixMicros(clock_.Now()); }
   absl::Status Migrate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status AddRequest(const RequestKey& key, std::string_view resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRoom(int64_t queue_limit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Both were there when the job was planned; since then somebody may have deleted them.
+  absl::Status CheckNeeds(const JobRecord& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RememberRemoval(std::string_view kind, std::string_view name, int64_t number)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ForgetRemoval(std::string_view kind, std::string_view name, int64_t number)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<int64_t> ReserveLocked(std::string_view model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status InsertVersion(const VersionRecord& version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PointLabel(std::string_view model, std::string_view label, int64_t version)

@@ -38,6 +38,7 @@ absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
   }
   ENGRAM_RETURN_IF_ERROR(
       database_->Execute("DELETE FROM versions WHERE model=?1 AND number=?2", {Owned(model), number}).status());
+  ENGRAM_RETURN_IF_ERROR(RememberRemoval(kVersionKind, model, number));
   return transaction->Commit();
 }
 
@@ -75,9 +76,12 @@ absl::StatusOr<std::vector<int64_t>> Store::DeleteModel(std::string_view model) 
     ENGRAM_RETURN_IF_ERROR(
         database_->Execute(absl::StrCat("DELETE FROM ", table, " WHERE model=?1"), {Owned(model)}).status());
   }
-  ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   std::vector<int64_t> numbers;
-  for (const Row& row : rows) numbers.push_back(AsInteger(row[0]));
+  for (const Row& row : rows) {
+    numbers.push_back(AsInteger(row[0]));
+    ENGRAM_RETURN_IF_ERROR(RememberRemoval(kVersionKind, model, numbers.back()));
+  }
+  ENGRAM_RETURN_IF_ERROR(transaction->Commit());
   return numbers;
 }
 
@@ -96,7 +100,9 @@ absl::Status Store::DeleteDataset(std::string_view name, bool validate_only) {
   ENGRAM_ASSIGN_OR_RETURN(const int64_t deleted,
                           database_->Execute("DELETE FROM datasets WHERE name=?1", {Owned(name)}));
   if (deleted == 0) return NotFound("DATASET_NOT_FOUND", absl::StrCat("there is no data set \"", AbslView(name), "\""));
-  return validate_only ? absl::OkStatus() : transaction->Commit();
+  if (validate_only) return absl::OkStatus();
+  ENGRAM_RETURN_IF_ERROR(RememberRemoval(kDatasetKind, name, 0));
+  return transaction->Commit();
 }
 
 }  // namespace engram::jobs

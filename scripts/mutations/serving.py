@@ -1,15 +1,33 @@
 """The batcher, the engine, the versions in memory; the order of jobs."""
 GROUPS = [
     ("core/serve/batcher.cc", "test_serve", [
-        ("batcher: two models share a batch", "if (item->batch_key() == key && fits) {", "if (key != nullptr && fits) {"),
-        ("batcher: the budget is not kept", "tokens + item->tokens() <= limits_.batch_tokens;", "tokens <= limits_.batch_tokens;"),
-        ("batcher: an item above the budget waits for ever", "const bool fits = batch.empty() ||", "const bool fits ="),
+        ("batcher: two models share a batch", "if (it->key == turns_.front().key) places", "places"),
+        ("batcher: the budget is not kept", "tokens + item->tokens() > budget) continue;", "tokens > budget) continue;"),
+        ("batcher: an item above the budget waits for ever", "if (!batch.empty() && tokens + item->tokens()", "if (tokens + item->tokens()"),
         ("batcher: shortest first", "return a->tokens() > b->tokens();", "return a->tokens() < b->tokens();"),
         ("batcher: who left is computed", "if (item.cancelled()) return absl::CancelledError", "if (false) return absl::CancelledError"),
         ("batcher: who is late is computed", "if (item.deadline() <= now)", "if (now == absl::InfiniteFuture())"),
-        ("batcher: dead items keep their share of the queue", "queued_tokens_ -= (*it)->tokens();", ""),
+        ("batcher: dead items keep their share of the queue", "LeaveLocked(1, (*it)->tokens());", ""),
         ("batcher: the queue has no bound", "if (queued_tokens_ > 0 && queued_tokens_ + tokens > limits_.queued_tokens) {", "if (false) {"),
-        ("batcher: shutting down drops what is queued", "for (const auto& item : left)", "for (const auto& item : std::deque<std::shared_ptr<BatchItem>>())"),
+        ("batcher: shutting down drops what is queued", "for (const Turn& turn : left) {", "for (const Turn& turn : std::list<Turn>()) {"),
+        ("batcher: a long call keeps its turn", "turns_.splice(turns_.end(), turns_, place.turn);", ""),
+        ("batcher: a call takes all it can before the next one's turn", "taken = true; break;", "taken = true;"),
+        ("batcher: the budget follows nothing", "budget_ = std::clamp(budget_ + kFollows * (bounded - budget_)", "budget_ = std::clamp(budget_"),
+        ("batcher: the budget is the speed in tokens per second", "count * absl::FDivDuration(limits_.batch_time, time)", "count / absl::ToDoubleSeconds(time)"),
+        ("batcher: a batch that is far from full counts", "|| count < 0.8 * budget_) return;", ") return;"),
+    ]),
+    ("server/jobs/job_table.cc", "test_server", [
+        ("jobs: the waits do not grow", "options_.try_again * (int64_t{1} << doublings)", "options_.try_again * (doublings >= 0 ? 1 : 0)"),
+        ("jobs: the waits grow for ever", "std::min(options_.try_again * (int64_t{1} << doublings), options_.longest_wait)", "options_.try_again * (int64_t{1} << doublings)"),
+        ("jobs: memory that lacks is waited for for ever", "missing && StatusReason(*missing) != kOutOfMemory;", "missing.has_value();"),
+        ("jobs: SIGBUS is a crash", "if (exit.signal == SIGBUS)", "if (exit.signal == -1)"),
+        ("jobs: a run is killed as soon as it is asked to stop", "options_.silence + options_.stop_patience;", "options_.silence;"),
+        ("jobs: progress is no sign of life", "found->second.progress = std::move(progress); found->second.heard = clock_.Now();", "found->second.progress = std::move(progress);"),
+    ]),
+    ("core/jobs/store_recovery.cc", "test_jobs", [
+        ("store: an older count of starts is taken", "SET starts=max(starts, ?1)+1", "SET starts=starts+1"),
+        ("store: numbers that lie on disk are given out again", "next_version=max(next_version, ?3+1)", "next_version=next_version"),
+        ("store: a data set that is there counts as abandoned", "EXISTS(SELECT 1 FROM datasets WHERE name=?2)", "EXISTS(SELECT 1 FROM datasets WHERE name='')"),
     ]),
     ("core/serve/engine.cc", "test_serve", [
         ("engine: every text gets the first one's row", "all.select(0, row)", "all.select(0, 0 * row)"),

@@ -58,9 +58,9 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::strin
   http.Get("/healthz",
            [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
   http.Get("/readyz", [&shown](const httplib::Request&, httplib::Response& response) {
-    const bool ready = shown.ready();
-    response.status = ready ? 200 : 503;
-    response.set_content(ready ? "ready\n" : "not ready\n", "text/plain");
+    const Readiness readiness = shown.ready();
+    response.status = readiness.ready ? 200 : 503;
+    response.set_content(absl::StrCat(readiness.ready ? "ready\n" : "not ready\n", readiness.lacks), "text/plain");
   });
   http.Get("/", [&shown](const httplib::Request&, httplib::Response& response) {
     response.set_content(shown.status(), "text/plain; charset=utf-8");

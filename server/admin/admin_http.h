@@ -10,9 +10,16 @@
 
 namespace engram::server {
 
+// What /readyz answers: 200 or 503, and lines about what the server lacks. Jobs that wait for disk or memory do not take a
+// server out of the service that answers calls.
+struct Readiness {
+  bool ready = false;
+  std::string lacks;
+};
+
 struct AdminPages {
   std::function<std::string()> metrics;
-  std::function<bool()> ready;
+  std::function<Readiness()> ready;
   std::function<std::string()> status;  // a page of plain text
 };
 

@@ -38,7 +38,10 @@ Metrics::Metrics()
           Make(prometheus::BuildGauge(), "engram_training", "Progress of running jobs by job and value.", registry_)),
       worker_crashes_(&Make(prometheus::BuildCounter(), "engram_worker_crashes_total",
                             "Workers that ended without saying why.", registry_)
-                           .Add({})) {}
+                           .Add({})),
+      postponed_(&Make(prometheus::BuildGauge(), "engram_jobs_postponed",
+                       "Jobs that wait because disk, memory or the like is lacking.", registry_)
+                      .Add({})) {}
 
 std::string Metrics::Serialize() const { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
 

@@ -26,7 +26,8 @@ class Metrics {
   void CountJob(std::string_view kind, std::string_view state, double seconds);
   void CountWorkerCrash() { worker_crashes_->Increment(); }
 
-  // Values that are read when somebody scrapes.
+  // Values that are read when somebody scrapes. Postponed: jobs that wait because something is lacking.
+  void SetPostponed(int64_t count) { postponed_->Set(static_cast<double>(count)); }
   void SetJobs(std::string_view state, int64_t count);
   void SetInference(int64_t queued_texts, int64_t queued_tokens, int64_t loaded_versions, int64_t batches,
                     int64_t tokens, double seconds);
@@ -40,6 +41,7 @@ class Metrics {
   prometheus::Family<prometheus::Histogram>&request_seconds_, &job_seconds_;
   prometheus::Family<prometheus::Gauge>&jobs_, &inference_, &training_;
   prometheus::Counter* worker_crashes_;
+  prometheus::Gauge* postponed_;
 };
 
 }  // namespace engram::server

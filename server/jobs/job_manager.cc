@@ -1,7 +1,6 @@
 #include "server/jobs/job_manager.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "core/base/log.h"
 #include "server/jobs/job_kind.h"
 #include "server/jobs/job_view.h"
+#include "server/rpc/api_error.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -33,21 +33,23 @@ JobTableOptions TableOptions(const JobManagerOptions& from) {
   for (const std::string& device : from.devices) options.devices.push_back({device});
   options.max_crashes = from.max_crashes;
   options.try_again = from.try_again;
+  options.silence = from.silence;
   return options;
 }
 
 }  // namespace
 
 JobManager::JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, Metrics& metrics,
-                       const Clock& clock, JobManagerOptions options)
+                       const Clock& steady, const Clock& wall, JobManagerOptions options)
     : store_(store),
       paths_(paths),
       metrics_(metrics),
-      clock_(clock),
+      clock_(steady),
+      wall_(wall),
       options_(std::move(options)),
       publisher_(paths),
       runs_(paths, launcher, options_.worker_threads, Listener()),
-      table_(TableOptions(options_), clock) {}
+      table_(TableOptions(options_), steady) {}
 
 JobManager::~JobManager() { ShutDown(absl::ZeroDuration()); }
 
@@ -65,6 +67,10 @@ RunListener JobManager::Listener() {
             absl::MutexLock lock(&mutex_);
             table_.Checkpointed(id);
           },
+          [this](const std::string& id, absl::Status what) {
+            absl::MutexLock lock(&mutex_);
+            table_.Lacks(id, std::move(what));
+          },
           [this](const std::string& id, jobs::RunExit exit) {
             absl::MutexLock lock(&mutex_);
             table_.Exited(id, exit);
@@ -79,16 +85,7 @@ absl::Status JobManager::Start() {
   for (const jobs::JobRecord& record : unfinished) TakeUp(record);
   while (DoNext(/*may_start=*/false)) {
   }
-  std::set<std::string> alive;
-  {
-    absl::MutexLock lock(&mutex_);
-    alive = table_.Ids();
-  }
-  // Directories of jobs that ended just before the server did.
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> runs, ListDirectory(paths_.runs()));
-  for (const std::string& run : runs) {
-    if (!alive.contains(run)) ENGRAM_RETURN_IF_ERROR(publisher_.RemoveRun(run));
-  }
+  Sweep();
   if (!unfinished.empty()) LogInfo("jobs taken up", {{"jobs", absl::StrCat(unfinished.size())}});
   thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
@@ -183,6 +180,9 @@ bool JobManager::DoNext(bool may_start) {
     case JobTable::Work::Do::kRemove:
       Remove(work->job);
       break;
+    case JobTable::Work::Do::kInterrupt:
+      Interrupt(*work);
+      break;
     case JobTable::Work::Do::kRequeue:
       break;
   }
@@ -193,7 +193,7 @@ bool JobManager::DoNext(bool may_start) {
 
 absl::Status JobManager::BeginRun(const JobTable::Work& work) {
   const std::optional<jobs::JobRecord> record = Find(work.job);
-  if (!record) return absl::InternalError("the job is gone");
+  if (!record) return absl::NotFoundError("the job is gone");
   ENGRAM_RETURN_IF_ERROR(runs_.Prepare(*record, work.devices));
   {
     absl::MutexLock change(&changing_);
@@ -224,8 +224,7 @@ void JobManager::StartRun(const JobTable::Work& work) {
   LogWarning("a run could not be started; it will be tried again",
              {{"job", work.job}, {"message", std::string(begun.message())}});
   // Where the database is what fails, the next try finds the job as it was.
-  if (!store_.SetJobState(work.job, JobState::kQueued).ok())
-    LogWarning("a job's state could not be stored", {{"job", work.job}});
+  if (!store_.TakeBackRun(work.job).ok()) LogWarning("a job's state could not be stored", {{"job", work.job}});
   RefreshAndNotify(work.job);
 }
 
@@ -237,6 +236,10 @@ void JobManager::TakeDown(const std::string& id) {
   absl::MutexLock change(&changing_);
   absl::MutexLock lock(&mutex_);
   const JobTable::Verdict verdict = table_.TakenDown(id, outcome);
+  if (const std::optional<Delay> delay = table_.Delayed(id)) {
+    LogWarning("a run ended because something is lacking; it goes on later",
+               {{"job", id}, {"message", std::string(delay->why.message())}});
+  }
   if (!verdict.crashed) return;
   metrics_.CountWorkerCrash();
   LogError("a worker crashed",
@@ -257,11 +260,11 @@ void JobManager::Conclude(const JobTable::Work& work) {
   std::optional<jobs::VersionRecord> version;
   if (work.ending.state == JobState::kSucceeded) {
     const std::optional<jobs::JobRecord> record = Find(work.job);
-    absl::StatusOr<std::optional<jobs::VersionRecord>> published = absl::InternalError("the job is gone");
+    absl::StatusOr<std::optional<jobs::VersionRecord>> published = absl::NotFoundError("the job is gone");
     if (record) published = publisher_.Publish(*record, outcome.result());
     if (!published.ok()) {
-      LogWarning(IsTransient(published.status()) ? "a version could not be published; it will be tried again"
-                                                 : "a version could not be published",
+      LogWarning(CanNeverSucceed(published.status()) ? "a version could not be published"
+                                                     : "a version could not be published; it will be tried again",
                  {{"job", work.job}, {"message", std::string(published.status().message())}});
       absl::MutexLock lock(&mutex_);
       table_.NotPublished(work.job, published.status());
@@ -282,11 +285,11 @@ void JobManager::Record(const std::string& id, JobState state, const RunOutcome&
     // Until then the job stays as it is in the store, and its run directory too: the next start finds its result there.
     LogError("a job's end could not be recorded", {{"job", id}, {"message", std::string(ended.message())}});
     absl::MutexLock lock(&mutex_);
-    table_.NotRecorded(id);
+    table_.NotRecorded(id, ended);
     return;
   }
   jobs::JobRecord record = before.value_or(jobs::JobRecord());
-  metrics_.CountJob(KindName(record), StateName(state), absl::ToDoubleSeconds(clock_.Now() - record.created));
+  metrics_.CountJob(KindName(record), StateName(state), absl::ToDoubleSeconds(wall_.Now() - record.created));
   LogInfo("job ended", {{"job", id}, {"state", StateName(state)}});
   if (absl::StatusOr<jobs::JobRecord> stored = store_.GetJob(id); stored.ok()) {
     record = *std::move(stored);
@@ -299,10 +302,47 @@ void JobManager::Record(const std::string& id, JobState state, const RunOutcome&
 }
 
 void JobManager::Remove(const std::string& id) {
-  if (!publisher_.RemoveRun(id).ok()) LogWarning("a run directory could not be removed", {{"job", id}});
+  const std::optional<jobs::JobRecord> record = Find(id);
+  const bool kept = record && ResumableUntil(*record).has_value();
+  if (!(kept ? publisher_.TrimRun(id) : publisher_.RemoveRun(id)).ok())
+    LogWarning("a run directory could not be removed", {{"job", id}});
+  {
+    absl::MutexLock lock(&mutex_);
+    Notify(id);
+    table_.Removed(id);
+  }
+  Sweep();
+}
+
+void JobManager::Interrupt(const JobTable::Work& work) {
+  LogWarning(work.signal == RunSignal::kStop ? "a run hangs and is asked to stop" : "a run hangs and is killed",
+             {{"job", work.job}});
   absl::MutexLock lock(&mutex_);
-  Notify(id);
-  table_.Removed(id);
+  Send(work.job, work.signal);
+  table_.Interrupted(work.job);
+}
+
+void JobManager::Sweep() {
+  const absl::StatusOr<std::vector<std::string>> runs = ListDirectory(paths_.runs());
+  if (!runs.ok()) return;  // the next sweep may be able to
+  for (const std::string& run : *runs) {
+    {
+      absl::MutexLock change(&changing_);
+      if (Find(run)) continue;
+      const absl::StatusOr<jobs::JobRecord> record = store_.GetJob(run);
+      // What the database does not know may be of a newer copy of it.
+      if (!record.ok() || !jobs::HasEnded(record->state) || ResumableUntil(*record)) continue;
+      // So that nobody resumes it while its files go.
+      if (!store_.ForgetJob(run).ok()) continue;
+    }
+    if (!publisher_.RemoveRun(run).ok()) LogWarning("a run directory could not be removed", {{"job", run}});
+  }
+}
+
+std::optional<absl::Time> JobManager::ResumableUntil(const jobs::JobRecord& record) const {
+  if (record.state != JobState::kFailed || record.specification.empty()) return std::nullopt;
+  const absl::Time until = record.ended + options_.keep_failed;
+  return wall_.Now() < until ? std::optional(until) : std::nullopt;
 }
 
 void JobManager::Send(const std::string& id, RunSignal signal) {
@@ -345,6 +385,13 @@ Job JobManager::Describe(const jobs::JobRecord& record) const {
   Job job = DescribeJob(record);
   if (auto progress = table_.Progress(record.id)) *job.mutable_progress() = *std::move(progress);
   if (const auto position = table_.Position(record.id)) job.set_queue_position(static_cast<int32_t>(*position));
+  if (const std::optional<Delay> delay = table_.Delayed(record.id)) {
+    engram::v1::Postponement& postponed = *job.mutable_postponed();
+    *postponed.mutable_reason() = ToError(delay->why);
+    SetTimestamp(wall_.Now() + (delay->until - clock_.Now()), postponed.mutable_retry_time());
+    postponed.set_tries(static_cast<int32_t>(delay->tries));
+  }
+  if (const auto until = ResumableUntil(record)) SetTimestamp(*until, job.mutable_resumable_until());
   return job;
 }
 
@@ -360,7 +407,8 @@ absl::StatusOr<Job> JobManager::Get(const std::string& id) {
     if (const jobs::JobRecord* const record = table_.Find(id)) return Describe(*record);
   }
   ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
-  return DescribeJob(record);
+  absl::MutexLock lock(&mutex_);
+  return Describe(record);
 }
 
 absl::StatusOr<std::vector<Job>> JobManager::List(const std::string& before, int64_t limit, const std::string& model,
@@ -416,6 +464,9 @@ absl::StatusOr<Job> JobManager::Pause(const std::string& id) {
 
 absl::StatusOr<Job> JobManager::Resume(const std::string& id) {
   absl::MutexLock change(&changing_);
+  const std::optional<jobs::JobRecord> here = Find(id);
+  if (!here) return ResumeFailed(id);
+  if (ResumableUntil(*here)) return absl::UnavailableError("the job has failed in this moment; try again");
   ENGRAM_RETURN_IF_ERROR(CheckUnfinished(id));
   absl::StatusOr<JobChange> planned;
   {
@@ -424,6 +475,22 @@ absl::StatusOr<Job> JobManager::Resume(const std::string& id) {
   }
   if (!planned.ok()) return planned.status();
   return Change(*planned);
+}
+
+absl::StatusOr<Job> JobManager::ResumeFailed(const std::string& id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (draining_) return Draining();
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord record, store_.GetJob(id));
+  if (!ResumableUntil(record)) return AlreadyEnded(record);
+  // Gone already, unless the server ended right after the job did: a run would take the old error for its own.
+  ENGRAM_RETURN_IF_ERROR(publisher_.TrimRun(id));
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::JobRecord revived, store_.ReviveJob(id, options_.queue_limit));
+  LogInfo("failed job resumed", {{"job", id}});
+  absl::MutexLock lock(&mutex_);
+  table_.Accept(revived);
+  return Describe(revived);
 }
 
 absl::Status JobManager::CheckUnfinished(const std::string& id) {
@@ -443,7 +510,7 @@ absl::StatusOr<int64_t> JobManager::Watch(const std::string& id, Watcher watcher
     if (stopped_) return Draining();
     const jobs::JobRecord* const here = table_.Find(id);
     if (here == nullptr && !stored) continue;  // it ended in this moment: it is in the store alone now
-    watcher(here == nullptr ? DescribeJob(*stored) : Describe(*here));
+    watcher(Describe(here == nullptr ? *stored : *here));
     const int64_t number = next_subscription_++;
     subscriptions_[number] = {id, std::move(watcher)};
     return number;
@@ -464,6 +531,11 @@ void JobManager::Notify(const std::string& id) {
     if (!job) job = Describe(*record);
     subscription.watcher(*job);
   }
+}
+
+std::map<std::string, Delay> JobManager::Delayed() const {
+  absl::MutexLock lock(&mutex_);
+  return table_.AllDelayed();
 }
 
 absl::StatusOr<std::map<std::string, int64_t>> JobManager::CountStates() {

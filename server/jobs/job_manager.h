@@ -39,8 +39,12 @@ struct JobManagerOptions {
   std::vector<std::string> devices;
   int32_t worker_threads = 0;
   int64_t queue_limit = 1000;
-  int64_t max_crashes = 3;                      // JobTableOptions
-  absl::Duration try_again = absl::Seconds(5);  // JobTableOptions
+  int64_t max_crashes = 3;                            // JobTableOptions
+  absl::Duration try_again = absl::Seconds(5);        // JobTableOptions
+  absl::Duration silence = absl::InfiniteDuration();  // JobTableOptions
+  // How long the checkpoint of a failed job is kept, so that it can be resumed; it is removed at the first end of a job,
+  // or start, after that.
+  absl::Duration keep_failed = absl::Hours(24 * 7);
 };
 
 class JobManager {
@@ -49,8 +53,9 @@ class JobManager {
   // down; under the lock of the table: must return at once and not call back.
   using Watcher = std::function<void(const absl::StatusOr<engram::v1::Job>&)>;
 
-  JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, Metrics& metrics, const Clock& clock,
-             JobManagerOptions options);
+  // `steady`: for waits; `wall`: for what is kept until a date.
+  JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, Metrics& metrics,
+             const Clock& steady, const Clock& wall, JobManagerOptions options);
   // As ShutDown with no time at all.
   ~JobManager();
 
@@ -80,6 +85,8 @@ class JobManager {
   absl::StatusOr<int64_t> Watch(const std::string& id, Watcher watcher) ABSL_LOCKS_EXCLUDED(changing_, mutex_);
   void Unwatch(int64_t number) ABSL_LOCKS_EXCLUDED(changing_, mutex_);
 
+  // Jobs that wait because something is lacking, and what.
+  std::map<std::string, Delay> Delayed() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Unfinished jobs by state, for the metrics.
   absl::StatusOr<std::map<std::string, int64_t>> CountStates() ABSL_LOCKS_EXCLUDED(changing_, mutex_);
 
@@ -109,7 +116,14 @@ class JobManager {
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Requeue(const std::string& id, jobs::JobState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(changing_)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  void Remove(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Remove(const std::string& id) ABSL_LOCKS_EXCLUDED(changing_, mutex_);
+  void Interrupt(const JobTable::Work& work) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Removes the run directories of jobs that have ended and are not to be resumed.
+  void Sweep() ABSL_LOCKS_EXCLUDED(changing_, mutex_);
+  // Until when a failed job's checkpoint is kept; nullopt if it cannot be resumed (any more).
+  std::optional<absl::Time> ResumableUntil(const jobs::JobRecord& record) const;
+  absl::StatusOr<engram::v1::Job> ResumeFailed(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(changing_)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Takes up one job that the store still holds.
   void TakeUp(const jobs::JobRecord& record) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -130,7 +144,8 @@ class JobManager {
   jobs::Store& store_;
   const DataPaths paths_;
   Metrics& metrics_;
-  const Clock& clock_;
+  const Clock& clock_;  // steady
+  const Clock& wall_;
   const JobManagerOptions options_;
   const Publisher publisher_;
   RunController runs_;

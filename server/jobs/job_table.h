@@ -43,17 +43,22 @@
 
 namespace engram::server {
 
-// A full disk, a busy database, too many processes: the same may succeed later.
-inline bool IsTransient(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+// What can never succeed, however often it is tried: a specification or a result that is damaged, a version that lies
+// where the job's own belongs. Everything else, known or not, may pass, and a job that was accepted waits for that.
+inline bool CanNeverSucceed(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsAlreadyExists(status) || absl::IsInvalidArgument(status) ||
+         absl::IsNotFound(status) || absl::IsUnimplemented(status);
 }
 
 struct JobTableOptions {
   std::vector<jobs::Device> devices;
   // A job fails after this many crashes of its worker without a checkpoint between them.
   int64_t max_crashes = 3;
-  // How long to wait before trying again what was refused for now.
-  absl::Duration try_again = absl::Seconds(5);
+  // How long to wait before trying again what was refused for now; twice as long after each further refusal, up to
+  // the longest.
+  absl::Duration try_again = absl::Seconds(5), longest_wait = absl::Minutes(5);
+  // A run that says nothing for so long hangs: it is asked to stop, and killed after `stop_patience`.
+  absl::Duration silence = absl::InfiniteDuration(), stop_patience = absl::Minutes(1);
 };
 
 // How a job ends.
@@ -78,21 +83,30 @@ struct JobChange {
 
 enum class RunSignal { kNone, kStop, kKill };
 
+// Why a job does not go on for now.
+struct Delay {
+  absl::Status why;
+  absl::Time until;
+  int64_t tries = 0;  // since it last got further
+};
+
 class JobTable {
  public:
   struct Work {
     enum class Do {
-      kStart,     // start its run on `devices`; then Started or NotStarted
-      kTakeDown,  // its run has exited: read what it left; then TakenDown
-      kConclude,  // publish and store its ending; then Recorded or NotRecorded
-      kRequeue,   // store that it is queued, or paused; then Requeued
-      kRemove,    // its end is stored: remove its files, tell watchers; then Removed
+      kStart,      // start its run on `devices`; then Started or NotStarted
+      kTakeDown,   // its run has exited: read what it left; then TakenDown
+      kConclude,   // publish and store its ending; then Recorded or NotRecorded
+      kRequeue,    // store that it is queued, or paused; then Requeued
+      kRemove,     // its end is stored: remove its files, tell watchers; then Removed
+      kInterrupt,  // its run hangs: send it `signal`; then Interrupted
     };
     Do what;
     std::string job;
     std::vector<std::string> devices;  // kStart
     JobEnding ending;                  // kConclude
     jobs::JobState state{};            // kRequeue
+    RunSignal signal{};                // kInterrupt
   };
   // What an outcome meant, for the log and the metrics.
   struct Verdict {
@@ -125,25 +139,29 @@ class JobTable {
   // ---- work. Given out once; until its end is told the job is in hand. `may_start`: runs may begin.
   std::optional<Work> NextWork(bool may_start = true);
   bool HasWork() const;
-  // When something that was refused is to be tried again, if nothing else happens; InfiniteFuture: nothing is.
+  // When something is to be done if nothing else happens: what was refused is tried again, a silent run hangs;
+  // InfiniteFuture: nothing is.
   absl::Time NextTry() const;
 
   // Its run is under way: what it is to be told at once, because it was asked for meanwhile.
   RunSignal Started(const std::string& id);
-  // True if the job waits and is tried again, for a transient `why`: it is to be stored as queued. Else it ends, or is
-  // paused, and what is pending must stay stored until then.
+  // True if the job waits and is tried again: it is to be stored as queued. Else it ends, because it can never start, or
+  // is cancelled or paused, and what is pending must stay stored until then.
   bool NotStarted(const std::string& id, const absl::Status& why);
   void Progressed(const std::string& id, engram::v1::JobProgress progress);
   void Checkpointed(const std::string& id);
+  // Its run ends because of this, and can go on later.
+  void Lacks(const std::string& id, absl::Status what);
+  void Interrupted(const std::string& id);
   void Exited(const std::string& id, jobs::RunExit exit);
   Verdict TakenDown(const std::string& id,
                     const absl::StatusOr<std::optional<engram::worker::v1::RunOutcome>>& outcome);
   void Requeued(const std::string& id, jobs::JobState state);
   // The end is stored; `record`: as it is now.
   void Recorded(const jobs::JobRecord& record);
-  // For a transient `why` it is tried again; else the job fails with it.
+  // It is tried again, unless it can never succeed: then the job fails with it.
   void NotPublished(const std::string& id, const absl::Status& why);
-  void NotRecorded(const std::string& id);
+  void NotRecorded(const std::string& id, const absl::Status& why);
   void Removed(const std::string& id);
 
   // ---- the server's end
@@ -161,6 +179,9 @@ class JobTable {
   void Refresh(const jobs::JobRecord& record);
   // Of a run under way.
   std::optional<engram::v1::JobProgress> Progress(const std::string& id) const;
+  // nullopt if it does not wait for something that is lacking.
+  std::optional<Delay> Delayed(const std::string& id) const;
+  std::map<std::string, Delay> AllDelayed() const;
   std::optional<int64_t> Position(const std::string& id) const { return scheduler_.Position(id); }
   std::set<std::string> Ids() const;
 
@@ -170,8 +191,13 @@ class JobTable {
     jobs::JobRecord record;
     Step step = Step::kWaiting;
     bool in_hand = false;  // work on it was given out
-    // kWaiting: in no queue until then, because its run was refused; kConcluding: when to try (again).
+    // kWaiting, kRequeuing: in no queue until then, because its run was refused; kConcluding: when to try (again).
     absl::Time due = absl::InfinitePast();
+    absl::Status refusal;                       // the last one; OK: none since it got further
+    int64_t refusals = 0;                       // as many in a row
+    std::optional<absl::Status> lack;           // what its run said it lacks
+    absl::Time heard = absl::InfiniteFuture();  // kRunning: when the run last said something
+    RunSignal interrupted = RunSignal::kNone;   // kRunning: what was sent to a run that hangs
     std::vector<std::string> devices;
     std::optional<engram::v1::JobProgress> progress;
     std::optional<jobs::RunExit> exit;
@@ -188,6 +214,15 @@ class JobTable {
   void Conclude(Entry& entry, jobs::JobState state, engram::worker::v1::RunOutcome outcome);
   void Fail(Entry& entry, const absl::Status& why);
   void Requeue(Entry& entry, jobs::JobState state);
+  // Sets when to try again, later each time.
+  void Postpone(Entry& entry, const absl::Status& why);
+  // What a run left that ended by itself, for one reason or another.
+  Verdict EndedEarly(Entry& entry, jobs::RunExit exit, const std::optional<absl::Status>& lack, bool hung);
+  absl::Time HangsAt(const Entry& entry) const;
+  static void GotFurther(Entry& entry) {
+    entry.crashes = entry.refusals = 0;
+    entry.refusal = absl::OkStatus();
+  }
   void Enqueue(const Entry& entry) { scheduler_.Add(entry.record.id, entry.record.priority); }
   void EndOfRun(Entry& entry);
 

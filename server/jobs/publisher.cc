@@ -30,6 +30,11 @@ absl::StatusOr<std::optional<jobs::VersionRecord>> Publisher::Publish(const jobs
   return version;
 }
 
+absl::Status Publisher::TrimRun(const std::string& job) const {
+  for (const char* made : {"/output", "/result.binpb"}) ENGRAM_RETURN_IF_ERROR(RemoveTree(paths_.run(job) + made));
+  return absl::OkStatus();
+}
+
 absl::Status Publisher::RemoveRun(const std::string& job) const { return RemoveTree(paths_.run(job)); }
 
 }  // namespace engram::server

@@ -21,12 +21,14 @@ class Publisher {
   // Renames runs/<job>/output to the version that was reserved for the job (it appears whole or not at all) and reads
   // its manifest: the record that makes it visible once it is stored. nullopt for a job that makes no version. May be
   // called again after any end, a kill included. VERSION_EXISTS (ALREADY_EXISTS) if something else lies there;
-  // RESOURCE_EXHAUSTED or UNAVAILABLE where the same may succeed later.
+  // other errors where the same may succeed later.
   absl::StatusOr<std::optional<jobs::VersionRecord>> Publish(const jobs::JobRecord& job,
                                                              const engram::v1::JobResult& result) const;
 
   // Only once the job's end is stored: its checkpoint and its result are in there.
   absl::Status RemoveRun(const std::string& job) const;
+  // All but its checkpoint, so that the job can be resumed from there.
+  absl::Status TrimRun(const std::string& job) const;
 
  private:
   const DataPaths paths_;

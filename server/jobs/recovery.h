@@ -4,16 +4,19 @@
 
 #include "core/base/status.h"
 #include "core/jobs/store.h"
+#include "server/data_mark.h"
 #include "server/data_paths.h"
 
 namespace engram::server {
 
-// Removes what nobody can reach any more: staging; directories of versions whose number the store gave out but which
-// neither a version nor an unfinished job has (the crash came between the rename and the transaction of an import, or
-// in the middle of a deletion); directories of data sets that the store does not know. Version numbers that the store
-// never gave out are left alone, with a warning in the log: an older copy of the database may have been put back.
+// Removes what a crash or an interrupted deletion left: staging; directories of versions and data sets that the store
+// remembers as about to appear or as deleted. What it knows nothing of is left alone, with a warning in the log: it may be
+// an older copy. Numbers of versions that lie on disk are not given out again, and an unfinished job whose number is
+// taken by a directory that is not its own gets another.
+//
+// kOlder: nothing at all is removed but staging.
 //
 // To be called at the start, before anything else writes to data_dir.
-absl::Status RemoveOrphans(jobs::Store& store, const DataPaths& paths);
+absl::Status RemoveOrphans(jobs::Store& store, const DataPaths& paths, DatabaseAge age);
 
 }  // namespace engram::server

@@ -2,6 +2,7 @@
 
 #include "core/base/files.h"
 #include "server/jobs/job_kind.h"
+#include "server/rpc/api_error.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -12,7 +13,7 @@ using engram::worker::v1::RunSpec;
 absl::Status RunController::Prepare(const jobs::JobRecord& job, const std::vector<std::string>& devices) const {
   RunSpec spec;
   const JobKind* const kind = spec.ParseFromString(job.specification) ? FindJobKind(spec.work_case()) : nullptr;
-  if (kind == nullptr) return absl::InternalError("the job's specification is damaged, or a newer server's");
+  if (kind == nullptr) return absl::DataLossError("the job's specification is damaged, or a newer server's");
   if (spec.base_version() > 0) spec.set_base_directory(paths_.version(spec.model(), spec.base_version()));
   kind->FillPaths(paths_, spec);
   spec.set_job(JobName(job.id));
@@ -28,6 +29,7 @@ jobs::RunCallbacks RunController::Callbacks(const std::string& job) {
             engram::worker::v1::RunEvent event;
             if (!event.ParseFromString(message)) return;
             if (event.has_checkpoint_step()) listener_.on_checkpoint(job);
+            if (event.has_lack()) listener_.on_lack(job, FromError(event.lack()));
             if (event.has_progress()) listener_.on_progress(job, std::move(*event.mutable_progress()));
           },
           [this, job](jobs::RunExit exit) { listener_.on_exit(job, exit); }};
@@ -49,7 +51,7 @@ absl::Status RunController::Attach(const std::string& job) {
 absl::StatusOr<std::vector<std::string>> RunController::DevicesOf(const std::string& job) const {
   ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(paths_.run(job) + "/spec.binpb"));
   RunSpec spec;
-  if (!spec.ParseFromString(bytes)) return absl::InternalError("the run's specification is damaged");
+  if (!spec.ParseFromString(bytes)) return absl::DataLossError("the run's specification is damaged");
   return std::vector<std::string>{spec.device()};
 }
 
@@ -91,7 +93,7 @@ absl::StatusOr<std::optional<RunOutcome>> RunController::ReadOutcome(const std::
   if (!PathExists(path)) return std::nullopt;
   ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   RunOutcome outcome;
-  if (!outcome.ParseFromString(bytes)) return absl::InternalError("the run's result is damaged");
+  if (!outcome.ParseFromString(bytes)) return absl::DataLossError("the run's result is damaged");
   return outcome;
 }
 

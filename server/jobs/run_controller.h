@@ -26,6 +26,8 @@ namespace engram::server {
 struct RunListener {
   std::function<void(const std::string& job, engram::v1::JobProgress progress)> on_progress;
   std::function<void(const std::string& job)> on_checkpoint;
+  // The run ends because of this and can go on later.
+  std::function<void(const std::string& job, absl::Status what)> on_lack;
   std::function<void(const std::string& job, jobs::RunExit exit)> on_exit;  // the last one
 };
 
@@ -53,7 +55,7 @@ class RunController {
   void DetachAll() ABSL_LOCKS_EXCLUDED(mutex_);
   bool RunsOutliveServer() const { return launcher_.RunsOutliveServer(); }
 
-  // What the worker left as its last act; nullopt if it did not get there. INTERNAL if it is damaged.
+  // What the worker left as its last act; nullopt if it did not get there. DATA_LOSS if it is damaged.
   absl::StatusOr<std::optional<engram::worker::v1::RunOutcome>> ReadOutcome(const std::string& job) const;
 
  private:

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/log.h"
 #include "core/base/utf8.h"
 #include "core/checkpoint/version_directory.h"
 #include "core/corpus/reading.h"
@@ -40,6 +41,8 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
                                            std::string& bytes, engram::v1::PartReport& report,
                                            engram::v1::UploadReport& all) const;
   absl::StatusOr<jobs::DatasetRecord> Check(engram::v1::UploadReport& report);
+  // Nothing is to lie where the data set will be.
+  absl::Status ClearTheWay(const std::string& name);
   absl::Status Publish(const jobs::DatasetRecord& record);
 
   jobs::Store& store_;
@@ -196,14 +199,28 @@ absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadRepor
   return record;
 }
 
+absl::Status DatasetUpload::ClearTheWay(const std::string& name) {
+  const std::string directory = paths_.dataset(name);
+  if (!PathExists(directory)) return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(const bool abandoned, store_.DatasetAbandoned(name));
+  if (abandoned) return RemoveTree(directory);
+  // A data set that the database knows nothing of may be of a newer copy of it: not ours to delete.
+  ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.lost_and_found()));
+  std::string kept;
+  for (int64_t n = 1; kept.empty() || PathExists(kept); ++n)
+    kept = absl::StrCat(paths_.lost_and_found(), "/dataset-", name, "-", n);
+  LogWarning("a data set that the database does not know was in the way and is kept in lost+found",
+             {{"dataset", DatasetName(name)}});
+  return RenameDurably(directory, kept);
+}
+
 absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record) {
   ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.datasets()));
   static std::atomic<int64_t> counter{0};
   const std::string staging = absl::StrCat(paths_.staging(), "/dataset-", ++counter);
-  // A directory without a row in the store is what a crash left, or a deletion; it belongs to nobody.
-  if (PathExists(paths_.dataset(record.name)) && absl::IsNotFound(store_.GetDataset(record.name).status())) {
-    ENGRAM_RETURN_IF_ERROR(RemoveTree(paths_.dataset(record.name)));
-  }
+  ENGRAM_RETURN_IF_ERROR(ClearTheWay(record.name));
+  // Remembered first: if the server ends between the renaming and the record, the next start removes the directory.
+  ENGRAM_RETURN_IF_ERROR(store_.ExpectDataset(record.name));
   ENGRAM_RETURN_IF_ERROR(
       checkpoint::BuildAndPublish(staging, paths_.dataset(record.name), [&](const std::string& directory) {
         ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training_));

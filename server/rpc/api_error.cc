@@ -13,4 +13,10 @@ engram::v1::Error ToError(const absl::Status& status) {
   return error;
 }
 
+absl::Status FromError(const engram::v1::Error& error) {
+  auto code = static_cast<absl::StatusCode>(error.code());
+  if (code == absl::StatusCode::kOk || absl::StatusCodeToString(code).empty()) code = absl::StatusCode::kInternal;
+  return StatusWithReason(code, error.reason(), error.message());
+}
+
 }  // namespace engram::server

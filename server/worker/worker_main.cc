@@ -1,7 +1,8 @@
 // engram-worker: one run of one job, in a process of its own. Started by engramd, not by hand.
 //
-// It ends with 0 once result.binpb is written (also when the run failed: the result says so), with 75 if it was asked
-// to stop and can go on later, and with anything else only if it crashed. If the server dies, so does it: descriptor 0
+// It ends with 0 once result.binpb is written (also when the run failed: the result says so), with 75 if it can go on
+// later, because it was asked to stop or because disk, memory or the like is lacking (its last event says what), and with
+// anything else only if it crashed. If the server dies, so does it: descriptor 0
 // reaches its end.
 
 #include <unistd.h>
@@ -18,11 +19,14 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "ATen/Parallel.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/base/lack.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
 #include "core/jobs/launcher.h"
@@ -80,6 +84,11 @@ absl::Status WriteOutcome(const RunContext& context, const engram::worker::v1::R
 
 // What an earlier run of this job left half done goes; its checkpoint stays.
 absl::Status PrepareOutput(const RunContext& context) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> left, ListDirectory(context.directory));
+  for (const std::string& name : left) {
+    if (absl::StrContains(name, ".tmp-"))
+      ENGRAM_RETURN_IF_ERROR(RemoveTree(absl::StrCat(context.directory, "/", name)));
+  }
   ENGRAM_RETURN_IF_ERROR(RemoveTree(context.output()));
   return MakeDirectories(context.output());
 }
@@ -105,47 +114,70 @@ absl::StatusOr<FileLock> AcquireRun(const std::string& directory) {
   }
 }
 
+// The run goes on later; the server is told why.
+int GoOnLater(EventPipe& events, const absl::Status& lack) {
+  LogWarning("the run ends because something is lacking; it can go on later",
+             {{"message", std::string(lack.message())}});
+  engram::worker::v1::RunEvent event;
+  *event.mutable_lack() = server::ToError(lack);
+  events.Send(event);
+  return jobs::kExitResumable;
+}
+
+absl::Status ReadSpec(RunContext& context) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string spec, ReadFile(absl::StrCat(context.directory, "/spec.binpb")));
+  return context.spec.ParseFromString(spec) ? absl::OkStatus() : absl::DataLossError("the specification is damaged");
+}
+
+// What the run comes to; nullopt if it stopped on request. The result is durable but for result.binpb.
+absl::StatusOr<std::optional<engram::v1::JobResult>> Compute(RunContext& context) {
+  const absl::Time start = Clock::Steady().Now();
+  ENGRAM_RETURN_IF_ERROR(PrepareOutput(context));
+  ENGRAM_ASSIGN_OR_RETURN(std::optional<engram::v1::JobResult> made, Dispatch(context));
+  if (!made) return made;
+  for (const std::string& warning : context.warnings) made->add_warnings(warning);
+  ENGRAM_RETURN_IF_ERROR(SyncTree(context.output()));
+  made->set_seconds(absl::ToDoubleSeconds(Clock::Steady().Now() - start));
+  made->set_peak_bytes(PeakBytes());
+  return made;
+}
+
 int Run(const std::string& directory) {
-  const absl::Time start = Clock::Real().Now();
   EventPipe events(kEventDescriptor);
   RunContext context;
   context.directory = directory;
   context.stop = &stop_request;
   context.events = &events;
   const absl::StatusOr<FileLock> lock = AcquireRun(directory);
-  const absl::StatusOr<std::string> spec = ReadFile(absl::StrCat(directory, "/spec.binpb"));
-  if (!lock.ok() || !spec.ok() || !context.spec.ParseFromString(*spec)) {
-    LogError("the run directory cannot be used", {{"lock", std::string(lock.status().message())}});
+  // Its last process may hang in the kernel, which no signal ends: no crash of this one.
+  if (absl::IsFailedPrecondition(lock.status())) {
+    return GoOnLater(events, StatusWithReason(absl::StatusCode::kUnavailable, "RUN_BUSY",
+                                              "the run's last process has not ended yet"));
+  }
+  const absl::Status opened = lock.ok() ? ReadSpec(context) : lock.status();
+  if (IsLack(opened)) return GoOnLater(events, opened);
+  if (!opened.ok()) {
+    LogError("the run directory cannot be used", {{"message", std::string(opened.message())}});
     return EXIT_FAILURE;
   }
   // A run before this one had finished when its server died, too late for the next server to see the result.
   if (PathExists(absl::StrCat(directory, "/result.binpb"))) return EXIT_SUCCESS;
   at::set_num_threads(context.spec.threads() > 0 ? context.spec.threads() : UsableCores());
   LogInfo("run started", {{"job", context.spec.job()}, {"device", context.spec.device()}});
-  const absl::Status prepared = PrepareOutput(context);
-  const RunResult result = prepared.ok() ? Dispatch(context) : RunResult(prepared);
+  const RunResult result = Compute(context);
   if (context.stopping() && (absl::IsCancelled(result.status()) || (result.ok() && !*result))) {
     LogInfo("run stopped on request", {{"job", context.spec.job()}});
     return jobs::kExitResumable;
   }
+  if (IsLack(result.status())) return GoOnLater(events, result.status());
   engram::worker::v1::RunOutcome outcome;
   if (result.ok()) {
-    engram::v1::JobResult& made = *outcome.mutable_result();
-    made = **result;
-    for (const std::string& warning : context.warnings) made.add_warnings(warning);
-    made.set_seconds(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-    made.set_peak_bytes(PeakBytes());
-    const absl::Status synced = SyncTree(context.output());
-    if (!synced.ok()) *outcome.mutable_error() = server::ToError(synced);
+    *outcome.mutable_result() = **result;
   } else {
     *outcome.mutable_error() = server::ToError(result.status());
-  }
-  if (outcome.has_error())
     LogError("run failed", {{"job", context.spec.job()}, {"message", outcome.error().message()}});
-  if (const absl::Status written = WriteOutcome(context, outcome); !written.ok()) {
-    LogError("the result could not be written", {{"message", std::string(written.message())}});
-    return EXIT_FAILURE;
   }
+  if (const absl::Status written = WriteOutcome(context, outcome); !written.ok()) return GoOnLater(events, written);
   return EXIT_SUCCESS;
 }
 

@@ -138,7 +138,7 @@ TEST_F(StoreTest, OpensWhatEarlierFormatsWroteAndNothingNewer) {
     later = *store_->AddJob(later, /*makes_version=*/true, {}, 100);
     ASSERT_TRUE(store_->SetPending(later.id, PendingAction::kCancel).ok());
     change(absl::StrCat(
-        "ALTER TABLE datasets DROP COLUMN validation_rows;"
+        "DROP TABLE identity; DROP TABLE removals; ALTER TABLE datasets DROP COLUMN validation_rows;"
         "ALTER TABLE jobs RENAME TO now; DROP INDEX jobs_by_base; DROP INDEX jobs_by_state;"
         "CREATE TABLE jobs(id TEXT PRIMARY KEY, state INTEGER NOT NULL, model TEXT NOT NULL,"
         "  base_version INTEGER NOT NULL, version INTEGER NOT NULL, label TEXT NOT NULL,"
@@ -282,10 +282,115 @@ TEST_F(StoreTest, KnowsWhatBecameOfANumber) {
   EXPECT_EQ(*store_->UseOfNumber("news", job.version), NumberUse::kPending);
   EXPECT_EQ(*store_->UseOfNumber("news", job.version + 1), NumberUse::kUnknown);
   EXPECT_EQ(*store_->UseOfNumber("olds", 1), NumberUse::kUnknown);
-  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "", std::nullopt).ok());
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kCancelled, "", std::nullopt).ok());
   EXPECT_EQ(*store_->UseOfNumber("news", job.version), NumberUse::kAbandoned);
+  const JobRecord other = Add();
+  ASSERT_TRUE(store_->EndJob(other.id, JobState::kFailed, "", std::nullopt).ok());
+  EXPECT_EQ(*store_->UseOfNumber("news", other.version), NumberUse::kUnknown) << "whose it is, nobody knows";
   ASSERT_TRUE(store_->DeleteVersion("news", published).ok());
   EXPECT_EQ(*store_->UseOfNumber("news", published), NumberUse::kAbandoned);
+  ASSERT_TRUE(store_->ForgetRemovals().ok());
+  EXPECT_EQ(*store_->UseOfNumber("news", published), NumberUse::kUnknown);
+  ASSERT_TRUE(store_->SkipNumbers("news", 40).ok());
+  ASSERT_TRUE(store_->SkipNumbers("news", 7).ok());
+  EXPECT_EQ(*store_->ReserveVersion("news"), 41);
+  ASSERT_TRUE(store_->SkipNumbers("unheard", 5).ok());
+  EXPECT_EQ(*store_->ReserveVersion("unheard"), 6);
+}
+
+TEST_F(StoreTest, RemembersWhichDirectoriesOfDataSetsMayGo) {
+  EXPECT_FALSE(*store_->DatasetAbandoned("half"));
+  ASSERT_TRUE(store_->ExpectDataset("half").ok());
+  Reopen();
+  EXPECT_TRUE(*store_->DatasetAbandoned("half"));
+  ASSERT_TRUE(store_->AddDataset({"half", 1, 2, 0, {"a"}, "d", {}, 10}).ok());
+  EXPECT_FALSE(*store_->DatasetAbandoned("half"));
+  ASSERT_TRUE(store_->DeleteDataset("half", /*validate_only=*/true).ok());
+  EXPECT_FALSE(*store_->DatasetAbandoned("half"));
+  ASSERT_TRUE(store_->DeleteDataset("half").ok());
+  EXPECT_TRUE(*store_->DatasetAbandoned("half"));
+}
+
+TEST_F(StoreTest, StartsAreCountedAndNeverBehindTheMark) {
+  const DatabaseIdentity made = *store_->Identity();
+  EXPECT_EQ(made.id.size(), 32);
+  EXPECT_EQ(made.starts, 0);
+  EXPECT_EQ(store_->CountStart(0)->starts, 1);
+  Reopen();
+  EXPECT_EQ(store_->CountStart(0)->starts, 2);
+  EXPECT_EQ(store_->CountStart(9)->starts, 10);
+  EXPECT_EQ(store_->Identity()->id, made.id);
+}
+
+TEST_F(StoreTest, AFailedJobComesBackWithAllThatItNeedsOrNotAtAll) {
+  const int64_t base = Publish("news", "");
+  JobRecord job;
+  job.model = "news";
+  job.base_version = base;
+  job.datasets = {"rows"};
+  job.specification = "what to do";
+  job = *store_->AddJob(job, true, {}, 10);
+  EXPECT_EQ(StatusReason(store_->ReviveJob(job.id, 10).status()), "JOB_ENDED");  // it is still there
+  ASSERT_TRUE(store_->BeginRun(job.id).ok());
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "why", std::nullopt).ok());
+  EXPECT_EQ(StatusReason(store_->ReviveJob(job.id, 0).status()), "QUEUE_FULL");
+  const auto revived = store_->ReviveJob(job.id, 10);
+  ASSERT_TRUE(revived.ok()) << revived.status();
+  EXPECT_EQ(revived->state, JobState::kQueued);
+  EXPECT_EQ(revived->specification, "what to do");
+  EXPECT_EQ(revived->outcome, "");
+  EXPECT_EQ(revived->version, job.version);
+  EXPECT_EQ(revived->ended, absl::InfinitePast());
+  EXPECT_EQ(*store_->UseOfNumber("news", job.version), NumberUse::kPending);
+
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kFailed, "why", std::nullopt).ok());
+  ASSERT_TRUE(store_->DeleteVersion("news", base).ok());
+  EXPECT_EQ(store_->ReviveJob(job.id, 10).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(store_->ForgetJob(job.id).ok());
+  EXPECT_EQ(StatusReason(store_->ReviveJob(job.id, 10).status()), "JOB_ENDED");
+  const JobRecord other = Add();
+  ASSERT_TRUE(store_->ForgetJob(other.id).ok());  // unfinished: it stays whole
+  ASSERT_TRUE(store_->EndJob(other.id, JobState::kCancelled, "", std::nullopt).ok());
+  EXPECT_EQ(StatusReason(store_->ReviveJob(other.id, 10).status()), "JOB_ENDED");
+}
+
+TEST_F(StoreTest, ARunThatDidNotBeginIsNotCounted) {
+  const JobRecord job = Add();
+  ASSERT_TRUE(store_->BeginRun(job.id).ok());
+  ASSERT_TRUE(store_->TakeBackRun(job.id).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->state, JobState::kQueued);
+  EXPECT_EQ(store_->GetJob(job.id)->attempts, 0);
+  EXPECT_EQ(store_->GetJob(job.id)->started, absl::InfinitePast());
+  ASSERT_TRUE(store_->BeginRun(job.id).ok());
+  const absl::Time first = store_->GetJob(job.id)->started;
+  ASSERT_TRUE(store_->SetJobState(job.id, JobState::kQueued).ok());
+  ASSERT_TRUE(store_->TakeBackRun(job.id).ok());  // queued already: nothing to take back
+  EXPECT_EQ(store_->GetJob(job.id)->attempts, 1);
+  clock_.Advance(absl::Seconds(5));
+  ASSERT_TRUE(store_->BeginRun(job.id).ok());
+  ASSERT_TRUE(store_->TakeBackRun(job.id).ok());
+  EXPECT_EQ(store_->GetJob(job.id)->attempts, 1);
+  EXPECT_EQ(store_->GetJob(job.id)->started, first);
+}
+
+TEST_F(StoreTest, AJobWhoseNumberIsTakenGetsAnother) {
+  const JobRecord job = Add();
+  EXPECT_EQ(*store_->RenumberJob(job.id), job.version + 1);
+  EXPECT_EQ(store_->GetJob(job.id)->version, job.version + 1);
+  EXPECT_EQ(*store_->UseOfNumber("news", job.version + 1), NumberUse::kPending);
+}
+
+TEST_F(StoreTest, ALabelsHistoryIsBoundedAndHoldsChangesAlone) {
+  const int64_t first = Publish("news", "stable"), second = Publish("news", ""), third = Publish("news", "");
+  for (int i = 0; i < 150; ++i) {
+    ASSERT_TRUE(store_->SetLabel("news", "stable", i % 2 == 0 ? second : third).ok());
+    ASSERT_TRUE(store_->SetLabel("news", "stable", i % 2 == 0 ? second : third).ok());  // no change
+  }
+  // 150 changes, of which the last 100 are kept: 99 steps back, none of which is to `first`.
+  int steps = 0;
+  for (absl::StatusOr<int64_t> back = third; (back = store_->RollbackLabel("news", "stable")).ok(); ++steps)
+    EXPECT_NE(*back, first);
+  EXPECT_EQ(steps, 99);
 }
 
 TEST_F(StoreTest, DataSetsSurvive) {

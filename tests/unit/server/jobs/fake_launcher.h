@@ -63,6 +63,20 @@ class FakeRun {
     event.mutable_progress()->set_step(step);
     Say(event);
   }
+  // Ends because of what is lacking, and can go on later.
+  void Lack(absl::StatusCode code, const std::string& reason) {
+    engram::worker::v1::RunEvent event;
+    event.mutable_lack()->set_code(static_cast<int>(code));
+    event.mutable_lack()->set_reason(reason);
+    Say(event);
+    Exit(jobs::kExitResumable);
+  }
+  void Fail(const std::string& reason) {
+    engram::worker::v1::RunOutcome outcome;
+    outcome.mutable_error()->set_reason(reason);
+    EXPECT_TRUE(WriteFileAtomic(directory_ + "/result.binpb", outcome.SerializeAsString()).ok());
+    Exit(0);
+  }
   // Leaves the version and the result that a training leaves.
   void Succeed() {
     const std::string output = directory_ + "/output";

@@ -1,5 +1,7 @@
 #include "server/jobs/job_table.h"
 
+#include <csignal>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -14,11 +16,12 @@ using ::testing::HasSubstr;
 using Do = JobTable::Work::Do;
 using Store = JobChange::Store;
 
-constexpr absl::Duration kTryAgain = absl::Seconds(5);
+constexpr absl::Duration kTryAgain = absl::Seconds(5), kLongest = absl::Seconds(18), kSilence = absl::Minutes(30),
+                         kStopPatience = absl::Minutes(1);
 
 class JobTableTest : public ::testing::Test {
  protected:
-  JobTableTest() : table_({{{"cpu"}}, /*max_crashes=*/3, kTryAgain}, clock_) {}
+  JobTableTest() : table_({{{"cpu"}}, /*max_crashes=*/3, kTryAgain, kLongest, kSilence, kStopPatience}, clock_) {}
 
   static jobs::JobRecord Job(const std::string& id, JobState state = JobState::kQueued,
                              PendingAction pending = PendingAction::kNone) {
@@ -41,7 +44,7 @@ class JobTableTest : public ::testing::Test {
     auto work = table_.NextWork();
     if (!work) {
       ADD_FAILURE() << "there is no work";
-      return {what, id, {}, {}, {}};
+      return {what, id, {}, {}, {}, {}};
     }
     EXPECT_EQ(work->what, what);
     EXPECT_EQ(work->job, id);
@@ -115,7 +118,7 @@ TEST_F(JobTableTest, AnOutcomeThatIsAnErrorOrDamagedFailsItsJob) {
   Run("2");
   table_.Exited("2", {0, 0});
   Next(Do::kTakeDown, "2");
-  table_.TakenDown("2", absl::InternalError("damaged"));
+  table_.TakenDown("2", absl::DataLossError("damaged"));
   EXPECT_THAT(Next(Do::kConclude, "2").ending.outcome.error().message(), "damaged");
 }
 
@@ -278,7 +281,7 @@ TEST_F(JobTableTest, ARunThatWaitsForItsNextTryIsPausedAndCancelled) {
 TEST_F(JobTableTest, ARunThatCannotBeStartedAtAllFailsItsJob) {
   table_.Accept(Job("1"));
   Next(Do::kStart, "1");
-  EXPECT_FALSE(table_.NotStarted("1", absl::InternalError("no such program")));
+  EXPECT_FALSE(table_.NotStarted("1", absl::DataLossError("the specification is damaged")));
   Record("1", JobState::kFailed);
   Run("2");  // the device is free again
 }
@@ -286,23 +289,146 @@ TEST_F(JobTableTest, ARunThatCannotBeStartedAtAllFailsItsJob) {
 TEST_F(JobTableTest, AnEndThatIsNotTakenIsTriedAgainAndHoldsNoDevice) {
   Run("1");
   Exit("1", {0, 0}, Success());
-  for (int i = 0; i < 3; ++i) {
+  for (const int64_t wait : {5, 10, 18}) {
     const auto work = Next(Do::kConclude, "1");
     EXPECT_EQ(work.ending.outcome.result().steps(), 7);
-    if (i == 1) {
+    if (wait == 10) {
       table_.NotPublished("1", absl::ResourceExhaustedError("full"));
     } else {
-      table_.NotRecorded("1");
+      table_.NotRecorded("1", absl::InternalError("who knows"));
     }
     ExpectNoWork();
     EXPECT_FALSE(table_.Busy());
-    EXPECT_EQ(table_.NextTry(), clock_.Now() + kTryAgain);
-    clock_.Advance(kTryAgain);
+    EXPECT_EQ(table_.NextTry(), clock_.Now() + absl::Seconds(wait));
+    clock_.Advance(absl::Seconds(wait));
   }
   Next(Do::kConclude, "1");
   table_.NotPublished("1", absl::AlreadyExistsError("something else lies there"));
   Record("1", JobState::kFailed);
   Run("2");
+}
+
+TEST_F(JobTableTest, AnEndThatCanNeverBeRecordedFailsTheJob) {
+  Run("1");
+  Exit("1", {0, 0}, Success());
+  Next(Do::kConclude, "1");
+  table_.NotRecorded("1", absl::AlreadyExistsError("another version has the number"));
+  EXPECT_EQ(Next(Do::kConclude, "1").ending.state, JobState::kFailed);
+  table_.NotRecorded("1", absl::AlreadyExistsError("and that is not taken either"));
+  ExpectNoWork();  // it waits, and does not turn round and round
+  clock_.Advance(kTryAgain);
+  Record("1", JobState::kFailed);
+}
+
+TEST_F(JobTableTest, WhatLacksIsWaitedForLongerAndLongerUntilTheJobGetsFurther) {
+  const absl::Status full = StatusWithReason(absl::StatusCode::kResourceExhausted, "DISK_FULL", "no space");
+  table_.Accept(Job("1"));
+  // By two ways: no run can be started, a run ends.
+  const auto lack = [&](bool started, absl::Duration wait, int64_t tries) {
+    if (started) {
+      Start("1");
+      table_.Lacks("1", full);
+      EXPECT_FALSE(Exit("1", {jobs::kExitResumable, 0}, Nothing()).crashed);
+      Requeue("1", JobState::kQueued);
+    } else {
+      Next(Do::kStart, "1");
+      EXPECT_TRUE(table_.NotStarted("1", full));
+    }
+    ExpectNoWork();
+    const std::optional<Delay> delay = table_.Delayed("1");
+    ASSERT_TRUE(delay);
+    EXPECT_EQ(StatusReason(delay->why), "DISK_FULL");
+    EXPECT_EQ(delay->until, clock_.Now() + wait);
+    EXPECT_EQ(delay->tries, tries);
+    EXPECT_EQ(table_.AllDelayed().size(), 1);
+    EXPECT_EQ(table_.NextTry(), delay->until);
+    clock_.Advance(wait);
+    Requeue("1", JobState::kQueued);
+    EXPECT_FALSE(table_.Delayed("1")) << "it is in the queue again";
+  };
+  lack(true, absl::Seconds(5), 1);
+  lack(false, absl::Seconds(10), 2);
+  for (int64_t i = 3; i < 100; ++i) lack(i % 2 == 0, kLongest, i);
+  Start("1");
+  table_.Checkpointed("1");
+  table_.Lacks("1", full);
+  Exit("1", {jobs::kExitResumable, 0}, Nothing());
+  Requeue("1", JobState::kQueued);
+  EXPECT_EQ(table_.Delayed("1")->until, clock_.Now() + kTryAgain);
+  // Whoever pauses and resumes it has it tried at once.
+  table_.Apply(table_.PlanPause("1"));
+  table_.Apply(*table_.PlanResume("1"));
+  Start("1");
+}
+
+TEST_F(JobTableTest, ADiskThatFailsUnderAMappedFileIsNoCrash) {
+  table_.Accept(Job("1"));
+  for (int i = 0; i < 7; ++i) {  // more than max_crashes
+    Start("1");
+    EXPECT_FALSE(Exit("1", {-1, SIGBUS}, Nothing()).crashed);
+    Requeue("1", JobState::kQueued);
+    EXPECT_EQ(StatusReason(table_.Delayed("1")->why), "DISK_FAILING");
+    clock_.Advance(kLongest);
+    Requeue("1", JobState::kQueued);
+  }
+}
+
+TEST_F(JobTableTest, MemoryThatLacksEachTimeFailsTheJobInTheEnd) {
+  table_.Accept(Job("1"));
+  for (int i = 0; i < 2; ++i) {
+    Start("1");
+    table_.Lacks("1", StatusWithReason(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY", "smaller batches"));
+    Exit("1", {jobs::kExitResumable, 0}, Nothing());
+    Requeue("1", JobState::kQueued);
+    clock_.Advance(kLongest);
+    Requeue("1", JobState::kQueued);
+  }
+  Start("1");
+  table_.Lacks("1", StatusWithReason(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY", "smaller batches"));
+  EXPECT_FALSE(Exit("1", {jobs::kExitResumable, 0}, Nothing()).crashed);
+  EXPECT_EQ(Next(Do::kConclude, "1").ending.outcome.error().reason(), "OUT_OF_MEMORY");
+}
+
+TEST_F(JobTableTest, AResultThatCannotBeReadForNowIsReadByTheNextRun) {
+  Run("1");
+  table_.Exited("1", {0, 0});
+  Next(Do::kTakeDown, "1");
+  table_.TakenDown("1", absl::UnavailableError("reading a file: Input/output error"));
+  Requeue("1", JobState::kQueued);
+  clock_.Advance(kTryAgain);
+  Requeue("1", JobState::kQueued);
+  Start("1");
+  Exit("1", {0, 0}, Success());
+  Record("1", JobState::kSucceeded);
+}
+
+TEST_F(JobTableTest, ARunThatSaysNothingIsStoppedThenKilledThenStartedAgain) {
+  const auto interrupt = [&](RunSignal signal) {
+    EXPECT_EQ(Next(Do::kInterrupt, "1").signal, signal);
+    table_.Interrupted("1");
+    ExpectNoWork();
+  };
+  Run("1");
+  clock_.Advance(kSilence - absl::Seconds(1));
+  table_.Progressed("1", {});
+  clock_.Advance(kSilence - absl::Seconds(1));
+  table_.Checkpointed("1");
+  EXPECT_EQ(table_.NextTry(), clock_.Now() + kSilence);
+  for (int hangs = 1; hangs <= 3; ++hangs) {
+    clock_.Advance(kSilence - absl::Seconds(1));
+    ExpectNoWork();
+    clock_.Advance(absl::Seconds(1));
+    interrupt(RunSignal::kStop);
+    EXPECT_EQ(table_.NextTry(), clock_.Now() + kStopPatience);
+    clock_.Advance(kStopPatience);
+    interrupt(RunSignal::kKill);
+    EXPECT_EQ(table_.NextTry(), absl::InfiniteFuture());
+    EXPECT_TRUE(Exit("1", {-1, SIGKILL}, Nothing()).crashed);
+    if (hangs == 3) break;
+    Requeue("1", JobState::kQueued);
+    Start("1");
+  }
+  EXPECT_EQ(Next(Do::kConclude, "1").ending.outcome.error().reason(), "WORKER_HUNG");
 }
 
 TEST_F(JobTableTest, AfterAStartEachJobIsWhereTheStoreSays) {
@@ -312,7 +438,8 @@ TEST_F(JobTableTest, AfterAStartEachJobIsWhereTheStoreSays) {
   table_.TakeUp(Job("4", JobState::kRunning, PendingAction::kPause), Nothing());
   table_.TakeUp(Job("5", JobState::kRunning), Nothing());
   table_.TakeUp(Job("6", JobState::kQueued), Nothing());
-  table_.TakeUp(Job("7", JobState::kRunning), absl::InternalError("damaged"));
+  table_.TakeUp(Job("7", JobState::kRunning), absl::DataLossError("damaged"));
+  table_.TakeUp(Job("8", JobState::kRunning), absl::UnavailableError("the disk fails"));
   std::map<std::string, JobState> ends;
   while (const auto work = table_.NextWork(/*may_start=*/false)) {
     if (work->what == Do::kConclude) {
@@ -331,8 +458,10 @@ TEST_F(JobTableTest, AfterAStartEachJobIsWhereTheStoreSays) {
                                                    {"4", JobState::kPaused},
                                                    {"5", JobState::kQueued},
                                                    {"6", JobState::kQueued},
-                                                   {"7", JobState::kFailed}}));
-  EXPECT_THAT(table_.Ids(), ElementsAre("1", "4", "5", "6"));
+                                                   {"7", JobState::kFailed},
+                                                   {"8", JobState::kQueued}}));
+  EXPECT_THAT(table_.Ids(), ElementsAre("1", "4", "5", "6", "8"));
+  EXPECT_EQ(table_.Position("8"), std::nullopt) << "it waits for the disk";
   Start("5");
 }
 
