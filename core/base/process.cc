@@ -60,9 +60,11 @@ std::optional<double> Smallest(const std::string& root, std::string path,
   }
 }
 
-}  // namespace
-
-std::optional<double> CpuQuota(const std::string& proc, const std::string& groups) {
+// The smallest number of the control groups that the process is in and of those above them: `version2` reads it from a
+// group's folder in the one tree, `version1` in the tree of `controller`.
+std::optional<double> SmallestOfGroups(const std::string& proc, const std::string& groups, std::string_view controller,
+                                       std::optional<double> (*version2)(const std::string&),
+                                       std::optional<double> (*version1)(const std::string&)) {
   std::ifstream file(proc + "/self/cgroup");
   std::optional<double> smallest;
   for (std::string line; std::getline(file, line);) {
@@ -72,13 +74,57 @@ std::optional<double> CpuQuota(const std::string& proc, const std::string& group
     const std::vector<std::string> controllers = absl::StrSplit(parts[1], ',');
     std::optional<double> found;
     if (parts[1].empty()) {
-      found = Smallest(groups, parts[2], Version2);
-    } else if (std::find(controllers.begin(), controllers.end(), "cpu") != controllers.end()) {
-      found = Smallest(groups + "/cpu", parts[2], Version1);
+      found = Smallest(groups, parts[2], version2);
+    } else if (std::find(controllers.begin(), controllers.end(), controller) != controllers.end()) {
+      found = Smallest(groups + "/" + std::string(controller), parts[2], version1);
     }
     if (found && (!smallest || *found < *smallest)) smallest = found;
   }
   return smallest;
+}
+
+// The number behind `name` in a file of lines "name number"; none if it is not there.
+std::optional<double> Counter(const std::string& path, std::string_view name) {
+  std::ifstream file(path);
+  double number = 0;
+  for (std::string word; file >> word;) {
+    if (word == name && file >> number) return number;
+  }
+  return std::nullopt;
+}
+
+// Bytes left of a limit. What the kernel keeps of files and gives back when it has to ("reclaimable") is free; "max" and a
+// limit beyond any memory are none.
+std::optional<double> Left(const std::string& limit, const std::string& used, std::optional<double> reclaimable) {
+  double most = 0, now = 0;
+  if (!absl::SimpleAtod(limit, &most) || !absl::SimpleAtod(used, &now) || most > 1e18) return std::nullopt;
+  return most - now + reclaimable.value_or(0);
+}
+
+std::optional<double> FreeOfVersion2(const std::string& group) {
+  return Left(Line(group + "/memory.max"), Line(group + "/memory.current"),
+              Counter(group + "/memory.stat", "inactive_file"));
+}
+
+std::optional<double> FreeOfVersion1(const std::string& group) {
+  return Left(Line(group + "/memory.limit_in_bytes"), Line(group + "/memory.usage_in_bytes"),
+              Counter(group + "/memory.stat", "total_inactive_file"));
+}
+
+}  // namespace
+
+std::optional<double> CpuQuota(const std::string& proc, const std::string& groups) {
+  return SmallestOfGroups(proc, groups, "cpu", Version2, Version1);
+}
+
+std::optional<int64_t> FreeMemory(const std::string& proc, const std::string& groups) {
+  std::optional<double> free = SmallestOfGroups(proc, groups, "memory", FreeOfVersion2, FreeOfVersion1);
+  if (const std::optional<double> kilobytes = Counter(proc + "/meminfo", "MemAvailable:")) {
+    const double bytes = *kilobytes * 1024;
+    if (!free || bytes < *free) free = bytes;
+  }
+  if (!free) return std::nullopt;
+  return static_cast<int64_t>(std::max(*free, 0.0));
 }
 
 int UsableCores() {

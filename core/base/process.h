@@ -2,6 +2,7 @@
 
 // What this process may use of the machine, and how it behaves towards others on it.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -15,6 +16,11 @@ int UsableCores();
 // Reads `proc`/self/cgroup and the trees under `groups` of version 2 (cpu.max) and of version 1 (cpu/cpu.cfs_quota_us,
 // cpu/cpu.cfs_period_us). A container that sees only its own part of the tree finds its quota at the tree's root.
 std::optional<double> CpuQuota(const std::string& proc = "/proc", const std::string& groups = "/sys/fs/cgroup");
+
+// Bytes that the process can still take: what the machine has available, or what the memory limits of its control groups
+// leave if that is less. None: the system does not say. The files are those of CpuQuota (memory.max, memory.current and
+// memory.stat of version 2, memory.limit_in_bytes and so on of version 1) and `proc`/meminfo.
+std::optional<int64_t> FreeMemory(const std::string& proc = "/proc", const std::string& groups = "/sys/fs/cgroup");
 
 // OpenMP's threads spin between two loops unless OMP_WAIT_POLICY says otherwise, which costs several times over what is
 // won as soon as anybody else computes on the machine. Its library reads the variable before main begins, so the process

@@ -66,6 +66,37 @@ TEST_F(CpuQuotaTest, NoneWhereNoneIsSet) {
   EXPECT_EQ(Read(), std::nullopt);
 }
 
+using FreeMemoryTest = CpuQuotaTest;
+
+TEST_F(FreeMemoryTest, IsTheLeastOfMachineAndGroups) {
+  const auto read = [this] { return FreeMemory((root_ / "proc").string(), (root_ / "cgroup").string()); };
+  EXPECT_EQ(read(), std::nullopt);
+  Write("proc/meminfo", "MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:    5000 kB\n");
+  EXPECT_EQ(read(), 5000 * 1024);
+  Write("proc/self/cgroup", "0::/pods/engram\n");
+  Write("cgroup/pods/engram/memory.max", "max\n");
+  Write("cgroup/pods/engram/memory.current", "1000000\n");
+  EXPECT_EQ(read(), 5000 * 1024);
+  // A limit above it, of which files that can be dropped take a part.
+  Write("cgroup/pods/memory.max", "3000000\n");
+  Write("cgroup/pods/memory.current", "2500000\n");
+  EXPECT_EQ(read(), 500000);
+  Write("cgroup/pods/memory.stat", "anon 1500000\ninactive_file 700000\n");
+  EXPECT_EQ(read(), 1200000);
+  Write("cgroup/pods/memory.current", "9000000\n");
+  EXPECT_EQ(read(), 0);
+}
+
+TEST_F(FreeMemoryTest, OfVersion1) {
+  Write("proc/self/cgroup", "11:memory:/engram\n4:cpu,cpuacct:/engram\n");
+  Write("cgroup/memory/engram/memory.limit_in_bytes", "4000000\n");
+  Write("cgroup/memory/engram/memory.usage_in_bytes", "1500000\n");
+  Write("cgroup/memory/engram/memory.stat", "inactive_file 1\ntotal_inactive_file 500000\n");
+  Write("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  Write("cgroup/memory/memory.usage_in_bytes", "1\n");
+  EXPECT_EQ(FreeMemory((root_ / "proc").string(), (root_ / "cgroup").string()), 3000000);
+}
+
 TEST(UsableCores, FollowTheAffinity) {
   int alone = 0;
   std::thread pinned([&] {
