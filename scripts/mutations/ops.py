@@ -33,11 +33,19 @@ GROUPS = [
         ("CPU attention gradient: without the scale", "(Load(a.products + key * a.queries + q) * kept - delta) * a.scale;", "(Load(a.products + key * a.queries + q) * kept - delta);"),
     ]),
     ("core/nn/ops/attention/attention_cpu.cc", "test_nn", [
-        ("CPU attention: scaled by the width", "static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));", "static_cast<float>(1.0 / static_cast<double>(dim));"),
-        ("CPU attention: one mask for all heads", "FirstAttentionDropout(sequence, head, heads, batch.max_seqlen)", "FirstAttentionDropout(sequence, 0 * head, heads, batch.max_seqlen)"),
-        ("CPU attention gradient: later blocks of queries replace earlier ones", "probabilities, used, g_rows, t > 0, grad_v);", "probabilities, used, g_rows, false, grad_v);"),
+        ("CPU attention: scaled by the width", "static_cast<float>(1.0 / std::sqrt(static_cast<double>(task.dim)));", "static_cast<float>(1.0 / static_cast<double>(task.dim));"),
+        ("CPU attention: one mask for all heads", "FirstAttentionDropout(sequence, head, shape.heads, batch.max_seqlen), task.length, mask); task.keep = mask; task.keep_scale = bits.scale; } Forward(", "FirstAttentionDropout(sequence, 0 * head, shape.heads, batch.max_seqlen), task.length, mask); task.keep = mask; task.keep_scale = bits.scale; } Forward("),
+        ("CPU attention gradient: later blocks of queries replace earlier ones", "const bool add = !first || t > 0;", "const bool add = !first;"),
+    ]),
+    ("core/nn/ops/attention/attention_cpu.cc", "test_nn", [
+        ("CPU attention: a window hides one key too few", "key + shape.window + 1;", "key + shape.window + 2;"),
+        ("CPU attention: causal attention sees the next token", "const int64_t before = shape.causal ? key :", "const int64_t before = shape.causal ? key - 1 :"),
+        ("CPU attention: heads read their own number's key", "head / (shape.heads / shape.kv_heads)", "head % shape.kv_heads"),
+        ("CPU attention gradient: blocks of a window replace each other", "head == key_head * group && task.sees_all()", "head == key_head * group"),
     ]),
     ("core/nn/ops/attention/attention_reference.cc", "test_nn", [
+        ("attention: a window is one token short", "(distance.abs() > shape.window)", "(distance.abs() >= shape.window)"),
+        ("attention: keys' gradients are one head's", "gradient.size(2)}).sum(1);", "gradient.size(2)}).select(1, 0);"),
         ("attention: the value's gradient without dropout", "(mask.defined() ? p * mask : p).transpose(1, 2)", "p.transpose(1, 2)"),
         ("attention: the gradient's rows do not sum to 0", "p * (dp - (dp * p).sum(2, true)) * s.scale;", "p * dp * s.scale;"),
         ("attention: dropout is not applied", "if (dropout.active()) probabilities = probabilities * ProbabilityMask(batch, i, heads, dropout, qkv.device());", "if (dropout.active()) probabilities = probabilities * 1.0;"),
