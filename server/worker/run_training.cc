@@ -260,6 +260,7 @@ RunResult RunTraining(RunContext& context) {
   const nn::HeadConfig& head = model.heads().at(task.name);  // the strategy may have given the task another
   task.pooling = head.pooling;
   task.expansion = head.expansion;
+  task.blocks = head.blocks;
   RecordTask(task, base.manifest);
   continual::EnterTraining(task.name, StreamMeasurements(result.metrics()), base.manifest);
   base.manifest.measured = Measurements(result);

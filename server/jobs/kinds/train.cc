@@ -270,6 +270,11 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
                               .most_labels = MostLabels(base.manifest),
                               .labels = work.labels_size(),
                               .earlier_tasks = static_cast<int64_t>(base.manifest.tasks.size()),
+                              .columns = std::count_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
+                                                       [](const checkpoint::ManifestTask& task) {
+                                                         return task.blocks.kind ==
+                                                                checkpoint::BlocksKind::kProgressive;
+                                                       }),
                               .hidden_size = base.config.hidden_size,
                               .intermediate_size = base.config.intermediate_size,
                               .layers = base.config.layers}));
