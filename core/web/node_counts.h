@@ -11,7 +11,7 @@ namespace engram::web {
 
 struct NodeCounts {
   int32_t characters = 0;          // code points, runs of white space as one
-  int32_t link_characters = 0;     // of these, within links; links to a place of the same page count for 0.3
+  int32_t link_characters = 0;     // of these, within links
   int32_t heading_characters = 0;  // within h1 to h6
   int32_t list_characters = 0;     // within ul and ol
   int32_t block_characters = 0;    // within elements that hold text (p, li, td, pre, ...)
