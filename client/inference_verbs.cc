@@ -1,14 +1,15 @@
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <istream>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 #include "client/classify_file.h"
 #include "client/commands.h"
 #include "client/encode_file.h"
+#include "client/encode_text.h"
 #include "client/gzip_input.h"
 #include "client/output.h"
 #include "client/record_file.h"
@@ -22,11 +23,13 @@ using engram::v1::InferenceService;
 struct TextArguments {
   std::string model, text, file, task;
   int top_k = 0;
+  bool abstain = false;
+  std::optional<double> abstain_below;
   bool truncate = false;
   std::string text_column, pair;
   bool split_special_tokens = false;
-  std::string mode, out, chunks_out, prompt_name;
-  int64_t chunk_tokens = 0, overlap = 0;
+  std::string out, prompt_name;
+  LongEncodeArguments encode;
   bool normalize = false, whole_file = false;
 };
 
@@ -135,6 +138,10 @@ void PrintLabels(const std::vector<std::string>& texts, const engram::v1::Classi
         std::printf("%s%s %s", separator, score.label().c_str(), Percent(score.probability()).c_str());
         separator = ", ";
       }
+      if (task.has_confidence()) {
+        std::printf("  (%s: confidence %s, threshold %s)", task.abstained() ? "no label fits" : "fits",
+                    Percent(task.confidence()).c_str(), Percent(task.threshold()).c_str());
+      }
       std::printf("\n");
     }
   }
@@ -148,6 +155,8 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_task(arguments.task);
   request.set_top_k(arguments.top_k);
   request.set_truncate(arguments.truncate);
+  request.set_abstain(arguments.abstain || arguments.abstain_below.has_value());
+  if (arguments.abstain_below) request.set_abstain_below(*arguments.abstain_below);
   if (arguments.split_special_tokens) request.set_split_special_tokens(true);
   if (!arguments.pair.empty() && !AddPair(arguments, request)) return Session::Usage(kPairAlone);
   if (!arguments.out.empty()) {
@@ -193,8 +202,8 @@ int TagEntities(Session& session, const TextArguments& arguments) {
       session, input.texts, request, &InferenceService::Stub::TagEntities, PrintEntities);
 }
 
-// One text of any length: TEXT, or all of a file.
-int EncodeText(Session& session, const TextArguments& arguments) {
+// One text of any length: TEXT, or all of a file; with --plan-tokens none.
+int EncodeOneText(Session& session, const TextArguments& arguments) {
   engram::v1::LongContextEncodeRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
@@ -203,46 +212,22 @@ int EncodeText(Session& session, const TextArguments& arguments) {
   if (!text) return Session::Usage(kUnreadable);
   request.set_text(*text);
   if (!IsUtf8(request.text())) return Session::Usage("the file is not UTF-8; convert it first");
-  if (arguments.mode == "token_mean") request.set_mode(engram::v1::LONG_CONTEXT_MODE_TOKEN_MEAN);
-  if (arguments.mode == "max") request.set_mode(engram::v1::LONG_CONTEXT_MODE_MAX);
-  request.set_chunk_tokens(arguments.chunk_tokens);
-  request.set_overlap(arguments.overlap);
   request.set_normalize(arguments.normalize);
   request.set_prompt_name(arguments.prompt_name);
-  request.set_chunk_vectors(!arguments.chunks_out.empty());
-  engram::v1::LongContextEncodeResponse response;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<InferenceService>()->LongContextEncode(context.get(), request, &response);
-  if (!status.ok()) return session.Fail(status);
-  const auto write = [](const std::string& path, const engram::v1::Tensor& tensor) {
-    return path.empty() || WriteWhole(path, NpyBytes({tensor.shape().begin(), tensor.shape().end()}, tensor.data()));
-  };
-  if (!write(arguments.out, response.vector()) || !write(arguments.chunks_out, response.chunk_vectors()))
-    return kFailed;
-  return session.Print(response, [&] {
-    if (arguments.out.empty()) {
-      std::vector<float> numbers(response.vector().data().size() / sizeof(float));
-      std::memcpy(numbers.data(), response.vector().data().data(), numbers.size() * sizeof(float));
-      for (size_t i = 0; i < numbers.size(); ++i)
-        std::printf("%s%s", i == 0 ? "" : " ", ShortestFloat(numbers[i]).c_str());
-      std::printf("\n");
-    }
-    std::fprintf(stderr, "%lld tokens in %d chunks -> a vector of %lld numbers in %.2f s%s%s\n",
-                 static_cast<long long>(response.tokens()), response.chunks_size(),
-                 static_cast<long long>(response.vector().shape(0)), response.timings().compute_seconds(),
-                 arguments.out.empty() ? "" : ", written to ", arguments.out.c_str());
-  });
+  return EncodeText(session, std::move(request), arguments.encode, arguments.out);
 }
 
 int Encode(Session& session, const TextArguments& arguments) {
+  if (arguments.encode.plan && arguments.encode.plan_tokens != 0) return EncodeOneText(session, arguments);
   if (arguments.text.empty() == arguments.file.empty())
     return Session::Usage("give a TEXT, or --file FILE with one text per line (\"-\" for standard input)");
   const bool lines = !arguments.file.empty() && !arguments.whole_file;
   if (lines) {
-    if (!arguments.mode.empty() || arguments.chunk_tokens != 0 || arguments.overlap != 0 ||
-        !arguments.chunks_out.empty())
+    if (arguments.encode.any()) {
       return Session::Usage(
-          "--mode, --chunk-tokens, --overlap and --chunks-out are for one text: a TEXT, or --file with --whole-file");
+          "--mode, --plan, --chunk-tokens, --chunks-out and the others of how a text is read are for one text: a TEXT, "
+          "or --file with --whole-file");
+    }
     engram::v1::EmbedRequest request;
     const ModelReference reference = SplitReference(arguments.model);
     request.set_model(reference.model);
@@ -255,7 +240,7 @@ int Encode(Session& session, const TextArguments& arguments) {
   if (arguments.truncate) return Session::Usage("--truncate is for --file with one text per line");
   if (!arguments.out.empty() && !arguments.out.ends_with(".npy"))
     return Session::Usage("--out of one text must end in .npy");
-  return EncodeText(session, arguments);
+  return EncodeOneText(session, arguments);
 }
 
 void PrintTokens(const std::vector<std::string>& /*texts*/, const engram::v1::TokenizeResponse& response) {
@@ -311,6 +296,9 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
                        "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
   classify->add_option("--text-column", a.text_column,
                        "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
+  classify->add_flag("--abstain", a.abstain, "say where no label fits, by the threshold that the training chose");
+  classify->add_option("--abstain-below", a.abstain_below, "the same by this confidence, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0));
   classify->add_flag("--truncate", a.truncate, "cut texts that are too long instead of refusing them");
   CLI::App* tag = add(
       "tag-entities",
@@ -325,13 +313,9 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
                    "with lines: cut texts to the model's window instead of reading them in chunks");
   encode->add_option("--prompt-name", a.prompt_name,
                      "which of the model's prompts to put before each text; default: its own");
-  encode->add_option("--mode", a.mode, "of one text: how it becomes one vector; default: model, by its own modules")
-      ->check(CLI::IsMember({"model", "token_mean", "max"}));
-  encode->add_option("--chunk-tokens", a.chunk_tokens, "tokens per chunk; default: the model's longest");
-  encode->add_option("--overlap", a.overlap, "tokens that neighbouring chunks share")->capture_default_str();
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
   encode->add_option("--out", a.out, "file for the vectors: .npy, .jsonl or .csv; of one text .npy");
-  encode->add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
+  AddLongEncodeOptions(*encode, a.encode);
   CLI::App* tokenize =
       add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);
   for (CLI::App* verb : {classify, tag, tokenize}) {

@@ -32,11 +32,8 @@ ModelPart WholePart(const tokenize::Tokenizer& tokenizer, std::span<const int32_
   return part;
 }
 
-Chunk Describe(const tokenize::Encoding& content, int64_t begin, int64_t end) {
-  if (begin == end) return {};
-  const auto first = static_cast<size_t>(begin), last = static_cast<size_t>(end) - 1;
-  return {content.code_points[first].begin, content.code_points[last].end, content.bytes[first].begin,
-          content.bytes[last].end, end - begin};
+Chunk DescribePart(const tokenize::Encoding& content, int64_t tokens) {
+  return tokens == 0 ? Chunk() : Describe(content, {0, tokens, 0, tokens});
 }
 
 // The vectors of the parts [first, last), encoded as one batch.
@@ -53,7 +50,7 @@ absl::Status EncodeParts(const nn::Model& model, const nn::SentenceVectors& vect
   return absl::OkStatus();
 }
 
-absl::Status CheckResult(int64_t parts, int64_t width, const ChunkOptions& options) {
+absl::Status CheckResult(int64_t parts, int64_t width, const EncodeOptions& options) {
   const int64_t one = static_cast<int64_t>(sizeof(Chunk)) + width * static_cast<int64_t>(sizeof(double));
   if (parts <= options.max_result_bytes / one) return absl::OkStatus();
   return InvalidField("chunk_tokens",
@@ -83,6 +80,10 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
                                           const tokenize::Tokenizer& tokenizer, std::string_view text,
                                           const ModelPlanOptions& options) {
   const int64_t window = options.chunk_tokens == 0 ? modules.max_tokens : options.chunk_tokens;
+  if (options.chunk_tokens != 0 && (window < 8 || window > modules.max_tokens)) {
+    return InvalidField("chunk_tokens",
+                        absl::StrCat("is ", window, "; it must be 0 or lie in [8, ", modules.max_tokens, "]"));
+  }
   const int64_t special = tokenizer.frame().size();
   ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding content, Content(tokenizer, text));
   ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding prompt, Content(tokenizer, options.prompt));
@@ -112,7 +113,7 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
     ModelPart part = WholePart(tokenizer, whole, prompt_ids, has_prompt);
     if (part.prompt_tokens >= static_cast<int64_t>(part.sequence.ids.size()))
       return InvalidField("text", "is empty, and the tokenizer adds nothing to it");
-    part.chunk = Describe(content, 0, fits ? plan.text_tokens : std::min(plan.text_tokens, room));
+    part.chunk = DescribePart(content, fits ? plan.text_tokens : std::min(plan.text_tokens, room));
     plan.tokens = static_cast<int64_t>(part.sequence.ids.size());
     plan.parts.push_back(std::move(part));
     return plan;
@@ -121,8 +122,8 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
     Ids ids = prompt.ids;
     ids.insert(ids.end(), content.ids.begin() + cut.begin, content.ids.begin() + cut.end);
     ModelPart part = WholePart(tokenizer, ids, prompt_ids, has_prompt);
-    part.weight = cut.end_owned - cut.first_owned;
-    part.chunk = Describe(content, cut.begin, cut.end);
+    part.weight = cut.owned();
+    part.chunk = Describe(content, cut);
     plan.tokens += static_cast<int64_t>(part.sequence.ids.size());
     plan.parts.push_back(std::move(part));
   }
@@ -130,39 +131,34 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
 }
 
 absl::StatusOr<DocumentVectors> EncodeByModules(const nn::Model& model, const nn::SentenceVectors& vectors,
-                                                const tokenize::Tokenizer& tokenizer, std::string_view text,
-                                                std::string_view prompt, const ChunkOptions& options) {
+                                                const ModelPlan& plan, const EncodeOptions& options) {
   const c10::InferenceMode inference;
-  const int64_t longest = vectors.modules().max_tokens;
-  if (options.chunk_tokens != 0 && (options.chunk_tokens < 8 || options.chunk_tokens > longest)) {
-    return InvalidField("chunk_tokens",
-                        absl::StrCat("is ", options.chunk_tokens, "; it must be 0 or lie in [8, ", longest, "]"));
-  }
-  ENGRAM_ASSIGN_OR_RETURN(const ModelPlan plan,
-                          PlanModelVector(vectors.modules(), tokenizer, text,
-                                          {options.chunk_tokens, options.overlap, /*truncate=*/false, prompt}));
   if (plan.text_tokens == 0) return InvalidField("text", "is empty, or has nothing but white space; send some text");
   const auto count = static_cast<int64_t>(plan.parts.size());
   ENGRAM_RETURN_IF_ERROR(CheckResult(count, vectors.full_width(), options));
   std::vector<at::Tensor> parts;
   std::vector<int64_t> weights;
   DocumentVectors result;
+  int64_t done = 0;
   for (size_t first = 0; first < plan.parts.size();) {
     size_t last = first;
     for (int64_t tokens = 0; last < plan.parts.size(); ++last) {
-      tokens += static_cast<int64_t>(plan.parts[last].sequence.ids.size());
+      const auto length = static_cast<int64_t>(plan.parts[last].sequence.ids.size());
+      tokens += length;
       if (last > first && tokens > options.batch_tokens) break;
+      done += length;
       result.chunks.push_back(plan.parts[last].chunk);
       weights.push_back(plan.parts[last].weight);
     }
     ENGRAM_RETURN_IF_ERROR(EncodeParts(model, vectors, std::span(plan.parts).subspan(first, last - first), parts));
-    if (options.progress && !options.progress(static_cast<int64_t>(last), count))
-      return absl::CancelledError("the client went away");
+    if (options.progress && !options.progress(done, plan.tokens)) return absl::CancelledError("the client went away");
     first = last;
   }
   const auto finish = [&](const at::Tensor& vector) { return options.normalize ? nn::UnitLength(vector) : vector; };
   result.document = Floats(finish(vectors.Combine(parts, weights)));
   result.tokens = plan.text_tokens;
+  result.tokens_encoded = plan.tokens;
+  result.windows = count;
   if (!options.chunk_vectors) return result;
   result.chunk_vectors = at::empty({count, vectors.width()}, at::kFloat);
   for (size_t i = 0; i < parts.size(); ++i) {

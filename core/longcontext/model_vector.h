@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/base/status.h"
-#include "core/longcontext/chunk_encode.h"
+#include "core/longcontext/document.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/sentence_vectors.h"
 #include "core/tokenize/tokenizer.h"
@@ -46,9 +46,9 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
                                           const tokenize::Tokenizer& tokenizer, std::string_view text,
                                           const ModelPlanOptions& options);
 
-// EncodeDocument by the model's own modules; `options.aggregation` is not looked at.
+// The vectors of a planned text. Of `options` only batch_tokens, normalize, chunk_vectors, max_result_bytes and progress are looked at.
+// INVALID_ARGUMENT naming "text" (it has no content) or "chunk_tokens" (the result would exceed max_result_bytes); CANCELLED.
 absl::StatusOr<DocumentVectors> EncodeByModules(const nn::Model& model, const nn::SentenceVectors& vectors,
-                                                const tokenize::Tokenizer& tokenizer, std::string_view text,
-                                                std::string_view prompt, const ChunkOptions& options);
+                                                const ModelPlan& plan, const EncodeOptions& options);
 
 }  // namespace engram::longcontext

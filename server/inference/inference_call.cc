@@ -17,10 +17,16 @@ void InferenceCall::End(const absl::Status& status) {
   UnaryCall::End(status);
 }
 
-absl::Status InferenceCall::OpenVersion(const std::string& model, const std::string& version) {
+absl::StatusOr<std::shared_ptr<const serve::ServedVersion>> OpenServedVersion(const InferenceBackend& backend,
+                                                                              const std::string& model,
+                                                                              const std::string& version) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("model", "models", model));
-  ENGRAM_ASSIGN_OR_RETURN(const int64_t number, backend_.store.ResolveVersion(name, version));
-  ENGRAM_ASSIGN_OR_RETURN(version_, backend_.models.Get(name, number));
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t number, backend.store.ResolveVersion(name, version));
+  return backend.models.Get(name, number);
+}
+
+absl::Status InferenceCall::OpenVersion(const std::string& model, const std::string& version) {
+  ENGRAM_ASSIGN_OR_RETURN(version_, OpenServedVersion(backend_, model, version));
   opened_ = backend_.environment.clock.Now();
   return absl::OkStatus();
 }

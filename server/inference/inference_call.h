@@ -17,13 +17,18 @@ namespace engram::server {
 // What one call may ask of the server's memory: a token's place in an answer takes a hundred bytes.
 inline constexpr int64_t kMaxTextBytes = 16 << 20, kMaxTokens = 1 << 20;
 
+// ParseName, ResolveVersion, ModelSet::Get: blocks while the version is loaded.
+absl::StatusOr<std::shared_ptr<const serve::ServedVersion>> OpenServedVersion(const InferenceBackend& backend,
+                                                                              const std::string& model,
+                                                                              const std::string& version);
+
 class InferenceCall : public UnaryCall {
  public:
   InferenceCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                 const google::protobuf::Message& reply, const char* method, WorkPool::Length length);
 
  protected:
-  // ParseName, ResolveVersion, ModelSet::Get: blocks while the version is loaded.
+  // OpenServedVersion, for this call.
   absl::Status OpenVersion(const std::string& model, const std::string& version);
   // Seconds since OpenVersion: loading, where it was needed, is no part of the call's own time.
   double SecondsSinceOpened() const;

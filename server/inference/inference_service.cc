@@ -3,6 +3,7 @@
 #include "server/inference/classify_call.h"
 #include "server/inference/embed_call.h"
 #include "server/inference/encode_call.h"
+#include "server/inference/encode_stream.h"
 #include "server/inference/tag_entities_call.h"
 #include "server/inference/tokenize_call.h"
 
@@ -29,7 +30,12 @@ grpc::ServerUnaryReactor* InferenceService::Embed(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* InferenceService::LongContextEncode(grpc::CallbackServerContext* context,
                                                               const engram::v1::LongContextEncodeRequest* request,
                                                               engram::v1::LongContextEncodeResponse* response) {
-  return StartLongContextEncode(backend_, *context, *request, *response);
+  return StartLongContextEncode(backend_, *context, *books_, *request, *response);
+}
+
+grpc::ServerWriteReactor<engram::v1::StreamLongContextEncodeResponse>* InferenceService::StreamLongContextEncode(
+    grpc::CallbackServerContext* context, const engram::v1::StreamLongContextEncodeRequest* request) {
+  return StartStreamLongContextEncode(backend_, *context, books_, *request);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,

@@ -8,8 +8,11 @@
 // TASK_NOT_FOUND), RESOURCE_EXHAUSTED when the device's queue is full, DATA_LOSS for a version whose files are damaged,
 // UNAVAILABLE when the server stops, and DEADLINE_EXCEEDED or CANCELLED once nobody waits for the answer.
 
+#include <memory>
+
 #include "engram/v1/inference.grpc.pb.h"
 #include "server/inference/inference_backend.h"
+#include "server/inference/long_encode.h"
 
 namespace engram::server {
 
@@ -29,11 +32,15 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
   grpc::ServerUnaryReactor* LongContextEncode(grpc::CallbackServerContext* context,
                                               const engram::v1::LongContextEncodeRequest* request,
                                               engram::v1::LongContextEncodeResponse* response) override;
+  grpc::ServerWriteReactor<engram::v1::StreamLongContextEncodeResponse>* StreamLongContextEncode(
+      grpc::CallbackServerContext* context, const engram::v1::StreamLongContextEncodeRequest* request) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const engram::v1::TokenizeRequest* request,
                                      engram::v1::TokenizeResponse* response) override;
 
  private:
   const InferenceBackend backend_;
+  // Shared with streams, whose work may end after their call.
+  const std::shared_ptr<LongEncodeBooks> books_ = std::make_shared<LongEncodeBooks>();
 };
 
 }  // namespace engram::server

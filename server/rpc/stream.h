@@ -74,6 +74,8 @@ class StreamCall : public grpc::ServerWriteReactor<Response>,
   virtual void Open() = 0;
   virtual void OnWritten() {}
   virtual void OnGone() {}
+  // For a feeder that asks whether somebody still waits; Close ends it.
+  const CallScope& scope() const { return scope_; }
 
  private:
   // What was not written yet nobody gets: that is how the call ended, whatever the feeder had said.

@@ -220,13 +220,15 @@ def test_long_text_is_the_mean_over_all_its_tokens(shared_server, tmp_path):
     answer = s.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(model="base", version="1", text=text, mode=m.LONG_CONTEXT_MODE_TOKEN_MEAN, chunk_tokens=64, chunk_vectors=True))
     np.testing.assert_array_equal(np.frombuffer(answer.vector.data, "<f4"), got)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert answer.tokens == len(ids) == sum(c.tokens for c in answer.chunks) and not answer.truncated
-    rows, at = [], 0
+    assert answer.tokens == len(ids) == sum(c.owned_tokens for c in answer.chunks) and not answer.truncated
+    rows, at, owned = [], 0, 0
     for chunk in answer.chunks:
-        piece = [tokenizer.cls_token_id, *ids[at:at + chunk.tokens], tokenizer.sep_token_id]
+        begin = min(at, len(ids) - chunk.tokens)  # the last one begins earlier, to be full
+        piece = [tokenizer.cls_token_id, *ids[begin:begin + chunk.tokens], tokenizer.sep_token_id]
         at += chunk.tokens
         with torch.no_grad():
-            rows.append(encoder(torch.tensor([piece])).last_hidden_state[0, 1:-1])
+            rows.append(encoder(torch.tensor([piece])).last_hidden_state[0, 1 + owned - begin:1 + owned - begin + chunk.owned_tokens])
+        owned += chunk.owned_tokens
     expected = torch.cat(rows).mean(0).numpy()
     assert np.dot(got, expected) / np.linalg.norm(got) / np.linalg.norm(expected) > 0.9995  # bf16 where the hardware does
     assert answer.chunk_vectors.shape == [len(answer.chunks), 384]
