@@ -20,6 +20,7 @@ FAMILIES = {
     "roberta": (transformers.RobertaConfig, {**SMALL, "type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66}, "Roberta"),
     "distilbert": (transformers.DistilBertConfig, dict(vocab_size=97, dim=48, n_layers=3, n_heads=4, hidden_dim=80, max_position_embeddings=64), "DistilBert"),
 }
+BERT_FAMILIES = dict(FAMILIES)  # those with BERT's block
 ROTARY = {**SMALL, "pad_token_id": 3}  # heads of 12 dimensions
 GROUPED = {**ROTARY, "num_key_value_heads": 2}
 FAMILIES |= {

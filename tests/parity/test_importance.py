@@ -9,7 +9,7 @@ import itertools
 import pytest
 import torch
 
-from encoders import FAMILIES, LABELS, blind_to, distance, forward_one, log_likelihoods, make_batch, make_minilm, make_model, make_targets, our_name, run_probe
+from encoders import BERT_FAMILIES, FAMILIES, LABELS, blind_to, distance, forward_one, log_likelihoods, make_batch, make_minilm, make_model, make_targets, our_name, run_probe
 
 KINDS = ["sequence", "token"]
 
@@ -43,7 +43,7 @@ def importances(folder, kind: str, sequences, targets, requests, pooling="standa
 def worst(ours: dict, expected: dict) -> float:
     """The largest distance over all encoder tensors; heads are not covered by importance, the keys' bias is noise."""
     names = [n for n in ours if not blind_to(n)]
-    assert len(names) > 30 and not any(n.startswith("heads.") for n in names)
+    assert len(names) > 20 and not any(n.startswith("heads.") for n in names)
     zero = [n for n in names if n not in expected]  # without a gradient: the pooler of a tagger
     assert all(ours[n].abs().max() == 0 for n in zero)
     return max(distance(ours[n], expected[n]) for n in names if n not in zero)
@@ -97,7 +97,7 @@ def test_empirical_of_minilm_mean_pooled(tmp_path):
     assert worst(ours, expected) <= 1e-5
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BERT_FAMILIES)
 def test_tied_embeddings_are_summed_over_their_uses_before_they_are_squared(family, tmp_path):
     model = make_oracle(family, "mlm", tmp_path)
     sequences = make_batch(97, with_types=family == "bert")

@@ -7,9 +7,9 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from encoders import BUILD, CLASSES, FAMILIES, LABELS, LENGTHS, make_batch, make_targets, run_probe
+from encoders import BERT_FAMILIES, BUILD, CLASSES, LABELS, LENGTHS, make_batch, make_targets, run_probe
 
-CONFIGS = {**FAMILIES, "xlm-roberta": (transformers.XLMRobertaConfig, FAMILIES["roberta"][1], "XLMRoberta")}
+CONFIGS = {**BERT_FAMILIES, "xlm-roberta": (transformers.XLMRobertaConfig, BERT_FAMILIES["roberta"][1], "XLMRoberta")}
 KINDS = {"bare": "Model", **CLASSES}
 TIED = {"bert": ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"), "distilbert": ("vocab_projector.weight",),
         "roberta": ("lm_head.decoder.weight", "lm_head.decoder.bias"), "xlm-roberta": ("lm_head.decoder.weight", "lm_head.decoder.bias")}
