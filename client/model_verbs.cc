@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include <string_view>
 #include "client/commands.h"
 #include "client/confirm.h"
 #include "client/output.h"
@@ -62,6 +63,29 @@ bool IsModelFile(const std::string& path, const std::set<std::string>& modules) 
 
 void PrintModels(const std::vector<Model>& models) {
   std::vector<std::vector<std::string>> rows = {{"name", "versions", "newest", "labels"}};
+// Weights in another form than model.safetensors, of which the server makes it: its shards with their index, else those
+// of PyTorch.
+bool IsOtherWeights(const std::string& path, bool torch) {
+  const bool plain = path.find('/') == std::string::npos;
+  const std::string_view stem = torch ? "pytorch_model" : "model", ending = torch ? ".bin" : ".safetensors";
+  const bool shard = path.starts_with(std::string(stem) + "-") && path.ends_with(ending);
+  return plain && (shard || path == std::string(stem).append(ending).append(".index.json") ||
+                   (torch && path == "pytorch_model.bin"));
+}
+
+// Moves what the server needs as weights from `skipped` to `files`.
+void TakeWeights(std::vector<std::string>& files, std::vector<std::string>& skipped) {
+  for (const bool torch : {false, true}) {
+    if (std::find(files.begin(), files.end(), "model.safetensors") != files.end()) return;
+    const auto taken = std::stable_partition(skipped.begin(), skipped.end(),
+                                             [&](const std::string& path) { return !IsOtherWeights(path, torch); });
+    const bool any = taken != skipped.end();
+    files.insert(files.end(), taken, skipped.end());
+    skipped.erase(taken, skipped.end());
+    if (any) return;
+  }
+}
+
   for (const Model& model : models) {
     std::string labels;
     const std::map<std::string, int64_t> sorted(model.labels().begin(), model.labels().end());
@@ -164,6 +188,7 @@ int Import(Session& session, const std::string& name, const std::string& directo
     sent = sent && SendFile((fs::path(directory) / file).string(), write, unreadable);
   }
   engram::v1::ImportModelRequest end;
+  TakeWeights(files, skipped);
   end.set_end(true);
   if (sent && writer->Write(end)) writer->WritesDone();
   if (!unreadable.empty()) context->TryCancel();

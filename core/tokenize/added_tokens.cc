@@ -8,15 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/strict_json.h"
 #include "core/base/utf8.h"
+#include "core/tokenize/bert_normalizer.h"
 
 namespace engram::tokenize {
 namespace {
-
-std::string Normalized(const std::string& content, const BertNormalizerOptions& options) {
-  NormalizedTextSink sink;
-  BertNormalizer(options, sink).Run(content);
-  return sink.text().text;
-}
 
 // The code point that ends before byte `end` of valid UTF-8, which it moves to the code point's beginning.
 int32_t CodePointBefore(std::string_view text, size_t& end) {
@@ -66,7 +61,7 @@ absl::StatusOr<std::optional<AddedTokens::Pattern>> AddedTokens::MakePattern(std
   return pattern;
 }
 
-absl::StatusOr<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens, const BertNormalizerOptions& options) {
+absl::StatusOr<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens, const Normalize& normalize) {
   AddedTokens made;
   made.tokens_ = std::move(tokens);
   std::vector<std::string> plain, normalized;
@@ -88,7 +83,7 @@ absl::StatusOr<AddedTokens> AddedTokens::Create(std::vector<AddedToken> tokens, 
       plain_tokens.push_back(i);
       continue;
     }
-    std::string content = Normalized(token.content, options);
+    std::string content = normalize(token.content);
     if (content.empty())
       return Refuse(token, "is nothing once it is normalized, so it would be found between any two characters");
     if (!seen_normalized.insert(content).second) continue;

@@ -6,13 +6,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/base/status.h"
-#include "core/tokenize/bert_normalizer.h"
 #include "core/tokenize/vocabulary.h"
 
 namespace engram::tokenize {
@@ -42,10 +42,13 @@ class AddedTokens {
     friend bool operator==(const Part&, const Part&) = default;
   };
 
+  // What a token's content becomes in normalized text.
+  using Normalize = std::function<std::string(const std::string&)>;
+
   AddedTokens() = default;
   // `tokens` in the order in which they were added: of two that normalize alike the first is found. INVALID_ARGUMENT for
   // field "added_tokens" if a content is empty, longer than kMaxAddedTokenBytes, there twice, or normalizes to nothing.
-  static absl::StatusOr<AddedTokens> Create(std::vector<AddedToken> tokens, const BertNormalizerOptions& options);
+  static absl::StatusOr<AddedTokens> Create(std::vector<AddedToken> tokens, const Normalize& normalize);
 
   // The parts of a text, in its order, none of them empty. A token that takes white space may overlap the one before it,
   // as in the reference. `normalized`: `text` is normalized text, and the tokens with that flag are looked for.

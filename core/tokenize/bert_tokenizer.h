@@ -3,12 +3,14 @@
 // WordPiece as BERT uses it: normalize, split, greedy longest match; words of more than 100 characters, and words with
 // a part that the vocabulary does not have, are one unknown token.
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/tokenize/added_tokens.h"
 #include "core/tokenize/bert_normalizer.h"
+#include "core/tokenize/framed_tokenizer.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/tokenize/vocabulary.h"
 
@@ -23,22 +25,16 @@ struct BertTokenizerOptions {
   // carry the ids behind it, without holes.
   std::vector<AddedToken> added;
   bool split_special_tokens = false;  // special tokens in a text are plain text, unless EncodeOptions say otherwise
+  std::optional<Template> frame;      // nullopt: BERT's, of cls and sep
 };
 
-class BertTokenizer final : public Tokenizer {
+class BertTokenizer final : public FramedTokenizer {
  public:
   // INVALID_ARGUMENT if the vocabulary and the added tokens lack the unknown, cls or sep token, if one of them is empty,
   // and for an added token with another id than it must have.
   static absl::StatusOr<std::unique_ptr<BertTokenizer>> Create(std::vector<std::string> vocabulary,
                                                                const BertTokenizerOptions& options);
 
-  absl::StatusOr<Encoding> Encode(std::string_view text, const EncodeOptions& options) const override;
-  absl::StatusOr<Encoding> EncodePair(std::string_view first, std::string_view second,
-                                      const EncodeOptions& options) const override;
-  absl::StatusOr<Encoding> EncodeWords(std::span<const std::string_view> words,
-                                       const EncodeOptions& options) const override;
-  const SpecialIds& special_ids() const override { return special_; }
-  const TextFrame& frame() const override { return frame_; }
   int32_t vocabulary_size() const override { return vocabulary_.size(); }
   bool lowercases() const override { return options_.normalizer.lowercase; }
   std::string_view IdToToken(int32_t id) const override { return vocabulary_.Token(id); }
@@ -48,19 +44,15 @@ class BertTokenizer final : public Tokenizer {
   BertTokenizer(Vocabulary vocabulary, BertTokenizerOptions options)
       : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {}
 
-  // The tokens of one text without special ones, appended.
-  absl::Status AppendText(std::string_view text, const EncodeOptions& options, Encoding& out) const;
+  absl::Status AppendText(std::string_view text, const EncodeOptions& options, bool word, Encoding& out) const override;
   absl::Status CheckSpecialTokens() const;
   // A part of a text without added tokens that are found as they stand. `offset`: bytes (begin) and code points (end)
   // before it in the original.
   void AppendPlain(std::string_view text, Range offset, bool split_special, int32_t& words, Encoding& out) const;
   void AppendWord(const NormalizedText& word, Range offset, int32_t word_index, Encoding& out) const;
-  absl::StatusOr<Encoding> Assemble(Encoding first, const Encoding* second, const EncodeOptions& options) const;
 
   Vocabulary vocabulary_;
   BertTokenizerOptions options_;
-  SpecialIds special_;
-  TextFrame frame_;
   AddedTokens added_;
 };
 

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
-#include "core/base/strict_json.h"
 #include "core/tokenize/bert_tokenizer.h"
 #include "core/tokenize/tokenizer_files.h"
+#include "core/tokenize/tokenizer_json.h"
 
 namespace engram::tokenize {
 namespace {
@@ -135,6 +135,19 @@ BertTokenizerOptions ToOptions(const TokenizerSettings& settings) {
   return options;
 }
 
+// transformers takes add_prefix_space from tokenizer_config.json, tokenizers from tokenizer.json.
+absl::Status CheckPrefixSpace(const TokenizerSettings& said, const PieceTokenizerOptions& options) {
+  for (const PreTokenizerStep& step : options.pre_tokenizers) {
+    const auto* pattern = std::get_if<CutByPattern>(&step);
+    if (pattern == nullptr || !pattern->add_prefix_space || !said.add_prefix_space) continue;
+    if (*pattern->add_prefix_space != *said.add_prefix_space)
+      return InvalidField("tokenizer_config.json: add_prefix_space",
+                          absl::StrCat("is ", *said.add_prefix_space ? "true" : "false", " and tokenizer.json has ",
+                                       *pattern->add_prefix_space ? "true" : "false", "; make them agree"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSameVocabulary(const std::vector<std::string>& json, const std::vector<std::string>& file) {
   const auto [a, b] = std::mismatch(json.begin(), json.end(), file.begin(), file.end());
   if (a == json.end() && b == file.end()) return absl::OkStatus();
@@ -142,15 +155,61 @@ absl::Status CheckSameVocabulary(const std::vector<std::string>& json, const std
                       "contradicts the vocabulary of tokenizer.json; remove one of the files");
 }
 
+// tokenizer.json decides how a text is taken apart; the files beside it say which of its tokens is which.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakePieceTokenizer(const nlohmann::json& json, const TokenizerTexts& texts) {
+  ENGRAM_ASSIGN_OR_RETURN(PieceTokenizerOptions options, ReadPieceTokenizer(json));
+  AddedTokenList added;
+  ENGRAM_RETURN_IF_ERROR(added.Describe("tokenizer.json", options.added));
+  TokenizerSettings settings;
+  if (texts.tokenizer_config) {
+    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadTokenizerConfig(*texts.tokenizer_config, false));
+    ENGRAM_RETURN_IF_ERROR(Merge("tokenizer_config.json", said, settings));
+    ENGRAM_RETURN_IF_ERROR(added.Describe("tokenizer_config.json", said.added));
+    ENGRAM_RETURN_IF_ERROR(CheckPrefixSpace(said, options));
+  }
+  if (texts.special_tokens_map) {
+    ENGRAM_ASSIGN_OR_RETURN(const TokenizerSettings said, ReadSpecialTokensMap(*texts.special_tokens_map));
+    ENGRAM_RETURN_IF_ERROR(Merge("special_tokens_map.json", said, settings));
+  }
+  std::vector<AddedToken> named;
+  for (const auto& [said, token] : {std::pair{&settings.unknown, &options.unknown},
+                                    {&settings.cls, &options.cls},
+                                    {&settings.sep, &options.sep},
+                                    {&settings.pad, &options.pad},
+                                    {&settings.mask, &options.mask}}) {
+    if (!*said) continue;
+    *token = **said;
+    named.push_back({.content = *token});
+  }
+  if (texts.added_tokens) {
+    ENGRAM_ASSIGN_OR_RETURN(TokenizerSettings said, ReadAddedTokens(*texts.added_tokens));
+    std::set<std::string> special;
+    for (const std::vector<AddedToken>* tokens : {&std::as_const(named), &std::as_const(settings.additional_special)}) {
+      for (const AddedToken& token : *tokens) special.insert(token.content);
+    }
+    ENGRAM_RETURN_IF_ERROR(added.Number(std::move(said.added), special));
+  }
+  added.Name(named, options.model->tokens(), /*may_be_new=*/false);
+  added.Name(settings.additional_special, options.model->tokens(), /*may_be_new=*/true);
+  options.added = added.Take();
+  options.split_special_tokens = settings.split_special_tokens.value_or(false);
+  return PieceTokenizer::Create(std::move(options));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& texts) {
   TokenizerSettings settings;
   std::vector<std::string> vocabulary;
+  std::optional<Template> frame;
   if (texts.tokenizer_json) {
-    ENGRAM_ASSIGN_OR_RETURN(TokenizerJson json, ReadTokenizerJson(*texts.tokenizer_json));
+    ENGRAM_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseTokenizerJson(*texts.tokenizer_json));
+    ENGRAM_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(parsed));
+    if (type != "WordPiece") return MakePieceTokenizer(parsed, texts);
+    ENGRAM_ASSIGN_OR_RETURN(TokenizerJson json, ReadWordPiece(parsed));
     settings = std::move(json.settings);
     vocabulary = std::move(json.vocabulary);
+    frame = std::move(json.frame);
   }
   if (texts.vocabulary) {
     ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> tokens, ReadVocabularyFile(*texts.vocabulary));
@@ -191,6 +250,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& 
     added.Name(settings.additional_special, vocabulary, /*may_be_new=*/true);
   }
   options.added = added.Take();
+  options.frame = std::move(frame);
   return BertTokenizer::Create(std::move(vocabulary), options);
 }
 

@@ -94,9 +94,9 @@ struct TokenizerTexts {
       added_tokens;
 };
 
-// A tokenizer from tokenizer.json (WordPiece with BertNormalizer, BertPreTokenizer and BERT's template), or from
-// vocab.txt with what tokenizer_config.json says. INVALID_ARGUMENT naming file and key for anything else, and for files
-// that contradict each other.
+// A tokenizer from tokenizer.json (WordPiece as BERT and MPNet use it; byte-level BPE as RoBERTa, ModernBERT, Llama 3 and
+// Qwen; SentencePiece's BPE as Llama 2; Unigram as XLM-RoBERTa), or from vocab.txt with what tokenizer_config.json says.
+// INVALID_ARGUMENT naming file and key for anything else, and for files that contradict each other.
 absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& texts);
 // The same for the files of a directory.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);

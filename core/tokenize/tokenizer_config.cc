@@ -124,6 +124,7 @@ absl::StatusOr<TokenizerSettings> ReadTokenizerConfig(std::string_view text, boo
   ENGRAM_RETURN_IF_ERROR(ReadAddedDecoder(json, file, out.added));
   ENGRAM_RETURN_IF_ERROR(ReadAdditional(json, file, out.additional_special));
   ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "split_special_tokens", out.split_special_tokens));
+  ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "add_prefix_space", out.add_prefix_space));
   std::optional<bool> basic;
   ENGRAM_RETURN_IF_ERROR(ReadFlag(json, file, "do_basic_tokenize", basic));
   if (!basic.value_or(true)) return InvalidField(file + ": do_basic_tokenize", "only true is implemented");

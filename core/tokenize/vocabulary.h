@@ -38,6 +38,17 @@ class Vocabulary {
     return best;
   }
 
+  // take(id, length in bytes) for each token that is a prefix of `text` (a word's beginning), the shortest first.
+  template <typename Take>
+  void ForEachPrefix(std::string_view text, const Take& take) const {
+    uint32_t node = kWordRoot;
+    for (size_t i = 0; i < text.size(); ++i) {
+      node = Step(node, static_cast<unsigned char>(text[i]));
+      if (node == 0) return;
+      if (ids_[node] >= 0) take(ids_[node], i + 1);
+    }
+  }
+
   int32_t Find(std::string_view token) const;
   std::string_view Token(int32_t id) const {
     return id >= 0 && id < size() ? std::string_view(tokens_[id]) : std::string_view();

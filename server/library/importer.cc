@@ -15,6 +15,7 @@
 #include "core/base/strict_json.h"
 #include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/version_directory.h"
+#include "core/checkpoint/weight_files.h"
 #include "core/continual/consolidation.h"
 #include "core/nn/device.h"
 #include "core/nn/sentence_vectors.h"
@@ -177,12 +178,9 @@ absl::Status CheckRelativePath(const std::string& path) {
 absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source, const std::string& model,
                                                        int64_t number, const std::string& task,
                                                        const std::string& target) {
-  for (const char* needed : {checkpoint::kConfigFile, checkpoint::kModelFile}) {
-    if (!PathExists(absl::StrCat(source, "/", needed))) {
-      return InvalidField(
-          needed, "is missing from the model's directory; Engram reads Hugging Face paths with safetensors weights");
-    }
-  }
+  if (!PathExists(absl::StrCat(source, "/", checkpoint::kConfigFile)))
+    return InvalidField(checkpoint::kConfigFile, "is missing from the model's directory");
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> gathered, checkpoint::GatherWeights(source));
   if (PathExists(absl::StrCat(source, "/", checkpoint::kManifestFile)))
     return ImportExport(source, model, number, target);
   ENGRAM_ASSIGN_OR_RETURN(const std::string config_text, ReadFile(source + "/config.json", 1 << 24));
@@ -196,6 +194,7 @@ absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source
   std::vector<std::string> warnings = config->warnings;
   if (!head.problem.empty())
     warnings.push_back(absl::StrCat("the encoder alone was imported, without a head: ", head.problem));
+  warnings.insert(warnings.end(), gathered.begin(), gathered.end());
   for (const std::string& tensor : loaded.unused)
     warnings.push_back(absl::StrCat("the tensor ", tensor, " was left out: no task or layer of this version uses it"));
   checkpoint::VersionManifest manifest;

@@ -197,7 +197,7 @@ def other_vocabulary(directory):
     (truncate, "model.safetensors"), (flip_header, "model.safetensors: not a valid safetensors file"), (lie_about_shapes, "of another shape"),
     (lie_hugely, "of another shape"), (unknown_key, "is_decoder"), (other_vocabulary, "vocab.txt line 2"),
     (edit_tokenizer(["model", "unk_token"], 5), "unk_token"), (edit_tokenizer(["added_tokens"], "x"), "added_tokens"),
-    (edit_tokenizer(["post_processor"], None), "post_processor"), (edit_tokenizer(["model", "type"], "BPE"), "only WordPiece"),
+    (edit_tokenizer(["post_processor"], None), "post_processor"), (edit_tokenizer(["model", "type"], "BPE"), "BertPreTokenizer"),
 ], ids=["truncated", "flipped", "shapes", "huge", "unknown-key", "vocabularies", "token-type", "added-type", "template", "bpe"])
 def test_models(shared_server, tmp_path, change, said):
     answer = shared_server.engram("models", "import", "broken", damaged_copy(tmp_path, change), check=False)
