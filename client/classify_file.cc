@@ -35,6 +35,7 @@ class FileClassifier {
         reader_(reader),
         job_(job),
         format_(FormatOfFile(job.out)),
+        abstains_(request.abstain()),
         caller_(session, std::move(request), &engram::v1::InferenceService::Stub::Classify) {}
 
   int Run() {
@@ -84,6 +85,7 @@ class FileClassifier {
     for (const std::string& task : tasks_) {
       add(LastPart(task));
       add(LastPart(task) + "_probability");
+      if (abstains_) add(LastPart(task) + "_fits");
     }
     add("error");
     out_ << RenderRow(format_, columns);
@@ -127,6 +129,7 @@ class FileClassifier {
       const bool scored = !result.has_error() && i < result.tasks_size() && result.tasks(i).scores_size() > 0;
       cells.push_back(scored ? result.tasks(i).scores(0).label() : "");
       cells.push_back(scored ? Number(result.tasks(i).scores(0).probability()) : "");
+      if (abstains_) cells.push_back(!scored ? "" : result.tasks(i).abstained() ? "no" : "yes");
     }
     cells.push_back(result.has_error() ? result.error().message() : "");
     cells.insert(cells.end(), beyond, record.cells.end());
@@ -143,6 +146,7 @@ class FileClassifier {
         nlohmann::ordered_json& scores = added["tasks"][LastPart(task.task())] = nlohmann::ordered_json::array();
         for (const auto& score : task.scores())
           scores.push_back({{"label", score.label()}, {"probability", score.probability()}});
+        if (task.has_confidence()) added["fits"][LastPart(task.task())] = !task.abstained();
       }
     }
     return RenderJsonLine(reader_, record, added);
@@ -161,6 +165,7 @@ class FileClassifier {
   RecordReader& reader_;
   const FileJob& job_;
   const RecordFormat format_;
+  const bool abstains_;
   TextCaller<ClassifyRequest, ClassifyResponse> caller_;
   std::ofstream out_;
   std::vector<std::string> tasks_;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "client/output.h"
+#include "client/stream_view.h"
 
 namespace engram::client {
 namespace {
@@ -78,6 +79,9 @@ void PrintStream(const engram::v1::JobResult& result) {
   std::vector<std::vector<std::string>> rows = {StreamColumns()};
   for (const auto& metrics : result.stream_metrics()) rows.push_back(StreamRow(metrics));
   std::printf("\n%s", Table(rows).c_str());
+  for (const auto& metrics : result.stream_metrics()) {
+    if (metrics.rows_size() > 0) std::printf("\n%s", Table(MatrixRows(metrics)).c_str());
+  }
 }
 
 void PrintMetrics(const engram::v1::JobResult& result) {
@@ -92,6 +96,8 @@ void PrintMetrics(const engram::v1::JobResult& result) {
   std::printf("%s", Table(rows).c_str());
   if (const auto labels = LabelRows(result); !labels.empty()) std::printf("\n%s", Table(labels).c_str());
   PrintStream(result);
+  if (const std::string changes = GainsAndLosses(result); !changes.empty())
+    std::printf("\nthis version %s\n", changes.c_str());
 }
 
 int Conclude(const Session& session, const Job& job) {
@@ -216,6 +222,15 @@ void DescribeJob(const Job& job) {
   if (job.result().fisher_samples() > 0) {
     add("fisher trace", std::to_string(job.result().fisher_trace()) + " over " +
                             std::to_string(job.result().fisher_samples()) + " texts");
+  }
+  if (job.has_postponed()) {
+    add("postponed", job.postponed().reason().message() + " [" + job.postponed().reason().reason() + "]; try " +
+                         std::to_string(job.postponed().tries() + 1) + " at " +
+                         FormatTime(job.postponed().retry_time()));
+  }
+  if (job.has_resumable_until()) {
+    add("resumable", "`engram jobs resume " + LastPart(job.name()) + "` goes on from its checkpoint, kept until " +
+                         FormatTime(job.resumable_until()));
   }
   if (job.has_error()) add("error", job.error().message() + " [" + job.error().reason() + "]");
   std::vector<std::string> keys;

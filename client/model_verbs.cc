@@ -6,13 +6,15 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
-
 #include <string_view>
+
 #include "client/commands.h"
 #include "client/confirm.h"
 #include "client/output.h"
 #include "client/send_file.h"
+#include "client/stream_view.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::client {
@@ -61,8 +63,6 @@ bool IsModelFile(const std::string& path, const std::set<std::string>& modules) 
   return file == "config.json" || file == "model.safetensors";
 }
 
-void PrintModels(const std::vector<Model>& models) {
-  std::vector<std::vector<std::string>> rows = {{"name", "versions", "newest", "labels"}};
 // Weights in another form than model.safetensors, of which the server makes it: its shards with their index, else those
 // of PyTorch.
 bool IsOtherWeights(const std::string& path, bool torch) {
@@ -86,6 +86,8 @@ void TakeWeights(std::vector<std::string>& files, std::vector<std::string>& skip
   }
 }
 
+void PrintModels(const std::vector<Model>& models) {
+  std::vector<std::vector<std::string>> rows = {{"name", "versions", "newest", "labels"}};
   for (const Model& model : models) {
     std::string labels;
     const std::map<std::string, int64_t> sorted(model.labels().begin(), model.labels().end());
@@ -150,6 +152,28 @@ void PrintStreams(const google::protobuf::RepeatedPtrField<Version>& versions) {
     }
   }
   if (rows.size() > 1) std::printf("\n%s", Table(rows).c_str());
+  if (versions.empty()) return;
+  for (const auto& metrics : versions[0].stream_metrics()) {
+    if (metrics.rows_size() > 0)
+      std::printf("\nversion %s\n%s", LastPart(versions[0].name()).c_str(), Table(MatrixRows(metrics)).c_str());
+  }
+}
+
+// What the versions keep for later tasks, above all whose texts.
+void PrintMemories(const google::protobuf::RepeatedPtrField<Version>& versions) {
+  std::vector<std::vector<std::string>> rows = {{"version", "keeps for", "size", "texts", "of"}};
+  for (const Version& version : versions) {
+    for (const auto& memory : version.memories()) {
+      std::string tasks;
+      for (const auto& task : memory.tasks()) {
+        tasks += (tasks.empty() ? "" : ", ") + LastPart(task.task()) + " " + std::to_string(task.texts());
+        if (!task.dataset().empty()) tasks += " (" + LastPart(task.dataset()) + ")";
+      }
+      rows.push_back({LastPart(version.name()), memory.strategy(), FormatBytes(memory.size_bytes()),
+                      std::to_string(memory.texts()), tasks.empty() ? "-" : tasks});
+    }
+  }
+  if (rows.size() > 1) std::printf("\n%s", Table(rows).c_str());
 }
 
 int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
@@ -164,6 +188,7 @@ int Import(Session& session, const std::string& name, const std::string& directo
     (IsModelFile(plain, module_folders) ? files : skipped).push_back(plain);
   }
   if (error) return Session::Usage(directory + " cannot be read: " + error.message());
+  TakeWeights(files, skipped);
   if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
     return Session::Usage(directory + " has no config.json; give the directory of a model in Hugging Face layout");
   }
@@ -188,7 +213,6 @@ int Import(Session& session, const std::string& name, const std::string& directo
     sent = sent && SendFile((fs::path(directory) / file).string(), write, unreadable);
   }
   engram::v1::ImportModelRequest end;
-  TakeWeights(files, skipped);
   end.set_end(true);
   if (sent && writer->Write(end)) writer->WritesDone();
   if (!unreadable.empty()) context->TryCancel();
@@ -222,7 +246,7 @@ int List(Session& session) {
   return session.Print(all, [&] { PrintModels({all.models().begin(), all.models().end()}); });
 }
 
-int Show(Session& session, const std::string& name) {
+int Show(Session& session, const std::string& name, const std::string& heat_map) {
   engram::v1::ListVersionsResponse all;
   engram::v1::ListVersionsRequest request;
   request.set_model(name);
@@ -236,18 +260,25 @@ int Show(Session& session, const std::string& name) {
     request.set_page_token(page.next_page_token());
     all.mutable_versions()->MergeFrom(page.versions());
   } while (!request.page_token().empty());
-  return session.Print(all, [&] {
+  const int code = session.Print(all, [&] {
     PrintVersions(all.versions());
     PrintFigures(all.versions());
     PrintStreams(all.versions());
+    PrintMemories(all.versions());
   });
+  if (code != kOk || heat_map.empty()) return code;
+  if (all.versions().empty()) return Session::Failed(name + " has no version");
+  const auto& streams = all.versions(0).stream_metrics();
+  return WriteHeatMap({streams.begin(), streams.end()}, LastPart(all.versions(0).name()), heat_map);
 }
 
-int Promote(Session& session, const std::string& name, const std::string& version, const std::string& label) {
+int Promote(Session& session, const std::string& name, const std::string& version, const std::string& label,
+            std::optional<double> max_loss) {
   engram::v1::SetLabelRequest request;
   request.set_model(name);
   request.set_label(label);
   request.set_version(version);
+  if (max_loss) request.set_max_loss(*max_loss / 100);
   Model model;
   const auto context = session.NewContext();
   const grpc::Status status = session.Stub<ModelService>()->SetLabel(context.get(), request, &model);
@@ -321,6 +352,59 @@ int Delete(Session& session, const ModelReference& reference, bool yes) {
   return session.Print(response, [&] { std::printf("deleted %s\n", request.name().c_str()); });
 }
 
+int Forget(Session& session, const engram::v1::ForgetTextsRequest& request, bool yes) {
+  if (!Confirm("Texts will be removed from the memories of all versions of " + LastPart(request.model()) +
+                   "; strategies that replay them have that much less to hold earlier tasks with.",
+               yes)) {
+    return NotDeleted();
+  }
+  engram::v1::ForgetTextsResponse response;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<ModelService>()->ForgetTexts(context.get(), request, &response);
+  if (!status.ok()) return session.Fail(status);
+  return session.Print(response, [&] {
+    if (response.versions().empty()) std::printf("no version keeps such a text\n");
+    for (const auto& version : response.versions()) {
+      std::printf("%s: %lld %s removed\n", version.version().c_str(), static_cast<long long>(version.texts()),
+                  version.texts() == 1 ? "text" : "texts");
+    }
+    for (const std::string& version : response.sums_kept()) {
+      std::printf("%s also keeps sums over texts (importance, anchors, statistics), which name none of them\n",
+                  version.c_str());
+    }
+  });
+}
+
+void AddForgetVerb(CLI::App& group, Session& session) {
+  const auto request = std::make_shared<engram::v1::ForgetTextsRequest>();
+  const auto name = std::make_shared<std::string>(), dataset = std::make_shared<std::string>();
+  const auto texts = std::make_shared<std::vector<std::string>>();
+  const auto rows = std::make_shared<std::vector<int64_t>>();
+  const auto yes = std::make_shared<bool>(false);
+  CLI::App* forget = group.add_subcommand("forget",
+                                          "Remove training texts from what a model's versions keep for "
+                                          "replay\nExample: engram models forget news --dataset "
+                                          "emotion --row 17");
+  forget->add_option("NAME", *name, "name of the model")->required();
+  forget->add_option("--dataset", *dataset, "all texts of the tasks that were trained on this data set");
+  forget->add_option("--row", *rows, "only this row of the data set, counted from 1 over its training part; repeatable")
+      ->needs("--dataset");
+  forget->add_option("--text", *texts, "this text, of whatever task; repeatable");
+  forget->add_flag("--yes", *yes, "do not ask");
+  forget->callback([=, &session] {
+    session.run = [=, &session] {
+      request->set_model(*name);
+      request->set_dataset(*dataset);
+      for (const std::string& text : *texts) {
+        if (!IsUtf8(text)) return Session::Usage("--text is not valid UTF-8");
+        request->add_texts(text);
+      }
+      request->mutable_rows()->Assign(rows->begin(), rows->end());
+      return Forget(session, *request, *yes);
+    };
+  });
+}
+
 // Receives into a sibling directory that takes the name once everything is there.
 int Export(Session& session, const ModelReference& reference, std::string directory) {
   // "out/.partial" would lie inside of what it is to become.
@@ -377,8 +461,14 @@ void AddLabelVerbs(CLI::App& group, Session& session) {
   promote->add_option("NAME", *name, "name of the model")->required();
   promote->add_option("VERSION", *version, "version's number, or another label")->required();
   promote->add_option("--label", *label, "the label")->capture_default_str();
+  const auto max_loss = std::make_shared<std::optional<double>>();
+  promote
+      ->add_option(
+          "--max-loss", *max_loss,
+          "refuse a version that has lost more than so many points of accuracy or F1 on any task it knew before")
+      ->check(CLI::Range(0.0, 100.0));
   promote->callback(
-      [=, &session] { session.run = [=, &session] { return Promote(session, *name, *version, *label); }; });
+      [=, &session] { session.run = [=, &session] { return Promote(session, *name, *version, *label, *max_loss); }; });
   CLI::App* rollback = group.add_subcommand("rollback", "Point a label back to where it pointed before");
   rollback->add_option("NAME", *name, "name of the model")->required();
   rollback->add_option("--label", *label, "the label")->capture_default_str();
@@ -421,7 +511,9 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   CLI::App* show = group->add_subcommand(
       "show", "Show a model's versions: tasks, labels, and what they have kept of what they learned");
   show->add_option("NAME", *name, "name of the model")->required();
-  show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name); }; });
+  const auto heat_map = std::make_shared<std::string>();
+  show->add_option("--heat-map", *heat_map, "write the newest version's matrix of scores to this SVG file");
+  show->callback([=, &session] { session.run = [=, &session] { return Show(session, *name, *heat_map); }; });
   CLI::App* exports = group->add_subcommand(
       "export",
       "Write a version to a directory that transformers loads\nExample: engram models export news@stable ./news");
@@ -439,6 +531,7 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   remove->callback(
       [=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name), *yes); }; });
   AddLabelVerbs(*group, session);
+  AddForgetVerb(*group, session);
 }
 
 }  // namespace engram::client

@@ -6,6 +6,7 @@
 #include "client/commands.h"
 #include "client/follow.h"
 #include "client/strategy_verbs.h"
+#include "client/stream_view.h"
 
 namespace engram::client {
 namespace {
@@ -27,6 +28,8 @@ struct TaskArguments {
   std::string fisher;
   int64_t samples = 0;
   uint64_t seed = 0;
+  // evaluate
+  std::string heat_map;
 };
 
 // MODEL@BASE and --from say the same; both is an error.
@@ -88,6 +91,18 @@ int Consolidate(Session& session, TaskArguments arguments) {
   return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
 }
 
+// Writes the matrix that an evaluation has completed as a drawing.
+int DrawJob(Session& session, const std::string& name, const std::string& path) {
+  engram::v1::GetJobRequest request;
+  request.set_name(name);
+  Job job;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<engram::v1::JobService>()->GetJob(context.get(), request, &job);
+  if (!status.ok()) return session.Fail(status);
+  return WriteHeatMap({job.result().stream_metrics().begin(), job.result().stream_metrics().end()},
+                      LastPart(job.model()), path);
+}
+
 int Evaluate(Session& session, TaskArguments arguments) {
   if (!ResolveBase(arguments)) return Session::Usage("give the version once: MODEL@VERSION or --from");
   engram::v1::EvaluateTaskRequest request;
@@ -101,7 +116,10 @@ int Evaluate(Session& session, TaskArguments arguments) {
   Job job;
   const auto context = session.NewContext();
   const grpc::Status status = session.Stub<TaskService>()->EvaluateTask(context.get(), request, &job);
-  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+  if (!status.ok()) return session.Fail(status);
+  const bool drawn = !arguments.heat_map.empty() && !arguments.validate_only;
+  const int code = PrintQueued(session, job, arguments.wait || drawn);
+  return code == kOk && drawn ? DrawJob(session, job.name(), arguments.heat_map) : code;
 }
 
 void AddCommon(CLI::App& verb, TaskArguments& arguments) {
@@ -161,6 +179,8 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   AddCommon(*evaluate, a);
   evaluate->add_option("--task", a.task, "one task; default: all");
   evaluate->add_option("--dataset", a.dataset, "measure on this data set; default: the task's own");
+  evaluate->add_option("--heat-map", a.heat_map,
+                       "write the matrix of scores after each training to this SVG file; waits for the job");
   evaluate->callback([&session, arguments] { session.run = [=, &session] { return Evaluate(session, *arguments); }; });
 }
 

@@ -49,6 +49,7 @@ def print_grapheme_classes():
         "JoinsConsonants": lambda c: count(KA + c + VIRAMA + KA + ACUTE) == 5,
     }
     found = {name: [c for c in ALL if c != 0 and probe(chr(c))] for name, probe in probes.items()}
+    found["Control"].insert(0, 0)  # no trie has a key with this character in it, so that no probe can ask for it
     syllables = set(range(0xAC00, 0xD7A4))  # by arithmetic
     prepends = set(found["Prepends"])
     found["Leading"] = [c for c in found["Leading"] if c not in prepends]

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/lack.h"
 #include "core/base/strict_json.h"
 
 namespace engram::checkpoint {
@@ -70,7 +71,7 @@ absl::Status RenameError(int error) {
       return absl::FailedPreconditionError(
           "the version was prepared on another file system than the one it belongs to");
     default:
-      return absl::InternalError(absl::StrCat("publishing the version: ", std::generic_category().message(error)));
+      return StatusOfErrno(error, "publishing the version");
   }
 }
 
@@ -114,6 +115,14 @@ absl::Status VerifyFiles(const std::string& directory, const VersionManifest& ma
   if (text.empty()) return absl::OkStatus();
   return StatusWithReason(absl::StatusCode::kDataLoss, "VERSION_DAMAGED",
                           absl::StrCat("the version's files are not those of its engram.json", text));
+}
+
+absl::Status ExchangeDirectories(const std::string& staging, const std::string& target) {
+  ENGRAM_RETURN_IF_ERROR(SyncTree(staging));
+  if (syscall(SYS_renameat2, AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0)
+    return StatusOfErrno(errno, "replacing the version's directory");
+  ENGRAM_RETURN_IF_ERROR(SyncDirectory(fs::path(target).parent_path().string()));
+  return SyncDirectory(fs::path(staging).parent_path().string());
 }
 
 absl::Status PublishDirectory(const std::string& staging, const std::string& target) {

@@ -29,6 +29,11 @@ absl::Status VerifyFiles(const std::string& directory, const VersionManifest& ma
 // may not survive power loss).
 absl::Status PublishDirectory(const std::string& staging, const std::string& target);
 
+// Puts `staging` (a complete directory on the same file system) in the place of `target`, and what lay there into
+// `staging`, in one step: fsync of everything in it, exchange, fsync of both parents. After any error but one of the
+// last fsync nothing has changed.
+absl::Status ExchangeDirectories(const std::string& staging, const std::string& target);
+
 // Removes `staging` (whatever a failed attempt left), makes it anew, lets `fill` write into it and publishes it.
 // Whatever fails, a full disk (RESOURCE_EXHAUSTED) included, `staging` is removed again and `target` does not exist.
 absl::Status BuildAndPublish(const std::string& staging, const std::string& target,

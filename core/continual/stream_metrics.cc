@@ -106,6 +106,30 @@ void EnterEvaluation(std::span<const Measurement> measured, VersionManifest& man
   }
 }
 
+std::vector<TaskScore> ScoresOfTasks(const VersionManifest& manifest) {
+  std::vector<TaskScore> all;
+  for (const checkpoint::ManifestTask& task : manifest.tasks) {
+    const auto stream =
+        std::find_if(std::begin(kStreams), std::end(kStreams), [&](const auto& s) { return s.kind == task.kind; });
+    if (stream == std::end(kStreams)) continue;
+    TaskScore& score = all.emplace_back();
+    score.task = task.name;
+    score.metric = stream->metric;
+    const auto matrix = std::find_if(manifest.metrics.begin(), manifest.metrics.end(),
+                                     [&](const auto& m) { return m.metric == stream->metric && !m.values.empty(); });
+    if (matrix == manifest.metrics.end()) {
+      score.earlier = manifest.tasks.size() > 1;
+      continue;
+    }
+    const Scores scores = ScoresOf(*matrix, task.name);
+    score.now = scores.last;
+    score.best_earlier = scores.best_earlier;
+    score.earlier =
+        matrix->after.back() != task.name || std::count(matrix->after.begin(), matrix->after.end(), task.name) > 1;
+  }
+  return all;
+}
+
 std::vector<StreamMetrics> ComputeStreamMetrics(const VersionManifest& manifest) {
   std::vector<StreamMetrics> all;
   for (const auto& stream : kStreams) {

@@ -12,8 +12,8 @@
 // Forgetting: Chaudhry et al., "Riemannian walk for incremental learning: understanding forgetting and intransigence",
 // ECCV 2018.
 //
-// A training measures the task that it trains, if its data set has a test part, and nothing else: the other cells of
-// its row are absent until somebody evaluates the version. An absent cell leaves absent what would need it; the
+// A training measures the task that it trains and the tasks before it, each if the test part of its data set is at hand;
+// the other cells of its row are absent until somebody evaluates the version. An absent cell leaves absent what would need it; the
 // exception is the maximum, which is taken over the cells that are there. Thread-safe.
 
 #include <optional>
@@ -54,5 +54,18 @@ struct StreamMetrics {
 
 // One entry for each metric of which the manifest has a matrix and a task.
 std::vector<StreamMetrics> ComputeStreamMetrics(const checkpoint::VersionManifest& manifest);
+
+// What is known of one task of a stream, accuracy or entity F1. Absent: not measured.
+struct TaskScore {
+  std::string task, metric;
+  std::optional<double> now;           // R[T][j]
+  std::optional<double> best_earlier;  // max over i < T of R[i][j]
+  bool earlier = false;                // the task was learned in a training before the last
+
+  friend bool operator==(const TaskScore&, const TaskScore&) = default;
+};
+
+// Of every task but masked language models, in the order of the stream; also of tasks that nothing was ever measured of.
+std::vector<TaskScore> ScoresOfTasks(const checkpoint::VersionManifest& manifest);
 
 }  // namespace engram::continual

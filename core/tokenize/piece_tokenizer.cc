@@ -249,8 +249,8 @@ void PieceTokenizer::TrimOffsets(std::string_view text, size_t from, bool prefix
     Range &places = out.code_points[i], &bytes = out.bytes[i];
     const bool added = found != spaces.end() && found->first == i;
     auto [before, behind] = added ? (found++)->second : spaces_[static_cast<size_t>(out.ids[i])];
-    // A space that was put before the text is none of its own.
-    if (before > 0 && prefixed && (i == 0 || places.begin == 0)) --before;
+    // One space may have been put before the text; more are its own (the reference's rule).
+    if (before == 1 && prefixed && (i == 0 || places.begin == 0)) before = 0;
     const uint32_t forward = std::min<uint32_t>(before, places.end - places.begin);
     bytes.begin = static_cast<uint32_t>(counter.Forward(bytes.begin, forward));
     places.begin += forward;

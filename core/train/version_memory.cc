@@ -199,6 +199,12 @@ absl::StatusOr<std::vector<std::string>> ReadHeader(const SafetensorsFile& file,
 
 }  // namespace
 
+std::map<std::string, uint64_t> ExamplesPerTask(std::span<const StoredExample> examples) {
+  std::map<std::string, uint64_t> counts;
+  for (const StoredExample& stored : examples) ++counts[stored.task];
+  return counts;
+}
+
 absl::Status WriteVersionMemory(const std::string& directory, const std::string& strategy,
                                 const VersionMemory& memory) {
   const Columns columns = ToColumns(memory.examples);

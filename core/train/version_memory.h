@@ -43,6 +43,9 @@ struct VersionMemory {
   bool empty() const { return tensors.empty() && values.empty() && examples.empty(); }
 };
 
+// Task -> how many of the examples are its.
+std::map<std::string, uint64_t> ExamplesPerTask(std::span<const StoredExample> examples);
+
 // Writes checkpoint::MemoryFile(strategy) into `directory`, so that a crash leaves no file or a whole one.
 // RESOURCE_EXHAUSTED beyond the bounds above, or on a full disk.
 absl::Status WriteVersionMemory(const std::string& directory, const std::string& strategy, const VersionMemory& memory);

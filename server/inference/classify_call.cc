@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
 #include "core/tagging/words.h"
+#include "core/train/abstention.h"
 #include "server/inference/batched_call.h"
 #include "server/inference/reply_tail.h"
 #include "server/rpc/names.h"
@@ -41,6 +42,15 @@ void FillScores(const at::Tensor& logits, const std::vector<std::string>& labels
   }
 }
 
+// Whether any label fits.
+void FillAbstention(const at::Tensor& logits, double temperature, double threshold, engram::v1::TaskScores& out) {
+  const double confidence =
+      train::Confidence({logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel())}, temperature);
+  out.set_confidence(confidence);
+  out.set_threshold(threshold);
+  out.set_abstained(confidence < threshold);
+}
+
 class ClassifyCall final : public BatchedCall {
  public:
   ClassifyCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
@@ -51,6 +61,7 @@ class ClassifyCall final : public BatchedCall {
   absl::Status Prepare() override;
   absl::Status ChooseTasks();
   absl::Status CheckScores() const;
+  absl::Status CheckAbstention() const;
   absl::Status AddText(int index);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
@@ -97,6 +108,25 @@ absl::Status ClassifyCall::CheckScores() const {
                                             " MiB; or send fewer texts, or name one task"));
 }
 
+absl::Status ClassifyCall::CheckAbstention() const {
+  if (!request_.abstain()) {
+    if (request_.has_abstain_below()) return InvalidField("abstain_below", "goes with abstain; set that, too");
+    return absl::OkStatus();
+  }
+  if (request_.has_abstain_below()) {
+    if (request_.abstain_below() >= 0 && request_.abstain_below() <= 1) return absl::OkStatus();
+    return InvalidField("abstain_below", "must lie in [0, 1]");
+  }
+  for (const std::string& task : tasks_) {
+    if (version_->FindTask(task)->abstention) continue;
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "NO_THRESHOLD",
+                            absl::StrCat("task \"", task,
+                                         "\" was trained without validation texts, so that it has no threshold; train "
+                                         "with a validation part or validation_fraction, or set abstain_below"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ClassifyCall::AddText(int index) {
   const std::string& text = request_.texts(index);
   ClassifyResult& result = *response_.mutable_results(index);
@@ -134,6 +164,7 @@ absl::Status ClassifyCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
   ENGRAM_RETURN_IF_ERROR(CheckScores());
+  ENGRAM_RETURN_IF_ERROR(CheckAbstention());
   statuses_.resize(static_cast<size_t>(request_.texts_size()));
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
@@ -151,7 +182,13 @@ void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult
   for (const std::string& task : tasks_) {
     engram::v1::TaskScores* scores = response_.mutable_results(text)->add_tasks();
     scores->set_task(TaskName(version_->model, task));
-    FillScores(result->logits.at(task), version_->FindTask(task)->labels, request_.top_k(), *scores);
+    const at::Tensor& logits = result->logits.at(task);
+    const checkpoint::ManifestTask& known = *version_->FindTask(task);
+    FillScores(logits, known.labels, request_.top_k(), *scores);
+    if (!request_.abstain()) continue;
+    const checkpoint::Abstention own = known.abstention.value_or(checkpoint::Abstention());
+    FillAbstention(logits, own.temperature, request_.has_abstain_below() ? request_.abstain_below() : own.threshold,
+                   *scores);
   }
 }
 

@@ -61,7 +61,10 @@ const OptionTable& StartTaskOptionTable() {
       {Option::Choice("pooling", kModelPooling, {kModelPooling, "standard", "mean"},
                       "what a new classification head reads: the family's own vector, the mean over all tokens, or as "
                       "the base model pools"),
-       Option::Whole("progress_every", 1, Closed(1, 1e9), "optimizer steps between two progress messages")});
+       Option::Whole("progress_every", 1, Closed(1, 1e9), "optimizer steps between two progress messages"),
+       Option::Flag(
+           "measure_earlier", true,
+           "after the training, measure the version's other tasks, too, on the test parts of their data sets")});
   return table;
 }
 

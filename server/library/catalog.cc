@@ -1,12 +1,18 @@
 #include "server/library/catalog.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
+#include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/base/options.h"
 #include "core/continual/strategy_info.h"
+#include "core/continual/stream_metrics.h"
 #include "core/corpus/dataset.h"
 #include "core/train/train_options.h"
 #include "engram/worker/v1/worker.pb.h"
@@ -48,6 +54,54 @@ void ShowOptions(const OptionTable& table, const std::map<std::string, std::stri
   }
 }
 
+engram::v1::MeasuredPart PartOf(const std::string& name) {
+  if (name == "test") return engram::v1::MEASURED_PART_TEST;
+  return name == "validation" ? engram::v1::MEASURED_PART_VALIDATION : engram::v1::MEASURED_PART_TRAINING;
+}
+
+void AddMeasured(const std::string& model, const checkpoint::VersionManifest& manifest, engram::v1::Version& out) {
+  for (const checkpoint::Measurement& measured : manifest.measured) {
+    for (const auto& [name, value] : measured.metrics) {
+      engram::v1::Metric* metric = out.add_metrics();
+      metric->set_task(TaskName(model, measured.task));
+      metric->set_metric(name);
+      metric->set_value(value);
+      metric->set_count(measured.texts);
+      metric->set_part(PartOf(measured.part));
+      metric->set_own_test_part(measured.part == "test");
+    }
+  }
+}
+
+int64_t SizeOf(const std::string& path) {
+  std::error_code code;
+  const auto size = std::filesystem::file_size(path, code);
+  return code ? 0 : static_cast<int64_t>(size);
+}
+
+// What it keeps for later tasks.
+void AddMemories(const std::string& model, const std::string& directory, const checkpoint::VersionManifest& manifest,
+                 engram::v1::Version& out) {
+  if (!manifest.consolidations.empty()) {
+    engram::v1::Memory* memory = out.add_memories();
+    memory->set_strategy("consolidations");
+    memory->set_size_bytes(SizeOf(absl::StrCat(directory, "/", checkpoint::kContinualFile)));
+  }
+  for (const checkpoint::ManifestMemory& from : manifest.memory) {
+    engram::v1::Memory* memory = out.add_memories();
+    memory->set_strategy(from.strategy);
+    memory->set_size_bytes(SizeOf(absl::StrCat(directory, "/", from.file)));
+    memory->set_texts(from.rows);
+    for (const auto& [name, texts] : from.tasks) {
+      engram::v1::MemoryOfTask* of = memory->add_tasks();
+      of->set_task(TaskName(model, name));
+      of->set_texts(static_cast<int64_t>(texts));
+      const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(manifest, name);
+      if (task != nullptr && !task->dataset.empty()) of->set_dataset(DatasetName(task->dataset));
+    }
+  }
+}
+
 }  // namespace
 
 void SetTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
@@ -80,11 +134,46 @@ absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::Metric>> Catalog::
   return metrics;
 }
 
-absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics>> Catalog::Stream(
-    const std::string& model, checkpoint::VersionManifest manifest) const {
+absl::StatusOr<checkpoint::VersionManifest> Catalog::Measured(const std::string& model,
+                                                              checkpoint::VersionManifest manifest) const {
   ENGRAM_ASSIGN_OR_RETURN(const auto metrics, Evaluations(model, manifest.version));
   continual::EnterEvaluation(worker::StreamMeasurements(metrics), manifest);
-  return worker::DescribeStream(model, manifest);
+  return manifest;
+}
+
+absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics>> Catalog::Stream(
+    const std::string& model, checkpoint::VersionManifest manifest) const {
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::VersionManifest measured, Measured(model, std::move(manifest)));
+  return worker::DescribeStream(model, measured);
+}
+
+absl::Status Catalog::CheckForgetting(const std::string& model, int64_t number, double most) const {
+  ENGRAM_ASSIGN_OR_RETURN(checkpoint::VersionManifest manifest, Manifest(model, number));
+  ENGRAM_ASSIGN_OR_RETURN(manifest, Measured(model, std::move(manifest)));
+  std::vector<std::string> unknown, lost;
+  for (const continual::TaskScore& score : continual::ScoresOfTasks(manifest)) {
+    if (!score.earlier) continue;
+    if (!score.now || !score.best_earlier) {
+      unknown.push_back(score.task);
+    } else if (const double loss = *score.best_earlier - *score.now; loss > most) {
+      lost.push_back(absl::StrFormat("%s lost %.2f points of %s (%.2f, was %.2f)", score.task, 100 * loss,
+                                     score.metric == "accuracy" ? "accuracy" : "F1", 100 * *score.now,
+                                     100 * *score.best_earlier));
+    }
+  }
+  if (!lost.empty()) {
+    return StatusWithReason(
+        absl::StatusCode::kFailedPrecondition, "FORGOT_TOO_MUCH",
+        absl::StrFormat("version %d has forgotten more than %.2f points: %s; choose another version, "
+                        "or allow more with max_loss",
+                        number, 100 * most, absl::StrJoin(lost, ", ")));
+  }
+  if (unknown.empty()) return absl::OkStatus();
+  return StatusWithReason(
+      absl::StatusCode::kFailedPrecondition, "NOT_MEASURED",
+      absl::StrCat(
+          "what version ", number, " has forgotten of ", absl::StrJoin(unknown, ", "),
+          " is not known; evaluate it and the versions before it on the tasks' test parts, or leave max_loss out"));
 }
 
 absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord& record) const {
@@ -100,6 +189,14 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
     for (const std::string& label : from.labels) task->add_labels(label);
     task->set_dataset(from.dataset.empty() ? "" : DatasetName(from.dataset));
     task->set_training_examples(from.training_examples);
+    if (from.abstention) {
+      engram::v1::Abstention* abstention = task->mutable_abstention();
+      abstention->set_temperature(from.abstention->temperature);
+      abstention->set_threshold(from.abstention->threshold);
+      abstention->set_texts(from.abstention->texts);
+      abstention->set_answered(from.abstention->answered);
+      abstention->set_accuracy_of_answered(from.abstention->accuracy_of_answered);
+    }
     task->set_consolidated(std::any_of(manifest.consolidations.begin(), manifest.consolidations.end(),
                                        [&](const auto& consolidation) { return consolidation.task == from.name; }));
   }
@@ -115,6 +212,9 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
     *version.mutable_metrics() = metrics.metrics();
     *version.mutable_warnings() = metrics.warnings();
   }
+  // An imported version was measured where it was trained.
+  if (version.metrics().empty()) AddMeasured(record.model, manifest, version);
+  AddMemories(record.model, paths_.version(record.model, record.number), manifest, version);
   ENGRAM_ASSIGN_OR_RETURN(*version.mutable_stream_metrics(), Stream(record.model, manifest));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::ModelRecord model, store_.GetModel(record.model));
   for (const auto& [label, number] : model.labels) {

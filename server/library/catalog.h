@@ -26,6 +26,13 @@ class Catalog {
   // What evaluations have measured on a version so far, oldest first.
   absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::Metric>> Evaluations(const std::string& model,
                                                                                      int64_t number) const;
+  // The manifest with what evaluations have measured since in its matrices.
+  absl::StatusOr<checkpoint::VersionManifest> Measured(const std::string& model,
+                                                       checkpoint::VersionManifest manifest) const;
+  // FAILED_PRECONDITION with reason FORGOT_TOO_MUCH if a task of the version has lost more than `most` of its best
+  // earlier score, in [0, 1]; with reason NOT_MEASURED if that is not known of one. Masked language models have no such
+  // score and are not looked at.
+  absl::Status CheckForgetting(const std::string& model, int64_t number, double most) const;
   // The metrics of the stream after that version, its evaluations included.
   absl::StatusOr<google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics>> Stream(
       const std::string& model, checkpoint::VersionManifest manifest) const;

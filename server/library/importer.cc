@@ -139,9 +139,11 @@ absl::StatusOr<std::vector<std::string>> ImportExport(const std::string& source,
     return continual::LoadConsolidations(absl::StrCat(source, "/", checkpoint::kContinualFile), *version->model);
   });
   ENGRAM_RETURN_IF_ERROR(consolidations.status());
-  for (const checkpoint::ManifestMemory& memory : manifest->memory) {
+  for (checkpoint::ManifestMemory& memory : manifest->memory) {
     const auto read = nn::GuardTorch([&] { return train::ReadVersionMemory(source, memory.strategy); });
     ENGRAM_RETURN_IF_ERROR(read.status());
+    memory.rows = static_cast<int64_t>(read->examples.size());  // what it says of whose texts it holds is counted anew
+    memory.tasks = train::ExamplesPerTask(read->examples);
   }
   for (const checkpoint::ManifestTask& task : manifest->tasks) {
     if (task.dataset.empty()) continue;
@@ -192,9 +194,9 @@ absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source
   ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, Load(source, head));
   ENGRAM_RETURN_IF_ERROR(CheckFinite(*loaded.model, checkpoint::kModelFile));
   std::vector<std::string> warnings = config->warnings;
+  warnings.insert(warnings.end(), gathered.begin(), gathered.end());
   if (!head.problem.empty())
     warnings.push_back(absl::StrCat("the encoder alone was imported, without a head: ", head.problem));
-  warnings.insert(warnings.end(), gathered.begin(), gathered.end());
   for (const std::string& tensor : loaded.unused)
     warnings.push_back(absl::StrCat("the tensor ", tensor, " was left out: no task or layer of this version uses it"));
   checkpoint::VersionManifest manifest;

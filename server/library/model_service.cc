@@ -3,6 +3,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/library/discard.h"
+#include "server/library/forget_texts.h"
 #include "server/library/model_transfer.h"
 #include "server/rpc/names.h"
 #include "server/rpc/unary.h"
@@ -84,6 +85,11 @@ grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* co
     if (request->version().empty())
       return InvalidField("version", "is empty; name a version's number, or another label");
     ENGRAM_ASSIGN_OR_RETURN(const int64_t version, store_.ResolveVersion(model, request->version()));
+    if (request->has_max_loss()) {
+      if (!(request->max_loss() >= 0 && request->max_loss() <= 1))
+        return InvalidField("max_loss", "must lie in [0, 1]; 0.01 is one point of accuracy or F1");
+      ENGRAM_RETURN_IF_ERROR(catalog_.CheckForgetting(model, version, request->max_loss()));
+    }
     ENGRAM_RETURN_IF_ERROR(store_.SetLabel(model, request->label(), version));
     return DescribeModel(store_, model, response);
   });
@@ -142,6 +148,15 @@ grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext*
     return absl::OkStatus();
   };
   return Answer(environment_, context, response, "DeleteModel", work, WorkPool::Length::kLong);
+}
+
+grpc::ServerUnaryReactor* ModelService::ForgetTexts(grpc::CallbackServerContext* context,
+                                                    const engram::v1::ForgetTextsRequest* request,
+                                                    engram::v1::ForgetTextsResponse* response) {
+  return Answer(
+      environment_, context, response, "ForgetTexts",
+      [this, request, response] { return server::ForgetTexts(store_, catalog_, paths_, *request, *response); },
+      WorkPool::Length::kLong);
 }
 
 grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ModelService::ImportModel(grpc::CallbackServerContext* context,

@@ -57,6 +57,9 @@ class ModelService final : public engram::v1::ModelService::CallbackService {
   grpc::ServerUnaryReactor* DeleteModel(grpc::CallbackServerContext* context,
                                         const engram::v1::DeleteModelRequest* request,
                                         engram::v1::DeleteModelResponse* response) override;
+  grpc::ServerUnaryReactor* ForgetTexts(grpc::CallbackServerContext* context,
+                                        const engram::v1::ForgetTextsRequest* request,
+                                        engram::v1::ForgetTextsResponse* response) override;
   grpc::ServerReadReactor<engram::v1::ImportModelRequest>* ImportModel(grpc::CallbackServerContext* context,
                                                                        engram::v1::Version* response) override;
   grpc::ServerWriteReactor<engram::v1::ExportVersionResponse>* ExportVersion(

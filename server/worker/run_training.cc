@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
+#include "ATen/ops/stack.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
@@ -10,8 +13,10 @@
 #include "core/examples/entity_f1.h"
 #include "core/examples/examples.h"
 #include "core/nn/device.h"
+#include "core/train/abstention.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
+#include "server/rpc/names.h"
 #include "server/worker/guard_rails.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
@@ -116,7 +121,12 @@ void DescribeVersion(const RunContext& context, const TrainWork& work, const tra
 // What the training is validated on.
 struct Validation {
   examples::ExampleSet own;  // of the data set's validation part; empty: what is held out of the training part
-  int64_t texts = 0;         // how many, of either
+  std::vector<train::TrainingExample> held_out;
+  int64_t texts = 0;  // how many, of either
+
+  std::span<const train::TrainingExample> examples() const {
+    return own.examples.empty() ? std::span<const train::TrainingExample>(held_out) : own.examples;
+  }
 };
 
 absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint::ManifestTask& task,
@@ -127,7 +137,9 @@ absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint:
   if (path.empty()) {
     std::vector<int64_t> texts;
     for (const train::TrainingExample& example : training.examples) texts.push_back(example.source);
-    validation.texts = train::SplitValidation(texts, options.validation_fraction, options.seed).validation_texts;
+    const auto split = train::SplitValidation(texts, options.validation_fraction, options.seed);  // as the trainer does
+    for (const int64_t i : split.validation) validation.held_out.push_back(training.examples[static_cast<size_t>(i)]);
+    validation.texts = split.validation_texts;
     return validation;
   }
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset rows, ReadPart(path));
@@ -136,6 +148,17 @@ absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint:
       examples::CutWarning(validation.own.cut, validation.own.texts(), "validation texts", max_length, window));
   validation.texts = rows.size();
   return validation;
+}
+
+// When no label of the task fits, on its validation texts; nothing without them, and for other kinds of tasks.
+absl::StatusOr<std::optional<checkpoint::Abstention>> AbstentionOf(const nn::Model& model, const train::TaskSpec& spec,
+                                                                   std::span<const train::TrainingExample> validation) {
+  if (validation.empty() || spec.kind != checkpoint::TaskKind::kSequenceClassification) return std::nullopt;
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<at::Tensor> logits, train::PredictLogits(model, spec, validation, {}));
+  std::vector<int64_t> labels;
+  for (const train::TrainingExample& example : validation) labels.push_back(example.label);
+  ENGRAM_ASSIGN_OR_RETURN(const checkpoint::Abstention chosen, train::ChooseAbstention(at::stack(logits), labels));
+  return chosen;
 }
 
 // Without a test part: the figure that there is, or that there is none.
@@ -169,11 +192,52 @@ void StartFromMaskedLm(const checkpoint::VersionManifest& manifest, const std::s
   parameters.RefreshCompute();
 }
 
+absl::StatusOr<corpus::Dataset> ReadVerified(const engram::worker::v1::RunDataset& dataset) {
+  ENGRAM_RETURN_IF_ERROR(VerifyDataset(dataset));
+  return ReadPart(dataset.test_path());
+}
+
+// Measures the tasks that the version knew before, on their own test parts. A data set that is not what it was costs its
+// figure, not the training.
+absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const checkpoint::VersionManifest& base,
+                            const tokenize::Tokenizer& tokenizer, engram::v1::JobResult& result) {
+  for (const auto& item : context.spec.train().earlier()) {
+    const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base, item.task());
+    if (task == nullptr) continue;
+    const absl::StatusOr<corpus::Dataset> test = ReadVerified(item.dataset());
+    if (!test.ok()) {
+      context.warnings.push_back(absl::StrCat("NOT_MEASURED: \"", task->name,
+                                              "\" was not measured after this training: ", test.status().message()));
+      continue;
+    }
+    ENGRAM_RETURN_IF_ERROR(Measure(context, model, *task, tokenizer, *test,
+                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true}, result)
+                               .status());
+  }
+  return absl::OkStatus();
+}
+
+// What the version that the training started from reached on the same test parts, as far as it was measured.
+void AddScoresBefore(const checkpoint::VersionManifest& base, const checkpoint::ManifestTask& trained,
+                     engram::v1::JobResult& result) {
+  const std::vector<continual::TaskScore> before = continual::ScoresOfTasks(base);
+  for (engram::v1::Metric& metric : *result.mutable_metrics()) {
+    const std::string name = engram::server::LastPart(metric.task());
+    const checkpoint::ManifestTask* const known = checkpoint::FindManifestTask(base, name);
+    if (!metric.own_test_part() || known == nullptr) continue;
+    if (name == trained.name && known->dataset_digest != trained.dataset_digest) continue;
+    for (const continual::TaskScore& score : before) {
+      if (score.task == name && score.metric == metric.metric() && score.now) metric.set_before(*score.now);
+    }
+  }
+}
+
 // In place of what the strategy stored before.
 void RecordMemory(const std::string& strategy, const train::VersionMemory& memory,
                   checkpoint::VersionManifest& manifest) {
   std::erase_if(manifest.memory, [&](const checkpoint::ManifestMemory& known) { return known.strategy == strategy; });
-  manifest.memory.push_back({strategy, checkpoint::MemoryFile(strategy), static_cast<int64_t>(memory.examples.size())});
+  manifest.memory.push_back({strategy, checkpoint::MemoryFile(strategy), static_cast<int64_t>(memory.examples.size()),
+                             train::ExamplesPerTask(memory.examples)});
 }
 
 }  // namespace
@@ -239,11 +303,13 @@ RunResult RunTraining(RunContext& context) {
   absl::Time trained_at = absl::InfiniteFuture();
   input.measure = [&]() -> absl::Status {
     trained_at = Clock::Real().Now();
-    if (work.dataset().test_path().empty()) return absl::OkStatus();
-    ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
-    return Measure(context, model, task, *tokenizer, test, {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true},
-                   result)
-        .status();
+    if (!work.dataset().test_path().empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
+      ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test,
+                                     {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true}, result)
+                                 .status());
+    }
+    return MeasureEarlier(context, model, base.manifest, *tokenizer, result);
   };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
@@ -257,13 +323,16 @@ RunResult RunTraining(RunContext& context) {
   DescribeVersion(context, work, options, strategy_options, base.manifest);
   // The row of the version that this one was trained from is complete now, as far as anybody measured it.
   continual::EnterEvaluation(StreamMeasurements(context.spec.base_metrics()), base.manifest);
+  AddScoresBefore(base.manifest, task, result);
   const nn::HeadConfig& head = model.heads().at(task.name);  // the strategy may have given the task another
   task.pooling = head.pooling;
   task.expansion = head.expansion;
+  ENGRAM_ASSIGN_OR_RETURN(task.abstention, AbstentionOf(model, spec, validation.examples()));
   task.blocks = head.blocks;
   RecordTask(task, base.manifest);
   continual::EnterTraining(task.name, StreamMeasurements(result.metrics()), base.manifest);
   base.manifest.measured = Measurements(result);
+  *result.mutable_stream_metrics() = DescribeStream(context.spec.model(), base.manifest);
   context.Phase("saving");
   std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
   if (!trained.memory.empty()) {

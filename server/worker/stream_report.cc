@@ -1,8 +1,33 @@
 #include "server/worker/stream_report.h"
 
+#include <algorithm>
+#include <cstddef>
+
 #include "server/rpc/names.h"
 
 namespace engram::worker {
+namespace {
+
+void AddRows(const std::string& model, const continual::StreamMetrics& stream,
+             const checkpoint::VersionManifest& manifest, engram::v1::StreamMetrics& out) {
+  for (const checkpoint::MetricsMatrix& matrix : manifest.metrics) {
+    if (matrix.metric != stream.metric) continue;
+    for (size_t i = 0; i < matrix.after.size(); ++i) {
+      engram::v1::StreamRow* row = out.add_rows();
+      row->set_after(server::TaskName(model, matrix.after[i]));
+      for (const std::string& task : stream.tasks) {
+        const auto column =
+            static_cast<size_t>(std::find(matrix.tasks.begin(), matrix.tasks.end(), task) - matrix.tasks.begin());
+        if (column == matrix.tasks.size() || !matrix.values[i][column]) continue;
+        engram::v1::StreamScore* score = row->add_scores();
+        score->set_task(server::TaskName(model, task));
+        score->set_value(*matrix.values[i][column]);
+      }
+    }
+  }
+}
+
+}  // namespace
 
 std::vector<continual::Measurement> StreamMeasurements(
     const google::protobuf::RepeatedPtrField<engram::v1::Metric>& metrics) {
@@ -23,6 +48,7 @@ google::protobuf::RepeatedPtrField<engram::v1::StreamMetrics> DescribeStream(
     if (from.average) metrics->set_average(*from.average);
     if (from.backward_transfer) metrics->set_backward_transfer(*from.backward_transfer);
     if (from.forgetting) metrics->set_forgetting(*from.forgetting);
+    AddRows(model, from, manifest, *metrics);
   }
   return out;
 }

@@ -46,8 +46,15 @@ bool OffsetsAgree(const Encoding& e, const std::vector<std::string_view>& texts,
   for (const std::string_view text : texts) positions.push_back(Positions(text));
   for (size_t i = 0; i < e.ids.size(); ++i) {
     if (e.special[i]) continue;
-    const auto& p = positions[mode == "pair" ? e.type_ids[i] : mode == "words" ? e.words[i] : 0];
-    if (e.bytes[i].begin != p[e.code_points[i].begin] || e.bytes[i].end != p[e.code_points[i].end]) return false;
+    const auto agrees = [&](const std::vector<uint32_t>& p) {
+      return e.code_points[i].end < p.size() && e.bytes[i].begin == p[e.code_points[i].begin] &&
+             e.bytes[i].end == p[e.code_points[i].end];
+    };
+    // Of a pair either text: RoBERTa's have the same type.
+    const bool agree = mode == "pair"    ? agrees(positions[0]) || agrees(positions[1])
+                       : mode == "words" ? agrees(positions[static_cast<size_t>(e.words[i])])
+                                         : agrees(positions[0]);
+    if (!agree) return false;
   }
   return true;
 }

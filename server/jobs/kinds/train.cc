@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -135,6 +136,22 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
   return absl::OkStatus();
 }
 
+// The other tasks of the version, each with the data set that it was trained on, where that is still at hand and has a
+// test part.
+absl::Status FillEarlier(const PlanContext& context, const BaseVersion& base, TrainWork& work) {
+  for (const checkpoint::ManifestTask& task : base.manifest.tasks) {
+    if (task.name == work.task()) continue;
+    const absl::StatusOr<jobs::DatasetRecord> dataset = TrainedDataset(context, task);
+    if (absl::IsFailedPrecondition(dataset.status())) continue;
+    ENGRAM_RETURN_IF_ERROR(dataset.status());
+    if (dataset->test_rows == 0) continue;
+    auto* item = work.add_earlier();
+    item->set_task(task.name);
+    SetDataset(*dataset, item->mutable_dataset());
+  }
+  return absl::OkStatus();
+}
+
 // Training options and those of the strategy.
 absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
                          int64_t validation_rows, TrainWork& work) {
@@ -158,6 +175,7 @@ absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& req
 
   work.set_strategy(asked.strategy->name);
   work.set_progress_every_steps(asked.task.Whole("progress_every"));
+  if (asked.task.Flag("measure_earlier")) ENGRAM_RETURN_IF_ERROR(FillEarlier(context, base, work));
   for (const auto& [key, value] : asked.strategy_options.Render()) (*work.mutable_strategy_options())[key] = value;
   for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
   return absl::OkStatus();
@@ -235,6 +253,7 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
 
   void FillPaths(const DataPaths& paths, RunSpec& spec) const override {
     FillDatasetPaths(paths, spec.mutable_train()->mutable_dataset());
+    for (auto& item : *spec.mutable_train()->mutable_earlier()) FillDatasetPaths(paths, item.mutable_dataset());
   }
 
   absl::StatusOr<WorkEstimate> Estimate(const PlanContext& context, const PlannedJob& job) const override {
@@ -306,7 +325,9 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     SetDataset(dataset, work.mutable_dataset());
     ENGRAM_RETURN_IF_ERROR(FillHead(context, request, base, dataset, work));
     ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, dataset.validation_rows, work));
-    job.record.datasets = {dataset.name};
+    std::set<std::string> datasets = {dataset.name};
+    for (const auto& item : work.earlier()) datasets.insert(item.dataset().name());
+    job.record.datasets.assign(datasets.begin(), datasets.end());
     ENGRAM_RETURN_IF_ERROR(Show(work, dataset, job.description));
     return job;
   }

@@ -156,5 +156,24 @@ TEST(StreamMetrics, ATrainingThatLeftNoRowIsNotTakenForTheOneBefore) {
   EXPECT_EQ(late.metrics[0], (MetricsMatrix{"accuracy", {"b", "a"}, {"a"}, {{kAbsent}, {0.9}}}));
 }
 
+TEST(StreamMetrics, ScoresOfTasksSayWhatWasLost) {
+  // a: best 0.95 before the last training, 0.7 after it; b was never measured after its own; c is new; t has no matrix.
+  VersionManifest manifest = Accuracies({"a", "b", "c"}, {"a", "b", "c"},
+                                        {{0.9, kAbsent, kAbsent}, {0.95, 0.8, kAbsent}, {0.7, kAbsent, 0.6}});
+  manifest.tasks.push_back(Version({"t"}).tasks[0]);
+  checkpoint::ManifestTask masked;
+  masked.name = "m";
+  masked.kind = TaskKind::kMaskedLanguageModel;
+  manifest.tasks.push_back(masked);
+  EXPECT_THAT(ScoresOfTasks(manifest),
+              ElementsAre(TaskScore{"a", "accuracy", 0.7, 0.95, true}, TaskScore{"b", "accuracy", kAbsent, 0.8, true},
+                          TaskScore{"c", "accuracy", 0.6, kAbsent, false},
+                          TaskScore{"t", "entity_f1", kAbsent, kAbsent, true}));
+  // A task that is trained again was learned before, too.
+  EXPECT_THAT(ScoresOfTasks(Accuracies({"a", "a"}, {"a"}, {{0.9}, {0.8}})),
+              ElementsAre(TaskScore{"a", "accuracy", 0.8, 0.9, true}));
+  EXPECT_THAT(ScoresOfTasks(Version({"a"})), ElementsAre(TaskScore{"a", "accuracy", kAbsent, kAbsent, false}));
+}
+
 }  // namespace
 }  // namespace engram::continual
