@@ -83,7 +83,13 @@ absl::Status LowRankStrategy::BeginTask(train::TaskSetup& setup) {
   parameters_ = &model.parameters();
   updates_.clear();
   std::vector<nn::ParameterSpec> specs;
-  for (const checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(model.config())) {
+  const std::vector<checkpoint::ExpectedTensor> tensors = checkpoint::EncoderTensors(model.config());
+  if (std::none_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.role == TensorRole::kQuery; })) {
+    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "STRATEGY_NEEDS",
+                            "low-rank updates need query, key and value apart, and this family keeps them in one "
+                            "tensor; take another strategy, adapter for one");
+  }
+  for (const checkpoint::ExpectedTensor& tensor : tensors) {
     if (tensor.bias || !IsTarget(options_.Text("targets"), tensor.role)) continue;
     Update update;
     update.parameter = tensor.name;
