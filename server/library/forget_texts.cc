@@ -210,8 +210,9 @@ class Forgetter {
     for (const auto& [strategy, memory] : changed) files.insert(checkpoint::MemoryFile(strategy));
     ENGRAM_RETURN_IF_ERROR(MakeDirectories(staged));
     ENGRAM_RETURN_IF_ERROR(LinkFiles(directory, staged, files));
-    for (const auto& [strategy, memory] : changed) {
-      ENGRAM_RETURN_IF_ERROR(nn::GuardTorch([&] { return train::WriteVersionMemory(staged, strategy, memory); }));
+    for (const auto& entry : changed) {
+      ENGRAM_RETURN_IF_ERROR(
+          nn::GuardTorch([&] { return train::WriteVersionMemory(staged, entry.first, entry.second); }));
     }
     return checkpoint::WriteManifest(staged, manifest);
   }

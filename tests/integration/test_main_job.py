@@ -62,12 +62,16 @@ def test_what_is_kept_of_the_stream_is_told_everywhere(stream):
     assert [line.split()[-3:] for line in s.engram(*words).stdout.splitlines() if line.split()[:2] == ["accuracy", "2"]] == [row]
     shown = s.engram("models", "show", "base").stdout.splitlines()
     assert [line.split()[-3:] for line in shown if line.split()[:3] == [number, "accuracy", "2"]] == [row]
-    # A version that is trained from it keeps the row, whatever becomes of the jobs.
+    # A version that is trained from it keeps the row, whatever becomes of the jobs, and measures the tasks before, too.
     after = s.json("start-task", f"base@{number}", "third", "--dataset", "banking77", "--epochs", "1", "--wait")
     model = s.stub("ModelService").GetModel(messages().GetModelRequest(name="base"))
     [newest] = model.stream_metrics
     assert f"models/base/versions/{model.latest_version}" == after["result"]["version"]
-    assert [t.split("/")[-1] for t in newest.tasks] == ["intents", "topics", "third"] and not newest.HasField("average")
+    assert [t.split("/")[-1] for t in newest.tasks] == ["intents", "topics", "third"]
+    measured = {task: metric(after, task, "accuracy") for task in ("intents", "topics", "third")}
+    assert newest.average == pytest.approx(sum(measured.values()) / 3)
+    rows = {row.after.split("/")[-1]: {s.task.split("/")[-1]: s.value for s in row.scores} for row in newest.rows}
+    assert rows["third"] == measured and rows["topics"] == {"intents": intents, "topics": topics}
 
 
 def test_penalty_acts(stream):

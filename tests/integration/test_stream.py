@@ -38,7 +38,7 @@ def scores(job, metric="accuracy"):
 def test_before_and_after(server, tmp_path):
     first = learn(server, "a", "1", "first", "--strategy", "naive")
     assert set(scores(first)) == {"a"} and "before" not in scores(first)["a"]
-    second = learn(server, "b", "first", "second", "--strategy", "naive")
+    second = learn(server, "b", "first", "second", "--strategy", "naive", "--set", "lr=0.2")  # wide of the mark: the encoder is spoilt for a
     accuracy = scores(second)
     assert set(accuracy) == {"a", "b"} and "before" not in accuracy["b"]
     assert accuracy["a"]["before"] == scores(first)["a"]["value"] and accuracy["a"]["part"] == "MEASURED_PART_TEST"
@@ -74,7 +74,7 @@ def test_earlier_tasks_can_be_left_unmeasured(server):
 
 def test_a_version_that_forgot_too_much_is_not_promoted(server):
     lost = 100 * (scores(server.json("jobs", "show", job_of(server, "first")))["a"]["value"] - scores(server.json("jobs", "show", job_of(server, "second")))["a"]["value"])
-    assert lost > 1
+    assert lost > 1, lost
     refused = server.engram("models", "promote", "m", "second", "--max-loss", f"{lost - 0.5:.3f}", check=False)
     assert refused.returncode != 0 and f"a lost {lost:.2f} points of accuracy" in refused.stderr
     assert "stable" not in server.json("models", "list")["models"][0].get("labels", {})
