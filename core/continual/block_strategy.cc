@@ -37,4 +37,19 @@ StrategyCost BlockCost(const checkpoint::Blocks& blocks, const StrategySizes& si
   return {.bytes = 4 * bytes, .extra_passes = static_cast<double>(earlier.size()) / 3, .version_bytes = bytes};
 }
 
+OptionTable BottleneckOptions(int64_t width) {
+  return OptionTable({Option::Whole("width", width, Closed(1, checkpoint::kMaxBlocksWidth), "units of each bottleneck"),
+                      Option::Choice("places", "feed_forward", {"feed_forward", "sublayers"},
+                                     "behind the feed-forward network of each layer, or behind attention as well")});
+}
+
+checkpoint::Blocks BottleneckBlocks(checkpoint::BlocksKind kind, const OptionValues& options) {
+  return {kind,
+          options.Text("places") == "sublayers" ? checkpoint::BlocksPlaces::kSublayers
+                                                : checkpoint::BlocksPlaces::kFeedForward,
+          options.Whole("width"),
+          1,
+          {}};
+}
+
 }  // namespace engram::continual

@@ -32,6 +32,11 @@ class BlockStrategy final : public train::Strategy {
   const MakeBlocks make_;
 };
 
+// What strategies of bottlenecks let be chosen: "width", with its default, and "places".
+OptionTable BottleneckOptions(int64_t width);
+// Bottlenecks of that kind as the options have it, which read no other task's.
+checkpoint::Blocks BottleneckBlocks(checkpoint::BlocksKind kind, const OptionValues& options);
+
 // Weights, gradients and two moments of such blocks, and what they take in the version.
 StrategyCost BlockCost(const checkpoint::Blocks& blocks, const StrategySizes& sizes);
 

@@ -23,6 +23,13 @@ MetricsMatrix* Find(const std::string& metric, VersionManifest& manifest) {
   return found == manifest.metrics.end() ? nullptr : &*found;
 }
 
+// The matrix of a metric, if anything was measured.
+const MetricsMatrix* FindMeasured(const std::string& metric, const VersionManifest& manifest) {
+  const auto found = std::find_if(manifest.metrics.begin(), manifest.metrics.end(),
+                                  [&](const auto& m) { return m.metric == metric && !m.values.empty(); });
+  return found == manifest.metrics.end() ? nullptr : &*found;
+}
+
 size_t Column(const MetricsMatrix& matrix, const std::string& task) {
   return static_cast<size_t>(std::find(matrix.tasks.begin(), matrix.tasks.end(), task) - matrix.tasks.begin());
 }
@@ -115,9 +122,8 @@ std::vector<TaskScore> ScoresOfTasks(const VersionManifest& manifest) {
     TaskScore& score = all.emplace_back();
     score.task = task.name;
     score.metric = stream->metric;
-    const auto matrix = std::find_if(manifest.metrics.begin(), manifest.metrics.end(),
-                                     [&](const auto& m) { return m.metric == stream->metric && !m.values.empty(); });
-    if (matrix == manifest.metrics.end()) {
+    const MetricsMatrix* const matrix = FindMeasured(stream->metric, manifest);
+    if (matrix == nullptr) {
       score.earlier = manifest.tasks.size() > 1;
       continue;
     }
@@ -133,9 +139,8 @@ std::vector<TaskScore> ScoresOfTasks(const VersionManifest& manifest) {
 std::vector<StreamMetrics> ComputeStreamMetrics(const VersionManifest& manifest) {
   std::vector<StreamMetrics> all;
   for (const auto& stream : kStreams) {
-    const auto matrix = std::find_if(manifest.metrics.begin(), manifest.metrics.end(),
-                                     [&](const auto& m) { return m.metric == stream.metric && !m.values.empty(); });
-    if (matrix == manifest.metrics.end()) continue;
+    const MetricsMatrix* const matrix = FindMeasured(stream.metric, manifest);
+    if (matrix == nullptr) continue;
     StreamMetrics metrics;
     metrics.metric = stream.metric;
     Mean average, transfer, forgetting;

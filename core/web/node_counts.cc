@@ -37,7 +37,6 @@ void CountElement(Tag tag, NodeCounts& counts) {
   counts.items += tag == Tag::kLi;
   counts.images += tag == Tag::kImg;
   counts.inputs += tag == Tag::kInput;
-  counts.embeds += tag == Tag::kObject || tag == Tag::kEmbed || tag == Tag::kIframe;
   if (tag == Tag::kA) counts.link_characters = counts.characters;
   if (IsHeading(tag)) counts.heading_characters = counts.characters;
   if (tag == Tag::kUl || tag == Tag::kOl) counts.list_characters = counts.characters;
@@ -72,7 +71,6 @@ void AddTo(const NodeCounts& from, NodeCounts& to) {
   to.items += from.items;
   to.images += from.images;
   to.inputs += from.inputs;
-  to.embeds += from.embeds;
 }
 
 }  // namespace

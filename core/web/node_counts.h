@@ -16,7 +16,7 @@ struct NodeCounts {
   int32_t list_characters = 0;     // within ul and ol
   int32_t block_characters = 0;    // within elements that hold text (p, li, td, pre, ...)
   int32_t commas = 0;
-  int32_t paragraphs = 0, items = 0, images = 0, inputs = 0, embeds = 0;
+  int32_t paragraphs = 0, items = 0, images = 0, inputs = 0;
   bool has_block = false;  // a block element stands below
 };
 

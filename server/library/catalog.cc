@@ -54,11 +54,6 @@ void ShowOptions(const OptionTable& table, const std::map<std::string, std::stri
   }
 }
 
-engram::v1::MeasuredPart PartOf(const std::string& name) {
-  if (name == "test") return engram::v1::MEASURED_PART_TEST;
-  return name == "validation" ? engram::v1::MEASURED_PART_VALIDATION : engram::v1::MEASURED_PART_TRAINING;
-}
-
 void AddMeasured(const std::string& model, const checkpoint::VersionManifest& manifest, engram::v1::Version& out) {
   for (const checkpoint::Measurement& measured : manifest.measured) {
     for (const auto& [name, value] : measured.metrics) {
@@ -67,7 +62,7 @@ void AddMeasured(const std::string& model, const checkpoint::VersionManifest& ma
       metric->set_metric(name);
       metric->set_value(value);
       metric->set_count(measured.texts);
-      metric->set_part(PartOf(measured.part));
+      metric->set_part(worker::PartOfName(measured.part));
       metric->set_own_test_part(measured.part == "test");
     }
   }

@@ -29,6 +29,14 @@ absl::StatusOr<bool> KeepsTexts(const std::string& directory, const checkpoint::
                                 const std::set<std::string>& tasks) {
   for (const checkpoint::ManifestMemory& memory : manifest.memory) {
     if (memory.rows == 0) continue;
+    if (!memory.tasks.empty()) {
+      if (std::any_of(memory.tasks.begin(), memory.tasks.end(),
+                      [&](const auto& counted) { return tasks.contains(counted.first); })) {
+        return true;
+      }
+      continue;
+    }
+    // An older program did not count them.
     ENGRAM_ASSIGN_OR_RETURN(const train::VersionMemory kept, train::ReadVersionMemory(directory, memory.strategy));
     if (std::any_of(kept.examples.begin(), kept.examples.end(),
                     [&](const train::StoredExample& stored) { return tasks.contains(stored.task); })) {

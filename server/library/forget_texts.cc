@@ -168,6 +168,9 @@ class Forgetter {
   absl::StatusOr<int64_t> Filter(const std::string& directory, const std::set<std::string>& tasks,
                                  checkpoint::VersionManifest& manifest,
                                  std::map<std::string, train::VersionMemory>& changed) const {
+    const bool keeps = std::any_of(manifest.memory.begin(), manifest.memory.end(),
+                                   [](const checkpoint::ManifestMemory& memory) { return memory.rows > 0; });
+    if (!keeps) return 0;
     ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(directory));
     std::vector<std::vector<int32_t>> texts;
     for (const std::string& text : wanted_.texts) {

@@ -10,6 +10,7 @@
 #include "core/examples/entity_f1.h"
 #include "core/examples/examples.h"
 #include "server/rpc/names.h"
+#include "server/worker/stream_report.h"
 
 namespace engram::worker {
 namespace {
@@ -41,17 +42,6 @@ void AddLabels(const std::string& task, const std::vector<std::string>& labels,
     out.set_f1(classes[i].f1);
     out.set_support(classes[i].support);
     out.set_part(part);
-  }
-}
-
-const char* PartName(engram::v1::MeasuredPart part) {
-  switch (part) {
-    case engram::v1::MEASURED_PART_TEST:
-      return "test";
-    case engram::v1::MEASURED_PART_VALIDATION:
-      return "validation";
-    default:
-      return "training";
   }
 }
 

@@ -29,6 +29,24 @@ void AddRows(const std::string& model, const continual::StreamMetrics& stream,
 
 }  // namespace
 
+const char* PartName(engram::v1::MeasuredPart part) {
+  switch (part) {
+    case engram::v1::MEASURED_PART_TEST:
+      return "test";
+    case engram::v1::MEASURED_PART_VALIDATION:
+      return "validation";
+    default:
+      return "training";
+  }
+}
+
+engram::v1::MeasuredPart PartOfName(const std::string& name) {
+  for (const auto part : {engram::v1::MEASURED_PART_TEST, engram::v1::MEASURED_PART_VALIDATION}) {
+    if (name == PartName(part)) return part;
+  }
+  return engram::v1::MEASURED_PART_TRAINING;
+}
+
 std::vector<continual::Measurement> StreamMeasurements(
     const google::protobuf::RepeatedPtrField<engram::v1::Metric>& metrics) {
   std::vector<continual::Measurement> measured;

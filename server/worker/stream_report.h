@@ -12,6 +12,10 @@
 
 namespace engram::worker {
 
+// Of which texts a figure is, as engram.json names it, and back: "test", "validation", "training".
+const char* PartName(engram::v1::MeasuredPart part);
+engram::v1::MeasuredPart PartOfName(const std::string& name);
+
 // Those that were measured on the tasks' own test parts.
 std::vector<continual::Measurement> StreamMeasurements(
     const google::protobuf::RepeatedPtrField<engram::v1::Metric>& metrics);

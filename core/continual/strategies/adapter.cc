@@ -10,32 +10,22 @@
 namespace engram::continual {
 namespace {
 
-checkpoint::Blocks BlocksOf(const OptionValues& options) {
-  return {checkpoint::BlocksKind::kAdapter,
-          options.Text("places") == "sublayers" ? checkpoint::BlocksPlaces::kSublayers
-                                                : checkpoint::BlocksPlaces::kFeedForward,
-          options.Whole("width"),
-          1,
-          {}};
-}
-
 absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, const OptionValues& options,
                                                       StrategyInputs) {
-  return std::make_unique<BlockStrategy>(info.name, [options](const train::TaskSetup&) { return BlocksOf(options); });
+  return std::make_unique<BlockStrategy>(info.name, [options](const train::TaskSetup&) {
+    return BottleneckBlocks(checkpoint::BlocksKind::kAdapter, options);
+  });
 }
 
 StrategyCost Cost(const OptionValues& options, const StrategySizes& sizes) {
-  return BlockCost(BlocksOf(options), sizes);
+  return BlockCost(BottleneckBlocks(checkpoint::BlocksKind::kAdapter, options), sizes);
 }
 
 const StrategyRegistration kRegistration(
     {.name = "adapter",
      .summary =
          "bottlenecks of the task's own in a frozen encoder, applied when the task is asked; nothing is forgotten",
-     .options =
-         OptionTable({Option::Whole("width", 48, Closed(1, checkpoint::kMaxBlocksWidth), "units of each bottleneck"),
-                      Option::Choice("places", "feed_forward", {"feed_forward", "sublayers"},
-                                     "behind the feed-forward network of each layer, or behind attention as well")}),
+     .options = BottleneckOptions(48),
      .needs = {.added_parameters = true},
      .cost = Cost},
     Make);

@@ -21,17 +21,8 @@ namespace {
 
 using checkpoint::BlocksKind;
 
-checkpoint::Blocks BlocksOf(const OptionValues& options) {
-  return {BlocksKind::kProgressive,
-          options.Text("places") == "sublayers" ? checkpoint::BlocksPlaces::kSublayers
-                                                : checkpoint::BlocksPlaces::kFeedForward,
-          options.Whole("width"),
-          1,
-          {}};
-}
-
 absl::StatusOr<checkpoint::Blocks> ColumnFor(const train::TaskSetup& setup, const OptionValues& options) {
-  checkpoint::Blocks column = BlocksOf(options);
+  checkpoint::Blocks column = BottleneckBlocks(BlocksKind::kProgressive, options);
   const std::map<std::string, nn::HeadConfig>& heads = setup.model.heads();
   const checkpoint::Blocks& known = heads.at(setup.task).blocks;
   for (const auto& [task, head] : heads) {
@@ -64,16 +55,13 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, 
 }
 
 StrategyCost Cost(const OptionValues& options, const StrategySizes& sizes) {
-  return BlockCost(BlocksOf(options), sizes);
+  return BlockCost(BottleneckBlocks(BlocksKind::kProgressive, options), sizes);
 }
 
 const StrategyRegistration kRegistration(
     {.name = "pnn",
      .summary = "a progressive column of the task's own that reads those of earlier tasks; nothing is forgotten",
-     .options =
-         OptionTable({Option::Whole("width", 64, Closed(1, checkpoint::kMaxBlocksWidth), "units of each bottleneck"),
-                      Option::Choice("places", "feed_forward", {"feed_forward", "sublayers"},
-                                     "behind the feed-forward network of each layer, or behind attention as well")}),
+     .options = BottleneckOptions(64),
      .needs = {.added_parameters = true},
      .cost = Cost},
     Make);

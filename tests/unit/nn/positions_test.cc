@@ -8,6 +8,7 @@
 #include "core/nn/model.h"
 #include "core/nn/ops/attention/attention.h"
 #include "gtest/gtest.h"
+#include "tests/unit/tiny_model.h"
 
 namespace engram::nn {
 namespace {
@@ -15,15 +16,8 @@ namespace {
 using checkpoint::RopeKind;
 
 EncoderConfig BertConfig() {
-  EncoderConfig config;
-  config.family = checkpoint::FindFamily("bert");
-  config.vocab_size = 60;
-  config.hidden_size = 32;
-  config.layers = 2;
-  config.heads = 2;
-  config.intermediate_size = 64;
+  EncoderConfig config = TinyConfig();
   config.max_positions = 16;
-  config.type_vocab_size = 2;
   return config;
 }
 
