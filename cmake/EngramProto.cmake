@@ -41,7 +41,7 @@ function(engram_proto_library name)
 endfunction()
 
 engram_generate(api_sources "${CMAKE_SOURCE_DIR}/proto" TRUE engram/v1/job.proto engram/v1/task.proto engram/v1/model.proto
-  engram/v1/dataset.proto engram/v1/inference.proto)
+  engram/v1/dataset.proto engram/v1/inference.proto engram/v1/collection.proto engram/v1/annotation.proto)
 engram_generate(rpc_sources "${ENGRAM_RPC_PROTOS}" FALSE google/rpc/status.proto google/rpc/error_details.proto)
 engram_generate(worker_sources "${CMAKE_SOURCE_DIR}/proto" FALSE engram/worker/v1/worker.proto)
 engram_proto_library(engram_proto ${api_sources} ${rpc_sources})

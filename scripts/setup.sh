@@ -17,7 +17,7 @@ fail() { printf '[setup] FAILED: %s\n' "$*" >&2; exit 1; }
 packages=(build-essential cmake ninja-build ccache lld clang clang-format clang-tidy pkg-config git ca-certificates unzip
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev prometheus-cpp-dev libyaml-cpp-dev
   nlohmann-json3-dev libcli11-dev libcpp-httplib-dev libsqlite3-dev libspdlog-dev libssl-dev zlib1g-dev
-  libgumbo-dev libicu-dev
+  libcurl4-openssl-dev libgumbo-dev libuchardet-dev libicu-dev
   libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv)
 
 case $stage in runtime | oracle) ;; *) fail "the stages are runtime and oracle, not \"$stage\"" ;; esac
