@@ -86,6 +86,8 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
     return InvalidField(field + ".training_examples", "must be a count");
   if (task.abstention && (task.kind != TaskKind::kSequenceClassification || !(task.abstention->temperature > 0)))
     return InvalidField(field + ".abstention", "is of classification tasks, with a temperature above 0");
+  if (task.text_pairs && task.kind != TaskKind::kSequenceClassification)
+    return InvalidField(field + ".text_pairs", "is of classification tasks");
   return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
 }
 
@@ -190,6 +192,10 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
   reader.Integer("training_examples", 0, kMaxCount, task.training_examples);
   if (const Json* abstention = reader.Optional("abstention"); abstention != nullptr)
     reader.Fail(ReadAbstention(*abstention, path + ".abstention", task.abstention.emplace()));
+  if (const Json* pairs = reader.Optional("text_pairs"); pairs != nullptr) {
+    if (*pairs != Json(true)) reader.Fail(InvalidField(path + ".text_pairs", "must be true, or left out"));
+    task.text_pairs = true;
+  }
   return reader.Finish();
 }
 
@@ -293,6 +299,7 @@ Ordered TaskJson(const ManifestTask& task) {
                           {"answered", task.abstention->answered},
                           {"accuracy_of_answered", task.abstention->accuracy_of_answered}};
   }
+  if (task.text_pairs) json["text_pairs"] = true;
   if (const Blocks& b = task.blocks; b.kind != BlocksKind::kNone) {
     json["blocks"] = {{"kind", BlocksKindName(b.kind)},
                       {"places", BlocksPlacesName(b.places)},

@@ -60,6 +60,10 @@ struct ManifestTask {
   std::string dataset_digest;  // SHA-256 of what was trained on, or empty
   int64_t training_examples = 0;
   std::optional<Abstention> abstention = std::nullopt;  // where it was trained with validation texts
+  bool text_pairs = false;  // classification: learned on pairs of texts; stands in engram.json where it was
+
+  // Whether what it was trained on is known: not so of an imported head.
+  bool imported() const { return dataset.empty(); }
 
   friend bool operator==(const ManifestTask&, const ManifestTask&) = default;
 };
