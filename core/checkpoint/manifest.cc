@@ -88,6 +88,8 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
     return InvalidField(field + ".abstention", "is of classification tasks, with a temperature above 0");
   if (task.text_pairs && task.kind != TaskKind::kSequenceClassification)
     return InvalidField(field + ".text_pairs", "is of classification tasks");
+  if (task.iob1 && task.kind != TaskKind::kTokenClassification)
+    return InvalidField(field + ".tag_scheme", "is of token classification tasks");
   return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
 }
 
@@ -196,6 +198,10 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
     if (*pairs != Json(true)) reader.Fail(InvalidField(path + ".text_pairs", "must be true, or left out"));
     task.text_pairs = true;
   }
+  if (const Json* scheme = reader.Optional("tag_scheme"); scheme != nullptr) {
+    if (*scheme != Json("iob1")) reader.Fail(InvalidField(path + ".tag_scheme", "must be iob1, or left out"));
+    task.iob1 = true;
+  }
   return reader.Finish();
 }
 
@@ -300,6 +306,7 @@ Ordered TaskJson(const ManifestTask& task) {
                           {"accuracy_of_answered", task.abstention->accuracy_of_answered}};
   }
   if (task.text_pairs) json["text_pairs"] = true;
+  if (task.iob1) json["tag_scheme"] = "iob1";
   if (const Blocks& b = task.blocks; b.kind != BlocksKind::kNone) {
     json["blocks"] = {{"kind", BlocksKindName(b.kind)},
                       {"places", BlocksPlacesName(b.places)},

@@ -61,6 +61,7 @@ struct ManifestTask {
   int64_t training_examples = 0;
   std::optional<Abstention> abstention = std::nullopt;  // where it was trained with validation texts
   bool text_pairs = false;  // classification: learned on pairs of texts; stands in engram.json where it was
+  bool iob1 = false;        // token classification: entities may begin with I-x; stands in engram.json where they may
 
   // Whether what it was trained on is known: not so of an imported head.
   bool imported() const { return dataset.empty(); }
