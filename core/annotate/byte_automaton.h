@@ -6,7 +6,7 @@
 //
 // Example:
 //   ASSIGN_OR_RETURN(ByteAutomaton automaton, ByteAutomaton::Build({"he", "she"}));
-//   automaton.Scan("ushers", [](size_t end, int32_t key) { ... });   // (4, 1), (4, 0)
+//   automaton.Scan("ushers", [](size_t end, int32_t key) { ...; return true; });   // (4, 1), (4, 0)
 
 #include <array>
 #include <cstddef>
@@ -28,17 +28,20 @@ class ByteAutomaton {
   // `keys`: sorted, each once, none empty. INVALID_ARGUMENT otherwise; RESOURCE_EXHAUSTED past kMaxBytes.
   static absl::StatusOr<ByteAutomaton> Build(const std::vector<std::string>& keys);
 
-  // Calls found(end, key) for each key that ends at byte `end` (exclusive), ends ascending, longer keys first.
+  // Calls found(end, key) for each key that ends at byte `end` (exclusive), ends ascending, longer keys first, until it
+  // says false.
   template <typename Found>
   void Scan(std::string_view text, const Found& found) const {
     int32_t state = 0;
     for (size_t i = 0; i < text.size(); ++i) {
       state = Next(state, static_cast<unsigned char>(text[i]));
-      for (int32_t s = states_[state].ending; s != 0; s = shorter_[s]) found(i + 1, keys_[s]);
+      for (int32_t s = states_[state].ending; s != 0; s = shorter_[s]) {
+        if (!found(i + 1, keys_[s])) return;
+      }
     }
   }
 
-  size_t states() const { return states_.size(); }
+  size_t bytes() const { return states_.size() * (sizeof(State) + 2 * sizeof(int32_t)); }
 
  private:
   struct Trie;

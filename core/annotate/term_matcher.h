@@ -14,6 +14,7 @@
 //   matcher.Match("at Google Brain")->matches;   // bytes 3 to 15, term 1; overlapped: bytes 3 to 9, term 0
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,30 +45,39 @@ struct TermMatches {
 // Immutable once built; thread-safe.
 class TermMatcher {
  public:
-  static constexpr size_t kMaxTermBytes = 1000;
+  static constexpr size_t kMaxTermBytes = 1000, kMaxLabelBytes = 128;
+  static constexpr size_t kMaxPlaces = size_t{1} << 26;
 
   // INVALID_ARGUMENT (field "terms[i].text" or "terms[i].labels") for a term that is blank, too long or no UTF-8, that
-  // begins or ends with white space, or has no label or an empty one; also for no terms at all. RESOURCE_EXHAUSTED for
+  // begins or ends with white space, or has no label, an empty or a too long one; also for no terms at all. RESOURCE_EXHAUSTED for
   // more than ByteAutomaton takes.
   static absl::StatusOr<TermMatcher> Build(std::vector<Term> terms);
 
-  // INVALID_ARGUMENT (field "text") if the text is not UTF-8. Linear in the text plus n log n of what is found.
-  absl::StatusOr<TermMatches> Match(std::string_view text) const;
+  // INVALID_ARGUMENT (field "text") if the text is not UTF-8; RESOURCE_EXHAUSTED with reason TOO_MANY_MATCHES if there
+  // are more than `max_places` places, overlapped ones included and each counted once for every term that stands there:
+  // terms that lie in each other make many of a short text.
+  // Linear in the text plus n log n of what is found.
+  absl::StatusOr<TermMatches> Match(std::string_view text, size_t max_places = kMaxPlaces) const;
 
   const std::vector<Term>& terms() const { return terms_; }
+  // About what it holds in memory, in bytes.
+  size_t bytes() const { return bytes_; }
 
  private:
-  TermMatcher(std::vector<Term> terms, std::vector<std::vector<int32_t>> terms_of_key, std::vector<size_t> key_bytes,
-              ByteAutomaton automaton)
-      : terms_(std::move(terms)),
-        terms_of_key_(std::move(terms_of_key)),
-        key_bytes_(std::move(key_bytes)),
-        automaton_(std::move(automaton)) {}
+  // The terms that fold to one key.
+  struct KeyTerms {
+    size_t bytes = 0;                 // of the key
+    std::vector<int32_t> any_case;    // ascending
+    std::vector<int32_t> as_written;  // by their texts, then ascending
+  };
+  TermMatcher(std::vector<Term> terms, std::vector<KeyTerms> keys, ByteAutomaton automaton);
+  // Those of a key's terms that want to be written so: as `as_written` is sorted, a range of it.
+  std::span<const int32_t> Written(const KeyTerms& key, std::string_view text) const;
 
   std::vector<Term> terms_;
-  std::vector<std::vector<int32_t>> terms_of_key_;  // terms that fold to each key
-  std::vector<size_t> key_bytes_;
+  std::vector<KeyTerms> keys_;
   ByteAutomaton automaton_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace engram::annotate

@@ -38,6 +38,9 @@ bool IsWordCharacter(int32_t c) {
 
 bool IsWordBorder(std::string_view text, size_t at) {
   if (at == 0 || at >= text.size()) return true;
+  const char left = text[at - 1], right = text[at];
+  if (static_cast<unsigned char>(left) < 0x80 && static_cast<unsigned char>(right) < 0x80)
+    return !IsWordCharacter(left) || !IsWordCharacter(right);
   const int32_t before = CodePointBefore(text, at);
   const int32_t after = DecodeUtf8(text, at);
   if (!IsWordCharacter(before) || !IsWordCharacter(after)) return true;

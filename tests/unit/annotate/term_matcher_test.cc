@@ -109,6 +109,8 @@ TEST(TermMatcher, TermsThatCannotBeAreRefusedByTheirPlace) {
   EXPECT_EQ(refused({{std::string(1 << 20, 'a'), {"T"}}}), "terms[0].text");
   EXPECT_EQ(refused({{"a", {}}}), "terms[0].labels");
   EXPECT_EQ(refused({{"a", {"T", ""}}}), "terms[0].labels");
+  EXPECT_EQ(refused({{"a", {std::string(129, 'T')}}}), "terms[0].labels");
+  EXPECT_EQ(refused({{"a", {"\xff"}}}), "terms[0].labels");
   EXPECT_EQ(StatusField(Words({"a"}).Match("\xff").status()), "text");
 }
 
@@ -120,6 +122,32 @@ TEST(TermMatcher, AThousandNestedTermsInALongTextTakeNoTime) {
   for (int i = 0; i < 400'000; ++i) text += " a";
   const TermMatcher matcher = Words({nested + " b"});
   EXPECT_THAT(Found(matcher, text), IsEmpty());
+}
+
+TEST(TermMatcher, MoreIsNotFoundThanWasAskedFor) {
+  const TermMatcher matcher = Words({"a", "a a", "a a a"});
+  EXPECT_EQ(matcher.Match("a a a", 6)->overlapped.size(), 5u);
+  EXPECT_EQ(StatusReason(matcher.Match("a a a", 5).status()), "TOO_MANY_MATCHES");
+  const TermMatcher twice = Words({"a", "a"});
+  EXPECT_TRUE(twice.Match("a a", 4).ok());
+  EXPECT_EQ(StatusReason(twice.Match("a a", 3).status()), "TOO_MANY_MATCHES") << "once for every term";
+}
+
+TEST(TermMatcher, ManySpellingsOfOneWordTakeNoTime) {
+  // A look at every spelling at every place would take the product.
+  std::vector<Term> terms;
+  for (int i = 0; i < 1 << 16; ++i) {
+    std::string word = "abcdefghijklmnopq";
+    for (int bit = 0; bit < 16; ++bit) {
+      if ((i >> bit & 1) != 0) word[static_cast<size_t>(bit)] -= 'a' - 'A';
+    }
+    terms.push_back({word, {"T"}, true});
+  }
+  std::string text = "ABCDEFGHIJKLMNOPq";
+  for (int i = 0; i < 20'000; ++i) text += " abcdefghijklmnopQ";
+  const TermMatches found = *MatcherOf(terms).Match(text);
+  ASSERT_EQ(found.matches.size(), 1u);
+  EXPECT_THAT(found.matches[0].terms, ElementsAre((1 << 16) - 1));
 }
 
 // ---------------------------------------------------------------- random input against a loop over everything
