@@ -18,8 +18,17 @@ EntityScore Score(int64_t support, int64_t predicted, int64_t correct) {
 
 }  // namespace
 
-EntityScorer::EntityScorer(TagSet tags, SpanReading reading)
-    : tags_(std::move(tags)), reading_(reading), counts_(tags_.types().size()) {}
+EntityScorer::EntityScorer(TagSet tags, SpanReading reading, const std::vector<std::string>& types)
+    : tags_(std::move(tags)), reading_(reading), counts_(tags_.types().size()) {
+  for (const std::string& type : tags_.types())
+    counted_.push_back(types.empty() || std::find(types.begin(), types.end(), type) != types.end());
+}
+
+std::vector<TagSpan> EntityScorer::Spans(std::span<const int32_t> sequence) const {
+  std::vector<TagSpan> spans = TagsToSpans(tags_, sequence, reading_);
+  std::erase_if(spans, [this](const TagSpan& span) { return !counted_[static_cast<size_t>(span.type)]; });
+  return spans;
+}
 
 absl::Status EntityScorer::Add(std::span<const int32_t> gold, std::span<const int32_t> predicted) {
   if (gold.size() != predicted.size())
@@ -29,13 +38,19 @@ absl::Status EntityScorer::Add(std::span<const int32_t> gold, std::span<const in
       if (tag < 0 || tag >= tags_.size()) return InvalidField("tags", "hold an id that the tag set does not have");
     }
   }
-  const std::vector<TagSpan> gold_spans = TagsToSpans(tags_, gold, reading_);
-  const std::vector<TagSpan> predicted_spans = TagsToSpans(tags_, predicted, reading_);
+  const std::vector<TagSpan> gold_spans = Spans(gold), predicted_spans = Spans(predicted);
   for (const TagSpan& span : gold_spans) ++counts_[span.type].support;
   for (const TagSpan& span : predicted_spans) {
     ++counts_[span.type].predicted;
     // Spans of one sequence are sorted and do not overlap.
     if (std::binary_search(gold_spans.begin(), gold_spans.end(), span)) ++counts_[span.type].correct;
+  }
+  boundaries_.support += static_cast<int64_t>(gold_spans.size());
+  boundaries_.predicted += static_cast<int64_t>(predicted_spans.size());
+  for (auto expected = gold_spans.begin(); const TagSpan& span : predicted_spans) {
+    while (expected != gold_spans.end() && expected->first_word < span.first_word) ++expected;
+    if (expected == gold_spans.end()) break;
+    if (expected->first_word == span.first_word && expected->end_word == span.end_word) ++boundaries_.correct;
   }
   ++sentences_;
   words_ += static_cast<int64_t>(gold.size());
@@ -65,6 +80,7 @@ EntityScores EntityScorer::Scores() const {
       average->f1 += weight * score.f1;
     }
   }
+  scores.boundary = Score(boundaries_.support, boundaries_.predicted, boundaries_.correct);
   scores.sentences = sentences_;
   scores.words = words_;
   scores.tag_accuracy = Ratio(static_cast<double>(words_correct_), static_cast<double>(words_));

@@ -29,6 +29,7 @@ struct EntityScores {
   EntityScore micro;     // of the counts summed over types
   EntityScore macro;     // unweighted mean over by_type
   EntityScore weighted;  // mean weighted by support
+  EntityScore boundary;  // of all entities with their types left out: first and last word are right
   int64_t sentences = 0;
   int64_t words = 0;
   double tag_accuracy = 0;  // share of words with the right tag; 0 without words
@@ -38,7 +39,9 @@ struct EntityScores {
 class EntityScorer {
  public:
   // kLenient: seqeval's default mode. kStrict: mode="strict", scheme=IOB2.
-  explicit EntityScorer(TagSet tags, SpanReading reading = SpanReading::kLenient);
+  // `types`: entities of these alone take part, of what is expected and of what was predicted; empty: all do.
+  explicit EntityScorer(TagSet tags, SpanReading reading = SpanReading::kLenient,
+                        const std::vector<std::string>& types = {});
   // One sentence's tag ids. INVALID_ARGUMENT if the lengths differ or an id is not of the tag set.
   absl::Status Add(std::span<const int32_t> gold, std::span<const int32_t> predicted);
   EntityScores Scores() const;
@@ -49,7 +52,11 @@ class EntityScorer {
   };
   TagSet tags_;
   SpanReading reading_;
+  std::vector<TagSpan> Spans(std::span<const int32_t> sequence) const;
+
+  std::vector<bool> counted_;   // by type
   std::vector<Counts> counts_;  // by type
+  Counts boundaries_;           // of all types
   int64_t sentences_ = 0, words_ = 0, words_correct_ = 0;
 };
 

@@ -33,7 +33,8 @@ int main(int argc, char** argv) {
     if (!scorer.Add(ids(input["gold"][i]), ids(input["predicted"][i])).ok()) return 1;
   }
   const EntityScores scores = scorer.Scores();
-  nlohmann::json out = {{"micro avg", ToJson(scores.micro)},
+  nlohmann::json out = {{"boundary", ToJson(scores.boundary)},
+                        {"micro avg", ToJson(scores.micro)},
                         {"macro avg", ToJson(scores.macro)},
                         {"weighted avg", ToJson(scores.weighted)}};
   for (const auto& [type, score] : scores.by_type) out[type] = ToJson(score);

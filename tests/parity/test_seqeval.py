@@ -8,7 +8,8 @@ import warnings
 
 import pytest
 from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2, Entities
 
 BUILD = pathlib.Path(os.environ["ENGRAM_BUILD"])
 TAGS = ["O", "B-person", "I-person", "B-place", "I-place", "B-thing", "I-thing"]
@@ -29,7 +30,7 @@ def sentences(rng, lengths: list[int], legal: bool):
 @pytest.mark.parametrize("legal", [True, False])
 def test_scores(reading, legal):
     rng = random.Random(f"{reading}{legal}")
-    lengths = [rng.randint(1, 12) for _ in range(200)]
+    lengths = [rng.randint(1, 12) for _ in range(2500)]  # ten thousand pairs of sentences over the four cases
     gold, guessed = sentences(rng, lengths, legal), sentences(rng, lengths, legal)
     answer = subprocess.run([BUILD / "bin" / "parity_entity_scores", reading], input=json.dumps({"tags": TAGS, "gold": gold, "predicted": guessed}),
                             capture_output=True, text=True)
@@ -42,3 +43,17 @@ def test_scores(reading, legal):
     for key in ("person", "place", "thing", "micro avg", "macro avg", "weighted avg"):
         for name in ("precision", "recall", "f1-score", "support"):
             assert ours[key][name] == pytest.approx(theirs[key][name], abs=1e-12), (key, name)
+    # Types left out: the same first and last word.
+    find = (lambda s: [(e.start, e.end - 1) for e in Entities([s], IOB2).entities[0]]) if reading == "strict" else (lambda s: [e[1:] for e in get_entities(s)])
+    pairs = [(set(find(g)), set(find(p))) for g, p in zip(gold, guessed)]
+    right, expected, found = (sum(len(f(g, p)) for g, p in pairs) for f in (set.intersection, lambda g, p: g, lambda g, p: p))
+    assert (ours["boundary"]["precision"], ours["boundary"]["recall"], ours["boundary"]["support"]) == pytest.approx((right / found, right / expected, expected))
+    assert 0 < right < found
+
+
+def test_nothing_to_find_and_nothing_found():
+    """0/0 is 0, as seqeval has it with zero_division=0."""
+    for gold, guessed in (([["O"]], [["O"]]), ([["B-person"]], [["O"]]), ([["O"]], [["B-person"]])):
+        answer = subprocess.run([BUILD / "bin" / "parity_entity_scores"], input=json.dumps({"tags": TAGS, "gold": gold, "predicted": guessed}), capture_output=True, text=True)
+        ours = json.loads(answer.stdout)
+        assert all(ours[key][name] == 0 for key in ("micro avg", "macro avg", "weighted avg", "boundary") for name in ("precision", "recall", "f1-score"))
