@@ -163,6 +163,8 @@ std::string MeasuredOn(engram::v1::MeasuredPart part) {
       return "training rows";
     case engram::v1::MEASURED_PART_OTHER:
       return "rows of another data set";
+    case engram::v1::MEASURED_PART_FOLD:
+      return "a fold left out";
     default:
       return "not recorded";
   }
@@ -170,12 +172,42 @@ std::string MeasuredOn(engram::v1::MeasuredPart part) {
 
 std::vector<std::vector<std::string>> LabelRows(const engram::v1::JobResult& result) {
   if (result.label_metrics_size() == 0) return {};
+  const bool before = std::any_of(result.label_metrics().begin(), result.label_metrics().end(),
+                                  [](const auto& label) { return label.has_f1_before(); });
   std::vector<std::vector<std::string>> rows = {
       {"task", "label", "precision", "recall", "F1", "support", "measured on"}};
+  if (before) rows[0].insert(rows[0].begin() + 5, "F1 before");
   for (const auto& label : result.label_metrics()) {
-    rows.push_back({LastPart(label.task()), label.label(), Print("%.4f", label.precision()),
-                    Print("%.4f", label.recall()), Print("%.4f", label.f1()), std::to_string(label.support()),
-                    MeasuredOn(label.part())});
+    auto& row = rows.emplace_back(std::vector{LastPart(label.task()), label.label(), Print("%.4f", label.precision()),
+                                              Print("%.4f", label.recall()), Print("%.4f", label.f1()),
+                                              std::to_string(label.support()), MeasuredOn(label.part())});
+    if (before) row.insert(row.begin() + 5, label.has_f1_before() ? Print("%.4f", label.f1_before()) : "-");
+  }
+  return rows;
+}
+
+std::vector<std::vector<std::string>> FoldRows(const engram::v1::CrossValidation& validation) {
+  std::vector<std::vector<std::string>> rows = {{"metric", "mean", "sd"}};
+  for (const auto& fold : validation.folds()) rows[0].push_back("fold " + std::to_string(fold.fold()));
+  for (const auto& metric : validation.metrics()) {
+    auto& row = rows.emplace_back(
+        std::vector{metric.metric(), Print("%.4f", metric.mean()), Print("%.4f", metric.standard_deviation())});
+    for (const auto& fold : validation.folds()) {
+      const auto at = std::find_if(fold.metrics().begin(), fold.metrics().end(),
+                                   [&](const auto& of) { return of.metric() == metric.metric(); });
+      row.push_back(at == fold.metrics().end() ? "-" : Print("%.4f", at->value()));
+    }
+  }
+  return rows;
+}
+
+std::vector<std::vector<std::string>> FoldLabelRows(const engram::v1::CrossValidation& validation) {
+  if (validation.labels_size() == 0) return {};
+  std::vector<std::vector<std::string>> rows = {{"label", "precision", "recall", "F1", "sd", "support", "folds"}};
+  for (const auto& label : validation.labels()) {
+    rows.push_back({label.label(), Print("%.4f", label.precision()), Print("%.4f", label.recall()),
+                    Print("%.4f", label.f1()), Print("%.4f", label.f1_standard_deviation()),
+                    std::to_string(label.support()), std::to_string(label.folds())});
   }
   return rows;
 }
@@ -220,6 +252,32 @@ std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data)
   bytes += static_cast<char>(header.size() & 0xFF);
   bytes += static_cast<char>(header.size() >> 8 & 0xFF);
   return bytes + header + data;
+}
+
+std::string EscapedMarkup(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
 }
 
 bool IsUtf8(const std::string& text) {

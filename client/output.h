@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engram/v1/job.pb.h"
@@ -36,6 +37,11 @@ std::string MeasuredOn(engram::v1::MeasuredPart part);
 // none.
 std::vector<std::vector<std::string>> LabelRows(const engram::v1::JobResult& result);
 
+// A row per metric of a cross-validation (mean, standard deviation, each fold), and one per label; with headers, the
+// second none if there are no labels.
+std::vector<std::vector<std::string>> FoldRows(const engram::v1::CrossValidation& validation);
+std::vector<std::vector<std::string>> FoldLabelRows(const engram::v1::CrossValidation& validation);
+
 // What a job would take, as rows of a table.
 std::vector<std::vector<std::string>> EstimateRows(const engram::v1::JobEstimate& estimate);
 
@@ -46,6 +52,9 @@ std::vector<std::string> StreamRow(const engram::v1::StreamMetrics& metrics);
 
 // A little-endian fp32 array in numpy's format 1.0. `data`: product(shape) * 4 bytes.
 std::string NpyBytes(const std::vector<int64_t>& shape, const std::string& data);
+
+// With &, <, >, " and ' written so that HTML and SVG show them, in text and in attributes.
+std::string EscapedMarkup(std::string_view text);
 
 // Whether a text may go into a message: the check that protobuf makes on both sides, and without which it sends what
 // the server cannot read.

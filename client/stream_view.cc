@@ -36,29 +36,6 @@ std::string Joined(const std::vector<std::string>& parts) {
   return text;
 }
 
-std::string Escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 constexpr int kCell = 56, kRow = 26, kCharacter = 8, kGap = 16, kTitle = 28;
 
 // Pixels that the longest of the names takes.
@@ -70,7 +47,7 @@ int Width(const std::vector<std::string>& names) {
 
 std::string Text(int x, int y, const char* anchor, const std::string& color, const std::string& text) {
   return "<text x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" text-anchor=\"" + anchor +
-         "\" fill=\"" + color + "\">" + Escaped(text) + "</text>\n";
+         "\" fill=\"" + color + "\">" + EscapedMarkup(text) + "</text>\n";
 }
 
 // White at 0, (8, 69, 148) at 1.
@@ -80,7 +57,7 @@ std::string Cell(int x, int y, double value, const std::string& title) {
   char fill[32];
   std::snprintf(fill, sizeof fill, "rgb(%d,%d,%d)", mix(8), mix(69), mix(148));
   return "<rect x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" width=\"" + std::to_string(kCell - 2) +
-         "\" height=\"" + std::to_string(kRow - 2) + "\" fill=\"" + fill + "\"><title>" + Escaped(title) +
+         "\" height=\"" + std::to_string(kRow - 2) + "\" fill=\"" + fill + "\"><title>" + EscapedMarkup(title) +
          "</title></rect>\n" +
          Text(x + kCell / 2 - 1, y + kRow / 2 + 4, "middle", share > 0.55 ? "white" : "black", Points(value));
 }
