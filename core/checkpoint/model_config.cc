@@ -22,10 +22,9 @@ absl::Status ReadFamily(ConfigReader& reader, ModelConfig& config) {
   const Json* type = reader.Find("model_type");
   if (type != nullptr && type->is_string()) config.family = FindFamily(type->get<std::string>());
   if (config.family != nullptr) return absl::OkStatus();
-  return InvalidField(
-      "model_type",
-      absl::StrCat(type == nullptr ? "is missing from config.json" : absl::StrCat("is ", ConfigReader::Shown(*type)),
-                   "; Engram reads ", absl::StrJoin(KnownModelTypes(), ", "), ", each with a WordPiece tokenizer"));
+  return InvalidField("model_type", absl::StrCat(type == nullptr ? "is missing from config.json"
+                                                                 : absl::StrCat("is ", ConfigReader::Shown(*type)),
+                                                 "; Engram reads ", absl::StrJoin(KnownModelTypes(), ", ")));
 }
 
 absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
@@ -86,6 +85,43 @@ bool NamesClassOf(const ModelConfig& config, TaskKind kind) {
                      [kind](const std::string& name) { return KindOfClass(name) == kind; });
 }
 
+// A model may ask for code of its own. It is never run; where it is known to compute what the family does, it is not
+// needed.
+absl::Status ReadAutoMap(ConfigReader& reader, ModelConfig& config) {
+  const Json* map = reader.Find("auto_map");
+  if (map == nullptr) return absl::OkStatus();
+  const char* const known = config.family->known_code;
+  const bool needless =
+      known != nullptr && map->is_object() && std::all_of(map->begin(), map->end(), [known](const Json& value) {
+        // "owner/repository--module.Class", or "module.Class".
+        if (!value.is_string()) return false;
+        const std::string text = value.get<std::string>();
+        const size_t end = text.rfind("--");
+        const std::string name = end == std::string::npos ? text : text.substr(end + 2);
+        return name.starts_with(known) || name.starts_with("configuration_");
+      });
+  if (!needless) return InvalidField("auto_map", "the model asks for code of its own, which is never run");
+  config.warnings.push_back(absl::StrCat(
+      "config.json: auto_map asks for code, which is never run: the model is read as ", config.family->model_type));
+  return absl::OkStatus();
+}
+
+// Older spellings become the one that is read.
+absl::Status TranslateOlderKeys(const FamilySpec& family, Json& json) {
+  for (const auto& [old, key] : family.older_keys) {
+    const auto found = json.find(old);
+    if (found == json.end()) continue;
+    if (const auto present = json.find(key); present != json.end() && *present != *found) {
+      return InvalidField(old, absl::StrCat("is ", ConfigReader::Shown(*found), " and contradicts ", key, " ",
+                                            ConfigReader::Shown(*present), " in config.json"));
+    }
+    Json value = *found;
+    json.erase(found);
+    json[key] = std::move(value);
+  }
+  return absl::OkStatus();
+}
+
 // Features that would change what the encoder computes and are not implemented.
 absl::Status RefuseUnimplemented(ConfigReader& reader, ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(reader.Only("position_embedding_type", "absolute", "only absolute positions are implemented"));
@@ -101,8 +137,7 @@ absl::Status RefuseUnimplemented(ConfigReader& reader, ModelConfig& config) {
   if (reader.Find("quantization_config") != nullptr) {
     return InvalidField("quantization_config", "the weights are quantized; import the original model");
   }
-  if (reader.Find("auto_map") != nullptr)
-    return InvalidField("auto_map", "the model asks for code of its own, which is never run");
+  ENGRAM_RETURN_IF_ERROR(ReadAutoMap(reader, config));
   if (const Json* sinusoidal = reader.Find("sinusoidal_pos_embds");
       sinusoidal != nullptr && !sinusoidal->is_boolean()) {
     return InvalidField("sinusoidal_pos_embds", "must be true or false in config.json");
@@ -194,10 +229,11 @@ void CheckClassifier(ConfigReader& reader, ModelConfig& config) {
 }  // namespace
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& text) {
-  ENGRAM_ASSIGN_OR_RETURN(const Json json, ParseStrictObject(text, "config.json"));
+  ENGRAM_ASSIGN_OR_RETURN(Json json, ParseStrictObject(text, "config.json"));
   ModelConfig config;
   ConfigReader reader(json);
   ENGRAM_RETURN_IF_ERROR(ReadFamily(reader, config));
+  ENGRAM_RETURN_IF_ERROR(TranslateOlderKeys(*config.family, json));
   ENGRAM_RETURN_IF_ERROR(ReadArchitectures(reader, config));
   ENGRAM_RETURN_IF_ERROR(RefuseUnimplemented(reader, config));
   ENGRAM_RETURN_IF_ERROR(ReadNumbers(reader, config));

@@ -162,6 +162,8 @@ std::vector<ExpectedTensor> EncoderTensors(const EncoderSizes& sizes) {
     list.Weight(names.type_embeddings, {sizes.type_vocab_size, width}, TensorRole::kTypeEmbeddings);
   if (names.embedding_norm != nullptr)
     list.Norm(names.embedding_norm, width, TensorRole::kEmbeddingNorm, -1, HasNormBias(sizes));
+  if (names.relative_positions != nullptr)
+    list.Weight(names.relative_positions, {kRelativeBuckets, sizes.heads}, TensorRole::kRelativePositions);
   for (int64_t i = 0; i < sizes.layers; ++i) AddLayer(sizes, i, list);
   if (names.final_norm != nullptr) list.Norm(names.final_norm, width, TensorRole::kFinalNorm, -1, HasNormBias(sizes));
   if (names.pooler != nullptr) {

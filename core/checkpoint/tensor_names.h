@@ -29,6 +29,7 @@ enum class TensorRole {
   kPositionEmbeddings,
   kTypeEmbeddings,
   kEmbeddingNorm,
+  kRelativePositions,
   kQuery,
   kKey,
   kValue,

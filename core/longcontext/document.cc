@@ -161,10 +161,10 @@ absl::Status EncodeWindows(const nn::Model& model, const tokenize::TextFrame& fr
 
 absl::Status EncodeWhole(const nn::Model& model, const tokenize::TextFrame& frame, const DocumentPlan& plan,
                          const EncodeOptions& options, Reduction& reduction) {
-  ENGRAM_ASSIGN_OR_RETURN(const StreamedEncoder encoder, StreamedEncoder::Create(model));
+  const StreamedEncoder encoder(model);
   StreamOptions stream;
   stream.window = plan.window;
-  stream.positions = options.positions;
+  stream.positions = plan.positions.plan;
   stream.progress = options.progress;
   const std::vector<int32_t> ids = frame.Around(plan.content.ids);
   ENGRAM_ASSIGN_OR_RETURN(const at::Tensor hidden, encoder.Forward(ids, stream));

@@ -8,8 +8,8 @@
 //             farther from the border.
 //   late      late chunking (Guenther et al., arXiv 2409.04701): token vectors from windows as long as the model allows,
 //             which may overlap as above, then chunks of them.
-//   full      one attention over everything, in bounded memory (streamed_encoder.h), positions beyond the trained ones
-//             by extension.
+//   full      the model's own attention over everything, in bounded memory (streamed_encoder.h), beyond the trained
+//             positions as long_positions.h says.
 //   sliding   the same with a window around each token.
 //
 // Traps that this avoids: a mean of chunk means that weighs a short last chunk like a full one; [CLS] and [SEP] that
@@ -23,10 +23,11 @@
 
 #include "ATen/core/Tensor.h"
 #include "core/base/status.h"
+#include "core/longcontext/long_positions.h"
 #include "core/longcontext/pooling.h"
 #include "core/longcontext/windows.h"
 #include "core/nn/model.h"
-#include "core/nn/position_extension.h"
+#include "core/nn/position_plan.h"
 #include "core/tokenize/tokenizer.h"
 
 namespace engram::longcontext {
@@ -44,13 +45,13 @@ struct EncodeOptions {
   int64_t overlap = 0;  // content tokens that neighbouring windows share, at most half of one; of kChunk and kLate
   int64_t window_tokens = 0;  // kLate: a window's, special tokens included, 0: the model's longest. kSliding: what a
                               // token sees on each side, 0: half of the model's longest
-  nn::PositionExtension positions = nn::PositionExtension::kHierarchical;  // of kFull and kSliding
-  std::string_view query = {};                                             // of the aggregation kAttention
-  double temperature = 0.05;                                               // of the aggregation kAttention
-  int64_t batch_tokens = 8192;                    // of one packed batch; a single window may be longer
-  bool normalize = false;                         // scale the vectors to length 1
-  bool chunk_vectors = true;                      // false: DocumentVectors::chunk_vectors stays undefined
-  int64_t max_result_bytes = int64_t{256} << 20;  // of the chunks and their vectors
+  std::optional<nn::PositionPlan> positions = {};  // of kFull and kSliding; unset: ChoosePositions
+  std::string_view query = {};                     // of the aggregation kAttention
+  double temperature = 0.05;                       // of the aggregation kAttention
+  int64_t batch_tokens = 8192;                     // of one packed batch; a single window may be longer
+  bool normalize = false;                          // scale the vectors to length 1
+  bool chunk_vectors = true;                       // false: DocumentVectors::chunk_vectors stays undefined
+  int64_t max_result_bytes = int64_t{256} << 20;   // of the chunks and their vectors
   // Called after each step with (units done, units in all); a false answer ends the work with CANCELLED.
   std::function<bool(int64_t, int64_t)> progress = {};
   // Called with the vectors of all content tokens, run by run in their order: index of the first, fp32 [n, d] on the CPU.
@@ -78,9 +79,7 @@ struct DocumentPlan {
   int64_t tokens = 0;                // content tokens of the text
   int64_t tokens_encoded = 0;        // that the encoder reads, the query left out
   int64_t window = 0;                // of kSliding
-  // Of kFull and kSliding: whether the sequence needs positions beyond the trained ones, and how many for each of them.
-  bool out_of_trained_range = false;
-  double position_factor = 1;
+  LongPositions positions;           // of kFull and kSliding
 };
 
 struct DocumentVectors {
@@ -102,8 +101,7 @@ absl::StatusOr<DocumentPlan> PlanTokens(const nn::Model& model, const tokenize::
 // Where the tokens of a window stand in the text.
 Chunk Describe(const tokenize::Encoding& content, const TokenWindow& window);
 
-// `plan` is what PlanDocument made with the same model, tokenizer and options. CANCELLED; what the streamed encoder
-// refuses. libtorch's exceptions pass.
+// `plan` is what PlanDocument made with the same model, tokenizer and options. CANCELLED. libtorch's exceptions pass.
 absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tokenize::Tokenizer& tokenizer,
                                                const DocumentPlan& plan, const EncodeOptions& options);
 

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/longcontext/document.h"
-#include "core/longcontext/streamed_encoder.h"
 
 namespace engram::longcontext {
 namespace {
@@ -98,7 +97,6 @@ absl::Status CutIntoWindows(const nn::Model& model, int64_t special, const std::
 
 // The one window of those that read it whole.
 absl::Status TakeWhole(const nn::Model& model, int64_t special, const EncodeOptions& options, DocumentPlan& plan) {
-  ENGRAM_RETURN_IF_ERROR(StreamedEncoder::Create(model).status());
   if (options.overlap != 0) return InvalidField("overlap", "goes with the modes chunk and late alone");
   const int64_t trained = model.config().max_length();
   if (plan.mode == Mode::kFull && options.window_tokens != 0)
@@ -108,17 +106,9 @@ absl::Status TakeWhole(const nn::Model& model, int64_t special, const EncodeOpti
     plan.window = options.window_tokens == 0 ? std::max<int64_t>(1, trained / 2) : options.window_tokens;
   }
   plan.tokens_encoded = plan.tokens + special;
-  const int64_t longest = nn::LongestExtended(options.positions, trained);
-  if (plan.tokens_encoded > longest) {
-    return InvalidField("positions",
-                        absl::StrCat(AbslView(nn::PositionExtensionName(options.positions)), " makes ", longest,
-                                     " positions of this model's; the text has ", plan.tokens_encoded,
-                                     " tokens: use grouped, tiled, interpolated, or "
-                                     "the mode chunk"));
-  }
+  ENGRAM_ASSIGN_OR_RETURN(plan.positions,
+                          ChoosePositions(model.config(), options.positions, plan.tokens_encoded, plan.window));
   plan.windows = {{0, plan.tokens, 0, plan.tokens}};
-  plan.out_of_trained_range = plan.tokens_encoded > trained;
-  plan.position_factor = nn::PositionFactor(options.positions, trained, plan.tokens_encoded);
   return absl::OkStatus();
 }
 

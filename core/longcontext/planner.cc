@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -70,9 +71,12 @@ Estimate OfWindows(const nn::Model& model, int64_t width, Estimate estimate, int
 SpeedBook::Key SpeedBook::KeyOf(const nn::Model& model, int64_t length) {
   const nn::EncoderConfig& config = model.config();
   const at::Device device = model.parameters().device();
-  return {config.hidden_size,
+  return {config.family,
+          config.hidden_size,
           config.layers,
           config.heads,
+          config.key_heads(),
+          config.head_width(),
           config.intermediate_size,
           model.parameters().precision(),
           static_cast<int64_t>(device.type()) * 1000 + device.index(),
@@ -112,15 +116,17 @@ absl::StatusOr<Estimate> EstimateDocument(const nn::Model& model, const Document
   if (plan.mode == Mode::kChunk || plan.mode == Mode::kLate) {
     return OfWindows(model, width, estimate, Longest(plan.windows), chunks, options, free, speeds);
   }
-  ENGRAM_ASSIGN_OR_RETURN(const StreamedEncoder encoder, StreamedEncoder::Create(model));
+  const StreamedEncoder encoder(model);
   const int64_t own = ChunkBytes(plan.tokens, chunks, width, options.chunk_vectors, plan.tokens);
   estimate.seconds = encoder.Seconds(plan.tokens_encoded, plan.window, speeds.Streamed(model, encoder));
-  estimate.bytes = encoder.PeakBytes(plan.tokens_encoded, plan.window) + plan.tokens * kTextBytesPerToken + own;
-  const int64_t fixed = encoder.PeakBytes(0, plan.window);
-  const double per_token = static_cast<double>(encoder.PeakBytes(1, plan.window) - fixed + kTextBytesPerToken) +
-                           static_cast<double>(own) / static_cast<double>(plan.tokens);
-  estimate.largest_tokens = std::min(Largest(free, fixed, per_token),
-                                     nn::LongestExtended(options.positions, model.config().max_length()) - special);
+  const double beside = static_cast<double>(kTextBytesPerToken) +
+                        static_cast<double>(own) / static_cast<double>(plan.tokens);  // for each token
+  const auto bytes = [&](int64_t tokens) {
+    return encoder.PeakBytes(tokens + special, plan.window) +
+           static_cast<int64_t>(beside * static_cast<double>(tokens));
+  };
+  estimate.bytes = bytes(plan.tokens);
+  estimate.largest_tokens = LargestBy(bytes, free, LongestText(model.config(), options.positions) - special);
   return estimate;
 }
 

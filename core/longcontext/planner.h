@@ -26,8 +26,9 @@ class SpeedBook {
   StreamSpeed Streamed(const nn::Model& model, const StreamedEncoder& encoder) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  // hidden, layers, heads, intermediate, precision, device, length
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, nn::Precision, int64_t, int64_t>;
+  // family, hidden, layers, heads, key heads, head width, intermediate, precision, device, length
+  using Key = std::tuple<const checkpoint::FamilySpec*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                         nn::Precision, int64_t, int64_t>;
   static Key KeyOf(const nn::Model& model, int64_t length);
 
   absl::Mutex mutex_;

@@ -2,79 +2,33 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <tuple>
+#include <optional>
+#include <utility>
 
+#include "ATen/Parallel.h"
 #include "ATen/TensorOperators.h"
-#include "ATen/ops/_scaled_dot_product_flash_attention.h"
-#include "ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h"
-#include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/zeros.h"
-#include "absl/strings/str_cat.h"
-#include "core/nn/ops/embedding/embedding.h"
-#include "core/nn/ops/layer_norm/layer_norm.h"
-#include "core/nn/ops/linear/linear.h"
+#include "core/checkpoint/tensor_names.h"
+#include "core/longcontext/attention_runs.h"
+#include "core/longcontext/long_positions.h"
+#include "core/nn/layers/pass.h"
+#include "core/nn/layers/positions.h"
 #include "core/nn/packed_batch.h"
 
 namespace engram::longcontext {
 namespace {
 
-namespace ops = nn::ops;
-
-constexpr int64_t kRowRun = 4096;        // rows of a run through linear layers
-constexpr int64_t kMostQueries = 768;    // of a run of queries; libtorch's kernel takes 256 of them at a time
-constexpr int64_t kFewQueries = 192;     // where the keys are so many that a run of 768 would take seconds
-constexpr double kRunOperations = 1e11;  // of a run of queries, at most where that leaves kFewQueries
-constexpr int64_t kMeasuredRows = 2048;  // of Measure
+constexpr int64_t kMeasuredRows = 1024;  // of Measure
 constexpr int64_t kMeasuredKeys = 8192;
-constexpr int64_t kFloatBytes = 4;
 
-// Query, key and value of one layer, [L, 3d], as heads: [1, heads, count, head_dim] of the rows from `begin` on.
-at::Tensor Heads(const at::Tensor& qkv, int64_t which, int64_t heads, int64_t begin, int64_t count) {
-  const int64_t d = qkv.size(1) / 3;
-  return qkv.narrow(0, begin, count).narrow(1, which * d, d).view({1, count, heads, d / heads}).transpose(1, 2);
-}
+const std::optional<nn::TrainingMode> kNoTraining;
 
-// mask: undefined, or additive [queries, keys]. The kernels are called by name: where they cannot serve, they throw, and
-// no other one takes their place unseen.
-at::Tensor Flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask) {
-  at::Tensor out;
-  if (q.is_cpu()) {
-    out = std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, 0.0, false, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt));
-  } else {
-    TORCH_CHECK(!mask.defined(), "sliding windows are computed on the CPU alone");
-    out = std::get<0>(at::_scaled_dot_product_flash_attention(q, k, v));
-  }
-  return out.transpose(1, 2).reshape({q.size(2), q.size(1) * q.size(3)});
-}
-
-int64_t QueryRun(int64_t keys, int64_t width) {
-  const double operations = 4.0 * static_cast<double>(keys) * static_cast<double>(width * kMostQueries);
-  return operations <= kRunOperations ? kMostQueries : kFewQueries;
-}
-
-// 0 where |i - j| <= window, else -infinity, for queries from `query` on and keys from `key` on.
-at::Tensor BandMask(int64_t query, int64_t queries, int64_t key, int64_t keys, int64_t window,
-                    const at::TensorOptions& options) {
-  const at::TensorOptions index = options.dtype(at::kLong);
-  const at::Tensor distance =
-      at::arange(query, query + queries, index).unsqueeze(1) - at::arange(key, key + keys, index);
-  at::Tensor mask = at::zeros({queries, keys}, options);
-  return mask.masked_fill_(distance.abs() > window, -std::numeric_limits<double>::infinity());
-}
-
-// Attention of the queries [begin, begin + count) of one sequence: [count, d].
-at::Tensor Attend(const at::Tensor& qkv, int64_t heads, int64_t begin, int64_t count, int64_t window) {
-  const int64_t tokens = qkv.size(0);
-  const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, begin - window);
-  const int64_t last = window == 0 ? tokens : std::min(tokens, begin + count + window);
-  at::Tensor mask;
-  if (window != 0 && (first < begin + count - 1 - window || last > begin + window + 1))
-    mask = BandMask(begin, count, first, last - first, window, qkv.options());
-  return Flash(Heads(qkv, 0, heads, begin, count), Heads(qkv, 1, heads, first, last - first),
-               Heads(qkv, 2, heads, first, last - first), mask);
+nn::PackedBatch BatchOf(std::vector<int32_t> ids, const nn::PositionPlan& positions, at::Device device) {
+  const nn::Sequence sequence{std::move(ids), {}, positions};
+  absl::StatusOr<nn::PackedBatch> batch = nn::Pack(std::span<const nn::Sequence>(&sequence, 1), device);
+  TORCH_CHECK(batch.ok(), "one sequence is no batch");
+  return *std::move(batch);
 }
 
 double SecondsOf(const std::function<void()>& work) {
@@ -85,189 +39,165 @@ double SecondsOf(const std::function<void()>& work) {
 
 }  // namespace
 
-absl::StatusOr<StreamedEncoder> StreamedEncoder::Create(const nn::Model& model) {
-  StreamedEncoder encoder(model);
-  encoder.layers_.resize(static_cast<size_t>(model.config().layers));
+// One text on its way.
+class StreamedEncoder::Pass {
+ public:
+  Pass(const StreamedEncoder& encoder, std::span<const int32_t> ids, const StreamOptions& options)
+      : encoder_(encoder),
+        options_(options),
+        config_(encoder.model_->config()),
+        parameters_(encoder.model_->parameters()),
+        batch_(BatchOf({ids.begin(), ids.end()}, options.positions, parameters_.device())),
+        rotations_(nn::Rotations::Of(config_, batch_)),
+        by_distance_(encoder.relative_.exists() ? encoder.relative_.ByDistance(parameters_) : at::Tensor()),
+        tokens_(static_cast<int64_t>(ids.size())),
+        total_(tokens_ * config_.layers) {}
+
+  absl::StatusOr<at::Tensor> Run() {
+    hidden_ = at::empty({tokens_, config_.hidden_size}, parameters_.compute().options());
+    const bool whole = EachRun([&](int64_t begin, int64_t count, const nn::ForwardPass& pass) {
+                         Rows(begin, count).copy_(encoder_.embedding_.ForwardRows(pass, begin, count));
+                       }) &&
+                       Layers() && FinalNorm();
+    if (!whole) return absl::CancelledError("the client went away");
+    return hidden_;
+  }
+
+ private:
+  at::Tensor Rows(int64_t begin, int64_t count) const { return hidden_.narrow(0, begin, count); }
+  // Of a layer's work attention is most where the text is long: that is what progress is counted by.
+  bool GoesOn() const { return !options_.progress || options_.progress(done_, total_); }
+
+  // Runs of rows, each with a pass of its own. False: the work is to end.
+  template <typename Work>
+  bool EachRun(const Work& work) {
+    const int64_t size = StreamRowRun(parameters_.device().is_cpu());
+    for (int64_t begin = 0; begin < tokens_; begin += size) {
+      const int64_t count = std::min(size, tokens_ - begin);
+      const std::optional<nn::Rotations> rotations =
+          rotations_ ? std::optional(rotations_->Rows(begin, count)) : std::nullopt;
+      work(begin, count,
+           nn::ForwardPass{parameters_, batch_, kNoTraining, rotations ? &*rotations : nullptr, nullptr, false});
+      if (!GoesOn()) return false;
+    }
+    return true;
+  }
+
+  bool Layers() {
+    for (size_t l = 0; l < encoder_.layers_.size(); ++l) {
+      if (!Layer(encoder_.layers_[l], StreamReach(config_, static_cast<int64_t>(l), options_.window))) return false;
+    }
+    return true;
+  }
+
+  bool Layer(const nn::Block& layer, int64_t reach) {
+    nn::ops::AttentionShape shape = layer.attention_shape();
+    shape.window = reach;
+    // Queries become attention's output, which the feed-forward reads; keys and values are let go before it begins.
+    const at::Tensor queries = at::empty({tokens_, shape.out_width()}, hidden_.options());
+    if (!Attend(layer, shape, queries)) return false;
+    return EachRun([&](int64_t begin, int64_t count, const nn::ForwardPass& pass) {
+      const at::Tensor rows = Rows(begin, count);
+      rows.copy_(layer.BehindAttention(rows, queries.narrow(0, begin, count), pass));
+    });
+  }
+
+  bool Attend(const nn::Block& layer, const nn::ops::AttentionShape& shape, const at::Tensor& queries) {
+    const int64_t width = shape.out_width(), keys = 2 * shape.key_width();
+    AttentionRuns runs(shape, at::empty({tokens_, keys}, hidden_.options()), by_distance_);
+    if (!EachRun([&](int64_t begin, int64_t count, const nn::ForwardPass& pass) {
+          const at::Tensor qkv = layer.Project(Rows(begin, count), pass);
+          queries.narrow(0, begin, count).copy_(qkv.narrow(1, 0, width));
+          runs.keys().narrow(0, begin, count).copy_(qkv.narrow(1, width, keys));
+        }))
+      return false;
+    const int64_t run = StreamQueryRun(config_, tokens_, shape.window);
+    for (int64_t begin = 0; begin < tokens_; begin += run) {
+      const int64_t count = std::min(run, tokens_ - begin);
+      runs.Attend(queries, begin, count);
+      done_ += count;
+      if (!GoesOn()) return false;
+    }
+    return true;
+  }
+
+  bool FinalNorm() {
+    if (!encoder_.final_norm_.exists()) return true;
+    return EachRun([&](int64_t begin, int64_t count, const nn::ForwardPass& pass) {
+      const at::Tensor rows = Rows(begin, count);
+      rows.copy_(encoder_.final_norm_.Forward(rows, at::Tensor(), {}, pass).y);
+    });
+  }
+
+  const StreamedEncoder& encoder_;
+  const StreamOptions& options_;
+  const nn::EncoderConfig& config_;
+  const nn::ParameterBuffer& parameters_;
+  const nn::PackedBatch batch_;
+  const std::optional<nn::Rotations> rotations_;
+  const at::Tensor by_distance_;
+  const int64_t tokens_, total_;
+  at::Tensor hidden_;
+  int64_t done_ = 0;
+};
+
+StreamedEncoder::StreamedEncoder(const nn::Model& model)
+    : model_(&model),
+      embedding_(model.config()),
+      final_norm_(model.config().family->block.norm, model.config().layer_norm_eps) {
+  for (size_t l = 0; l < static_cast<size_t>(model.config().layers); ++l) layers_.emplace_back(model.config(), l);
   const std::vector<nn::SlotId> slots = model.EncoderSlots();
   size_t next = 0;
   for (const checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(model.config())) {
-    if (tensor.role == checkpoint::TensorRole::kPooler) continue;
-    if (next == slots.size()) break;
-    encoder.Place(tensor, model.parameters(), slots[next++]);
+    if (tensor.role == checkpoint::TensorRole::kPooler) continue;  // the last ones, where the model has them
+    const nn::SlotId slot = slots[next++];
+    if (tensor.layer >= 0) {
+      layers_[static_cast<size_t>(tensor.layer)].Append(tensor, slot);
+    } else if (!embedding_.Append(tensor, slot) && !relative_.Append(tensor, slot)) {
+      final_norm_.Append(tensor, slot);
+    }
   }
-  if (model.config().family->is_bert_block() && encoder.complete()) return encoder;
-  return absl::FailedPreconditionError(
-      absl::StrCat("models of the type ", model.config().family->model_type,
-                   " have no full attention beyond their window here: use the mode chunk or late"));
-}
-
-void StreamedEncoder::Place(const checkpoint::ExpectedTensor& tensor, const nn::ParameterBuffer& parameters,
-                            nn::SlotId slot) {
-  using Role = checkpoint::TensorRole;
-  const at::Tensor own = parameters.Compute(slot);
-  const auto choose = [&](at::Tensor& weight, at::Tensor& bias) { (tensor.bias ? bias : weight) = own; };
-  Layer of_no_layer;
-  Layer& layer = tensor.layer < 0 ? of_no_layer : layers_[static_cast<size_t>(tensor.layer)];
-  switch (tensor.role) {
-    case Role::kWordEmbeddings:
-      word_ = own;
-      break;
-    case Role::kPositionEmbeddings:
-      position_ = own.narrow(0, config_.first_position(), config_.max_length());
-      break;
-    case Role::kTypeEmbeddings:
-      type_ = own;
-      break;
-    case Role::kEmbeddingNorm:
-      return choose(embedding_gamma_, embedding_beta_);
-    case Role::kQuery:  // key and value lie behind it
-      (tensor.bias ? layer.qkv_bias : layer.qkv_weight) = parameters.ComputeStacked(slot, 3);
-      break;
-    case Role::kAttentionOutput:
-      return choose(layer.attention_weight, layer.attention_bias);
-    case Role::kAttentionNorm:
-      return choose(layer.attention_gamma, layer.attention_beta);
-    case Role::kIntermediate:
-      return choose(layer.intermediate_weight, layer.intermediate_bias);
-    case Role::kOutput:
-      return choose(layer.output_weight, layer.output_bias);
-    case Role::kOutputNorm:
-      return choose(layer.output_gamma, layer.output_beta);
-    default:
-      break;
-  }
-}
-
-bool StreamedEncoder::complete() const {
-  const auto all = [](std::initializer_list<at::Tensor> tensors) {
-    return std::all_of(tensors.begin(), tensors.end(), [](const at::Tensor& tensor) { return tensor.defined(); });
-  };
-  return all({word_, position_, embedding_gamma_, embedding_beta_}) &&
-         std::all_of(layers_.begin(), layers_.end(), [&](const Layer& l) {
-           return all({l.qkv_weight, l.qkv_bias, l.attention_weight, l.attention_bias, l.attention_gamma,
-                       l.attention_beta, l.intermediate_weight, l.intermediate_bias, l.output_weight, l.output_bias,
-                       l.output_gamma, l.output_beta});
-         });
-}
-
-at::Tensor StreamedEncoder::Embed(std::span<const int32_t> ids, nn::PositionExtension positions, int64_t begin,
-                                  int64_t end) const {
-  nn::Sequence run;
-  run.ids.assign(ids.begin() + begin, ids.begin() + end);
-  absl::StatusOr<nn::PackedBatch> batch = nn::Pack(std::span<const nn::Sequence>(&run, 1), word_.device());
-  TORCH_CHECK(batch.ok(), "a run of rows is no batch");
-  const at::Tensor rows =
-      nn::ExtendedPositions(position_, positions, static_cast<int64_t>(ids.size()), begin, end).contiguous();
-  const at::Tensor sum = ops::EmbeddingSum(*batch, word_, type_, rows, /*first_position=*/0);
-  return ops::AddLayerNorm(sum, at::Tensor(), {}, embedding_gamma_, embedding_beta_, config_.layer_norm_eps, false).y;
-}
-
-at::Tensor StreamedEncoder::FeedForward(const Layer& l, const at::Tensor& attention, const at::Tensor& input) const {
-  const double eps = config_.layer_norm_eps;
-  const at::Tensor attended = ops::AddLayerNorm(ops::Linear(attention, l.attention_weight, l.attention_bias), input, {},
-                                                l.attention_gamma, l.attention_beta, eps, false)
-                                  .y;
-  const at::Tensor activated =
-      ops::LinearActivation(attended, l.intermediate_weight, l.intermediate_bias, config_.activation, nullptr);
-  return ops::AddLayerNorm(ops::Linear(activated, l.output_weight, l.output_bias), attended, {}, l.output_gamma,
-                           l.output_beta, eps, false)
-      .y;
 }
 
 absl::StatusOr<at::Tensor> StreamedEncoder::Forward(std::span<const int32_t> ids, const StreamOptions& options) const {
-  const auto tokens = static_cast<int64_t>(ids.size());
-  const int64_t longest = nn::LongestExtended(options.positions, position_.size(0));
-  if (tokens > longest) {
-    return InvalidField("positions", absl::StrCat(AbslView(nn::PositionExtensionName(options.positions)), " makes ",
-                                                  longest, " positions of this model's; the text has ", tokens,
-                                                  " tokens: use tiled, grouped, interpolated, or the mode chunk"));
-  }
-  // Of a layer's work attention is most where the text is long: that is what progress is counted by.
-  int64_t done = 0;
-  const int64_t total = tokens * config_.layers;
-  const auto goes_on = [&] { return !options.progress || options.progress(done, total); };
-  const auto cancelled = [] { return absl::CancelledError("the client went away"); };
-  const auto runs = [tokens](int64_t size, const std::function<bool(int64_t, int64_t)>& run) {
-    for (int64_t begin = 0; begin < tokens; begin += size) {
-      if (!run(begin, std::min(size, tokens - begin))) return false;
-    }
-    return true;
-  };
-  const int64_t d = config_.hidden_size;
-  at::Tensor hidden = at::empty({tokens, d}, word_.options());
-  if (!runs(kRowRun, [&](int64_t begin, int64_t count) {
-        hidden.narrow(0, begin, count).copy_(Embed(ids, options.positions, begin, begin + count));
-        return goes_on();
-      }))
-    return cancelled();
-  const int64_t query_run = options.window == 0 ? QueryRun(tokens, d) : std::max<int64_t>(options.window, kFewQueries);
-  for (const Layer& layer : layers_) {
-    at::Tensor attention = at::empty({tokens, d}, word_.options());
-    at::Tensor qkv = at::empty({tokens, 3 * d}, word_.options());
-    if (!runs(kRowRun, [&](int64_t begin, int64_t count) {
-          qkv.narrow(0, begin, count)
-              .copy_(ops::Linear(hidden.narrow(0, begin, count), layer.qkv_weight, layer.qkv_bias));
-          return goes_on();
-        }))
-      return cancelled();
-    if (!runs(query_run, [&](int64_t begin, int64_t count) {
-          attention.narrow(0, begin, count).copy_(Attend(qkv, config_.heads, begin, count, options.window));
-          done += count;
-          return goes_on();
-        }))
-      return cancelled();
-    qkv.reset();
-    if (!runs(kRowRun, [&](int64_t begin, int64_t count) {
-          const at::Tensor input = hidden.narrow(0, begin, count);
-          input.copy_(FeedForward(layer, attention.narrow(0, begin, count), input));
-          return goes_on();
-        }))
-      return cancelled();
-  }
-  return hidden;
+  ENGRAM_RETURN_IF_ERROR(CheckLength(model_->config(), options.positions, static_cast<int64_t>(ids.size())));
+  return Pass(*this, ids, options).Run();
 }
 
 StreamSpeed StreamedEncoder::Measure() const {
-  const int64_t d = config_.hidden_size;
-  const Layer& layer = layers_.front();
-  const at::Tensor rows = at::zeros({kMeasuredRows, d}, word_.options());
-  const at::Tensor qkv = at::zeros({kMeasuredKeys, 3 * d}, word_.options());
+  const nn::EncoderConfig& config = model_->config();
+  const nn::ParameterBuffer& parameters = model_->parameters();
+  const at::TensorOptions options = parameters.compute().options();
+  const nn::Block& layer = layers_.front();
+  nn::ops::AttentionShape shape = layer.attention_shape();
+  shape.window = -1;
+  shape.causal = false;  // of a causal text all runs but the first see most keys without a mask
+  const nn::PackedBatch batch = BatchOf(std::vector<int32_t>(kMeasuredRows, 0), {}, parameters.device());
+  const std::optional<nn::Rotations> rotations = nn::Rotations::Of(config, batch);
+  const nn::ForwardPass pass{parameters, batch, kNoTraining, rotations ? &*rotations : nullptr, nullptr, false};
+  const at::Tensor rows = at::zeros({kMeasuredRows, config.hidden_size}, options);
+  const at::Tensor queries = at::zeros({kMeasuredRows, shape.out_width()}, options);
+  AttentionRuns runs(shape, at::zeros({kMeasuredKeys, 2 * shape.key_width()}, options), at::Tensor());
+  const int64_t run = std::min(kMeasuredRows, StreamQueryRun(config, kMeasuredKeys, -1));
   const auto linear = [&] {
-    ops::Linear(rows, layer.qkv_weight, layer.qkv_bias);
-    FeedForward(layer, rows, rows);
+    layer.Project(rows, pass);
+    layer.BehindAttention(rows, queries, pass);
   };
-  const auto attend = [&] { Attend(qkv, config_.heads, 0, kMostQueries, 0); };
+  const auto attend = [&] { runs.Attend(queries, 0, run); };
   linear();
   attend();  // the first of each makes its kernels
   const auto per = [](double seconds, int64_t count) { return seconds / static_cast<double>(count); };
-  return {per(SecondsOf(linear), kMeasuredRows), per(SecondsOf(attend), kMostQueries * kMeasuredKeys)};
+  return {per(SecondsOf(linear), kMeasuredRows), per(SecondsOf(attend), run * kMeasuredKeys)};
 }
 
 double StreamedEncoder::Seconds(int64_t tokens, int64_t window, const StreamSpeed& speed) const {
-  // A window's run of queries is multiplied with all keys that any of them sees.
-  const int64_t run = std::max(window, kFewQueries);
-  const auto keys = static_cast<double>(window == 0 ? tokens : std::min(tokens, run + 2 * window));
-  const auto rows = static_cast<double>(tokens);
-  return static_cast<double>(config_.layers) * rows * (speed.per_row + keys * speed.per_pair);
-}
-
-int64_t StreamedEncoder::BytesPerRow() const {
-  // hidden, query, key, value, attention; and the kernel's logsumexp and packed keys and values are of a run or smaller.
-  return 5 * config_.hidden_size * word_.element_size();
-}
-
-int64_t StreamedEncoder::FixedBytes(int64_t window) const {
-  const int64_t d = config_.hidden_size, size = word_.element_size();
-  // The feed-forward's run stands beside hidden and attention alone, an attention's run beside query, key and value.
-  const int64_t linear = kRowRun * (4 * d + 2 * config_.intermediate_size) * size;
-  const int64_t queries = window == 0 ? kMostQueries : std::max(window, kFewQueries);
-  const int64_t attention = queries * (2 * d * size + config_.heads * kFloatBytes);
-  const int64_t mask = window == 0 ? 0 : queries * (queries + 2 * window) * (size + 2 * 8 + 1);
-  return std::max(linear, attention + mask);
+  return StreamSeconds(model_->config(), tokens, window, speed);
 }
 
 int64_t StreamedEncoder::PeakBytes(int64_t tokens, int64_t window) const {
-  return tokens * BytesPerRow() + FixedBytes(window);
+  const nn::ParameterBuffer& parameters = model_->parameters();
+  return StreamPeakBytes(model_->config(), parameters.compute().element_size(), at::get_num_threads(),
+                         parameters.device().is_cpu(), tokens, window);
 }
 
 }  // namespace engram::longcontext

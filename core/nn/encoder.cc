@@ -7,6 +7,7 @@
 #include "ATen/ops/empty.h"
 #include "c10/core/GradMode.h"
 #include "c10/core/InferenceMode.h"
+#include "core/nn/between_layers.h"
 
 namespace engram::nn {
 
@@ -33,7 +34,7 @@ absl::StatusOr<Encoder> Encoder::Create(const EncoderConfig& config, ParameterBu
 
 void Encoder::Append(const checkpoint::ExpectedTensor& tensor, SlotId slot) {
   if (tensor.layer >= 0) return layers_[static_cast<size_t>(tensor.layer)].Append(tensor, slot);
-  if (embedding_.Append(tensor, slot)) return;
+  if (embedding_.Append(tensor, slot) || relative_.Append(tensor, slot)) return;
   if (tensor.role == checkpoint::TensorRole::kFinalNorm) return final_norm_.Append(tensor, slot);
   (tensor.bias ? pooler_.bias : pooler_.weight) = slot;
 }
@@ -109,11 +110,21 @@ at::Tensor Encoder::ForwardLayers(const PackedBatch& batch, const std::optional<
                                   const BlockPass* blocks) const {
   const bool keep = tape != nullptr;
   std::optional<Rotations> rotations = Rotations::Of(config_, batch);
-  const ForwardPass pass{*parameters_, batch, mode, rotations ? &*rotations : nullptr, blocks, keep};
-  if (keep) *tape = {mode, batch, rotations, {}, std::vector<Block::Tape>(layers_.size()), {}, nullptr, {}};
+  const at::Tensor by_distance = relative_.exists() ? relative_.ByDistance(*parameters_) : at::Tensor();
+  const ForwardPass pass{*parameters_,
+                         batch,
+                         mode,
+                         rotations ? &*rotations : nullptr,
+                         blocks,
+                         keep,
+                         by_distance.defined() ? &by_distance : nullptr};
+  if (keep)
+    *tape = {mode, batch, rotations, {}, std::vector<Block::Tape>(layers_.size()), {}, nullptr, {}, by_distance};
   at::Tensor hidden = embedding_.Forward(pass, keep ? &tape->embedding : nullptr);
-  for (size_t l = 0; l < layers_.size(); ++l)
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    if (l > 0) BetweenLayers::Pause();
     hidden = layers_[l].Forward(hidden, pass, keep ? &tape->layers[l] : nullptr);
+  }
   if (!final_norm_.exists()) return hidden;
   ops::LayerNormResult norm = final_norm_.Forward(hidden, at::Tensor(), {}, pass);
   hidden = Take(norm.y);
@@ -122,6 +133,7 @@ at::Tensor Encoder::ForwardLayers(const PackedBatch& batch, const std::optional<
 }
 
 void Encoder::Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) const {
+  at::Tensor by_distance_gradient;
   const BackwardPass pass{*parameters_,
                           tape.batch,
                           tape.mode,
@@ -129,10 +141,13 @@ void Encoder::Backward(at::Tensor gradient, TapeState tape, GradientSink& sink) 
                           tape.blocks,
                           tape.block_sites,
                           {tape.batch.cu_seqlens, tape.batch.host_cu_seqlens},
-                          sink};
+                          sink,
+                          tape.by_distance.defined() ? &tape.by_distance : nullptr,
+                          &by_distance_gradient};
   if (final_norm_.exists()) gradient = final_norm_.Backward(std::move(gradient), tape.final_norm, {}, pass).residual;
   for (size_t l = layers_.size(); l-- > 0;)
     gradient = layers_[l].Backward(std::move(gradient), std::move(tape.layers[l]), pass);
+  if (relative_.exists()) relative_.Backward(by_distance_gradient, sink);
   embedding_.Backward(std::move(gradient), tape.embedding, pass);
 }
 

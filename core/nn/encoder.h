@@ -15,6 +15,7 @@
 #include "core/nn/layers/embedding_layer.h"
 #include "core/nn/layers/pass.h"
 #include "core/nn/layers/positions.h"
+#include "core/nn/layers/relative_positions.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
 #include "core/nn/task_blocks.h"
@@ -42,6 +43,7 @@ class Encoder {
     NormLayer::Tape final_norm;
     const TaskBlocks* blocks = nullptr;  // the pass was one with blocks, which must stay where they are
     std::vector<BlockSiteTape> block_sites;
+    at::Tensor by_distance;  // undefined: the family has no such table
   };
   // Blocks of the task that is asked, after the columns that they read, all in their order; empty: the encoder alone.
   using Columns = std::span<const TaskBlocks* const>;
@@ -85,6 +87,7 @@ class Encoder {
   ParameterBuffer* parameters_;
   std::vector<SlotId> slots_;
   EmbeddingLayer embedding_;
+  RelativePositions relative_;  // may not exist
   std::vector<Block> layers_;
   NormLayer final_norm_;  // may not exist
   LinearSlots pooler_;

@@ -47,7 +47,7 @@ GROUPS = [
         ("attention: a window is one token short", "(distance.abs() > shape.window)", "(distance.abs() >= shape.window)"),
         ("attention: keys' gradients are one head's", "gradient.size(2)}).sum(1);", "gradient.size(2)}).select(1, 0);"),
         ("attention: the value's gradient without dropout", "(mask.defined() ? p * mask : p).transpose(1, 2)", "p.transpose(1, 2)"),
-        ("attention: the gradient's rows do not sum to 0", "p * (dp - (dp * p).sum(2, true)) * s.scale;", "p * dp * s.scale;"),
+        ("attention: the gradient's rows do not sum to 0", "of_scores = p * (dp - (dp * p).sum(2, true)),", "of_scores = p * dp,"),
         ("attention: dropout is not applied", "if (dropout.active()) probabilities = probabilities * ProbabilityMask(batch, i, heads, dropout, qkv.device());", "if (dropout.active()) probabilities = probabilities * 1.0;"),
     ]),
     ("core/nn/ops/dropout/dropout_bits.h", "test_nn", [

@@ -23,7 +23,7 @@ GROUPS = [
         ("gate: the other half is activated", "return Activate(rows.narrow(1, 0, inner), act) * rows.narrow(1, inner, inner);", "return Activate(rows.narrow(1, inner, inner), act) * rows.narrow(1, 0, inner);"),
     ]),
     ("core/nn/layers/positions.cc", "test_nn", [
-        ("rotations: the longest text's scale is everybody's", "FrequenciesOf(RopeWith(rope, batch.plan(i), length), length)", "FrequenciesOf(RopeWith(rope, batch.plan(i), batch.max_seqlen), batch.max_seqlen)"),
+        ("rotations: the longest text's scale is everybody's", "FrequenciesOf(RopeWith(rope, plan, length), length)", "FrequenciesOf(RopeWith(rope, plan, batch.max_seqlen), batch.max_seqlen)"),
     ]),
     ("core/nn/layers/embedding_layer.cc", "test_nn", [
         ("embeddings: gradients of extended positions are not shared out", "share.push_back(static_cast<float>(term.share));", "share.push_back(1.0F);"),

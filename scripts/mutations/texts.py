@@ -50,11 +50,25 @@ GROUPS = [
         ("long texts: vectors keep their length", "vector = nn::UnitLength(vector);", ""),
         ("late chunking: a window's first tokens count again", "before + window.first_owned - window.begin, window.owned()", "before, window.owned()"),
     ]),
+    ("core/longcontext/attention_runs.cc", "test_longcontext", [
+        ("streamed attention: the window is one token too wide", "own - shape.window, 0, keys)", "own - shape.window - 1, 0, keys)"),
+        ("streamed attention: keys before the window are left out", "std::max<int64_t>(0, begin - window)", "begin"),
+        ("streamed attention: two parts count alike", "at::exp(part.logsumexp - highest).unsqueeze(3);", "at::exp(0 * part.logsumexp).unsqueeze(3);"),
+        ("streamed attention: heads that share keys follow one another by the group", "queries.narrow(0, begin, count).view({1, count, shape_.kv_heads, group, shape_.head_dim});",
+         "queries.narrow(0, begin, count).view({1, count, group, shape_.kv_heads, shape_.head_dim}).transpose(2, 3);"),
+    ]),
     ("core/longcontext/streamed_encoder.cc", "test_longcontext", [
-        ("streamed encoder: the window is one token too wide", "distance.abs() > window", "distance.abs() > window + 1"),
-        ("streamed encoder: keys before the window are left out", "std::max<int64_t>(0, begin - window)", "begin"),
-        ("streamed encoder: the feed-forward's residual is the layer's input", "ops::AddLayerNorm(ops::Linear(activated, l.output_weight, l.output_bias), attended,",
-         "ops::AddLayerNorm(ops::Linear(activated, l.output_weight, l.output_bias), input,"),
+        ("streamed encoder: each run turns as the first one", "rotations_->Rows(begin, count)", "rotations_->Rows(0, count)"),
+        ("streamed encoder: the last norm is forgotten", "if (!encoder_.final_norm_.exists()) return true;", "return true;"),
+    ]),
+    ("core/longcontext/stream_cost.cc", "test_longcontext", [
+        ("plan: the nearer of two windows", "return std::min(own, window);", "return std::max(own, window);"),
+        ("plan: keys and values stand beside the feed-forward's runs", "std::max(tokens * 2 * keys * element + beside_all, run * row.behind * element)",
+         "tokens * 2 * keys * element + beside_all + run * row.behind * element"),
+    ]),
+    ("core/longcontext/long_positions.cc", "test_longcontext", [
+        ("positions: a static scale serves beyond the training", "return {follows ? nn::PositionMode::kTrained : nn::PositionMode::kDynamicYarn};", "return {nn::PositionMode::kTrained};"),
+        ("positions: a window does not keep rotations within the training", "reach < 0 ? tokens - 1 : std::min(reach, tokens - 1)", "tokens - 1"),
     ]),
     ("core/nn/position_extension.cc", "test_nn", [
         ("hierarchical positions: another alpha", "constexpr double kAlpha = 0.4;", "constexpr double kAlpha = 0.5;"),

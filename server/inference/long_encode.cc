@@ -50,6 +50,7 @@ absl::Status CheckModulesAlone(const LongContextEncodeRequest& request, bool tok
       {"pooling", request.pooling() != engram::v1::LONG_CONTEXT_POOLING_UNSPECIFIED},
       {"window_tokens", request.window_tokens() != 0},
       {"positions", request.positions() != engram::v1::POSITION_EXTENSION_UNSPECIFIED},
+      {"position_factor", request.position_factor() != 0},
       {"query", !request.query().empty()},
       {"temperature", request.has_temperature()},
       {"plan_tokens", request.plan_tokens() != 0},
@@ -101,19 +102,28 @@ absl::Status FillReduction(const LongContextEncodeRequest& request, EncodeOption
 }
 
 absl::Status FillPositions(const LongContextEncodeRequest& request, EncodeOptions& options) {
-  static_assert(static_cast<int>(nn::PositionExtension::kInterpolated) + 1 ==
-                engram::v1::POSITION_EXTENSION_INTERPOLATED);
-  if (!engram::v1::PositionExtension_IsValid(request.positions()))
-    return InvalidField("positions", "must be hierarchical, grouped, tiled or interpolated");
-  if (request.positions() == engram::v1::POSITION_EXTENSION_UNSPECIFIED) return absl::OkStatus();
+  // The values of the API's enum are those of nn::PositionMode, in their order.
+  static_assert(static_cast<int>(nn::PositionMode::kHierarchical) == engram::v1::POSITION_EXTENSION_HIERARCHICAL);
+  static_assert(static_cast<int>(nn::PositionMode::kDynamicYarn) == engram::v1::POSITION_EXTENSION_DYNAMIC_YARN);
+  if (!engram::v1::PositionExtension_IsValid(request.positions())) {
+    return InvalidField("positions",
+                        "must be hierarchical, grouped, tiled, interpolated, linear, ntk_aware, dynamic, yarn or "
+                        "dynamic_yarn");
+  }
+  if (request.positions() == engram::v1::POSITION_EXTENSION_UNSPECIFIED) {
+    if (request.position_factor() != 0)
+      return InvalidField("position_factor", "goes with the positions linear, ntk_aware, dynamic and yarn");
+    return absl::OkStatus();
+  }
   if (options.mode != Mode::kFull && options.mode != Mode::kSliding)
     return InvalidField("positions", "goes with the modes full and sliding: the others stay within the trained ones");
-  options.positions = static_cast<nn::PositionExtension>(request.positions() - 1);
+  options.positions = nn::PositionPlan{static_cast<nn::PositionMode>(request.positions()), request.position_factor()};
   return absl::OkStatus();
 }
 
 absl::StatusOr<EncodeOptions> Options(const LongContextEncodeRequest& request, bool token_vectors) {
   EncodeOptions options;
+  if (!request.device().empty()) return InvalidField("device", "goes with config_json alone");
   if (request.plan_tokens() != 0 && (!request.validate_only() || !request.text().empty()))
     return InvalidField("plan_tokens", "stands for the text of a call with validate_only");
   if (ByModules(request)) {
@@ -215,10 +225,11 @@ class LongEncode {
       response_.set_aggregation(
           static_cast<engram::v1::LongContextAggregation>(static_cast<int>(*plan.aggregation) + 1));
     response_.set_pooling(static_cast<engram::v1::LongContextPooling>(static_cast<int>(plan.pooling) + 1));
-    response_.set_out_of_trained_range(plan.out_of_trained_range);
-    response_.set_position_factor(plan.position_factor);
-    if (plan.out_of_trained_range)
-      response_.set_positions(static_cast<engram::v1::PositionExtension>(static_cast<int>(options_.positions) + 1));
+    response_.set_out_of_trained_range(plan.positions.out_of_trained_range);
+    response_.set_position_factor(plan.positions.factor);
+    // A table's own rows serve a text that is not longer than it, whatever was asked for.
+    if (model().config().family->rotary() || plan.positions.out_of_trained_range)
+      response_.set_positions(static_cast<engram::v1::PositionExtension>(plan.positions.plan.mode));
   }
 
   // A plan may be a quarter too high: what is refused could not be met even so.

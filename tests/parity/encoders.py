@@ -30,6 +30,8 @@ FAMILIES |= {
     "mistral": (transformers.MistralConfig, {**GROUPED, "sliding_window": 6}, "Mistral"),
     "qwen2": (transformers.Qwen2Config, {**GROUPED, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}, "Qwen2"),
     "qwen3": (transformers.Qwen3Config, {**GROUPED, "head_dim": 16}, "Qwen3"),
+    "mpnet": (transformers.MPNetConfig, {**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}, "MPNet"),
+    "nomic_bert": (transformers.NomicBertConfig, SMALL, "NomicBert"),
 }
 DECODERS = ("llama", "mistral", "qwen2", "qwen3")  # they have no masked language model
 CLASSES = {"sequence": "ForSequenceClassification", "token": "ForTokenClassification", "mlm": "ForMaskedLM"}
@@ -95,7 +97,27 @@ def run_probe(folder: pathlib.Path, **spec) -> dict:
     (folder / "spec.json").write_text(json.dumps({"directory": str(folder), "precision": "fp32", "head": None, **spec}))
     answer = subprocess.run([BUILD / "bin" / "parity_model", folder / "spec.json", folder / "out.safetensors"], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    return load_file(folder / "out.safetensors")
+    return as_transformers_names(load_file(folder / "out.safetensors"))
+
+
+# What transformers 5 calls in its modules what NomicBERT's files and our buffer call by their first names.
+NOMIC_NAMES = {"encoder.layers": "layers", "emb_ln": "embeddings.LayerNorm", "attn.out_proj": "self_attn.o_proj", "fc11": "up_proj", "fc12": "gate_proj",
+               "fc2": "down_proj", "norm1": "post_attention_layernorm", "norm2": "post_mlp_layernorm"}
+
+
+def as_transformers_names(tensors: dict) -> dict:
+    if not any("mlp.fc11" in name for name in tensors):
+        return tensors
+    renamed = {}
+    for name, value in tensors.items():
+        for ours, theirs in NOMIC_NAMES.items():
+            name = name.replace(ours, theirs)
+        if "attn.Wqkv" in name:
+            for part, piece in zip("qkv", value.chunk(3)):
+                renamed[name.replace("attn.Wqkv", f"self_attn.{part}_proj")] = piece
+        else:
+            renamed[name] = value
+    return renamed
 
 
 def forward_one(model, sequence, **arguments):
@@ -136,7 +158,7 @@ def log_likelihoods(model, kind, sequences, by_text):
 
 def our_name(name: str) -> str:
     """transformers' parameter name -> the name in our buffer."""
-    for prefix in ("bert.", "roberta.", "distilbert.", "model."):
+    for prefix in ("bert.", "roberta.", "distilbert.", "mpnet.", "nomic_bert.", "model."):
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return "heads.task." + name
@@ -144,7 +166,7 @@ def our_name(name: str) -> str:
 
 def blind_to(name: str) -> bool:
     """The keys' bias: softmax does not see a shift of all scores of a query, so its true gradient is 0 and what both sides have is noise."""
-    return "key.bias" in name or "k_lin.bias" in name
+    return "key.bias" in name or "k_lin.bias" in name or "attn.k.bias" in name
 
 
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:

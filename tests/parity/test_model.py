@@ -24,7 +24,7 @@ def make_case(family: str, kind: str, folder, **changes):
     if family == "minilm":
         model, sequences, pooling = make_minilm(folder), make_batch(30000, with_types=False, seed=5, lengths=LONG), "mean"
     else:
-        model, sequences, pooling = make_model(family, kind, folder, **changes), make_batch(97, with_types=family == "bert"), "standard"
+        model, sequences, pooling = make_model(family, kind, folder, **changes), make_batch(97, with_types=family in ("bert", "nomic_bert")), "standard"
     return model, sequences, make_targets(kind, sequences), {"kind": kind, "labels": LABELS, "pooling": pooling}
 
 
@@ -37,7 +37,7 @@ def check_gradients(got: dict, model) -> None:
         if parameter.grad is None:
             assert ours.abs().max() == 0, name
         elif blind_to(name):
-            query = name.replace("key", "query").replace("k_lin", "q_lin")
+            query = name.replace("key", "query").replace("k_lin", "q_lin").replace("attn.k", "attn.q")
             assert ours.abs().max() <= 1e-4 * got["gradient." + our_name(query)].abs().max(), name
         else:
             assert distance(ours, parameter.grad) <= 1e-4, name

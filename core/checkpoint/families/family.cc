@@ -49,11 +49,6 @@ bool FamilySpec::OwnsClass(std::string_view name) const {
                      [name](const char* stem) { return name.starts_with(stem); });
 }
 
-bool FamilySpec::is_bert_block() const {
-  return !rotary() && !block.pre_norm && !block.gated && !block.causal && block.norm == NormKind::kLayerNorm &&
-         window.rule == WindowRule::kNone;
-}
-
 std::optional<TaskKind> KindOfClass(std::string_view class_name) {
   for (const auto& [kind, end] : kClassEnds) {
     if (class_name.ends_with(end)) return kind;

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -55,7 +56,13 @@ struct EncoderNames {
   const char *query_norm = nullptr, *key_norm = nullptr;  // of each head, before positions; nullptr: none
   const char* gate = nullptr;        // of a gated feed-forward layer, where it has a tensor of its own
   const char* final_norm = nullptr;  // behind the last layer
+  // What scores of attention are raised by, for each head and each of kRelativeBuckets sorts of distances; all layers'.
+  const char* relative_positions = nullptr;
 };
+
+// Sorts of distances between tokens: one for each short one, ever wider ones for longer ones, and as many in the other
+// direction (T5's and MPNet's).
+inline constexpr int64_t kRelativeBuckets = 32;
 
 enum class NormKind { kLayerNorm, kRmsNorm };
 
@@ -128,6 +135,11 @@ struct FamilySpec {
   RopeSpec rope = {};
   std::vector<FixedKey> fixed_keys = {};
   std::vector<const char*> harmless_keys = {};  // read past without a word: they change nothing that is computed
+  // Keys of an older spelling, and the one that each of them stands for.
+  std::vector<std::pair<const char*, const char*>> older_keys = {};
+  // What the names in auto_map begin with where they are of code that computes what the family does: it is never run, and
+  // the model is read as one of the family. nullptr: auto_map is refused.
+  const char* known_code = nullptr;
   double default_norm_eps = 1e-12;
   double default_dropout = 0.1;  // hidden and attention
   const char* default_activation = "gelu";
@@ -149,8 +161,6 @@ struct FamilySpec {
   bool OwnsClass(std::string_view name) const;
   // Whether positions are rotations of queries and keys, not rows of a table.
   bool rotary() const { return names.position_embeddings == nullptr; }
-  // Whether a layer is BERT's: learned absolute positions, post-norm, a plain feed-forward layer, full attention.
-  bool is_bert_block() const;
 };
 
 // The kind of the head that a class of transformers has; nullopt for bare encoders and heads that are not read.

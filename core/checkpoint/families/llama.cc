@@ -36,6 +36,7 @@ FamilySpec Llama() {
       .block = {.pre_norm = true, .norm = NormKind::kRmsNorm, .gated = true, .causal = true},
       .biases = {.attention_input = false, .attention_output = false, .feed_forward = false, .norm = false},
       .harmless_keys = {"pretraining_tp"},
+      .known_code = "modeling_llama_together_yarn.",
       .default_norm_eps = 1e-6,
       .default_dropout = 0,
       .default_activation = "silu",

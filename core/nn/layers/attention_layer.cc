@@ -5,6 +5,7 @@
 
 #include "ATen/TensorOperators.h"
 #include "core/nn/layers/positions.h"
+#include "core/nn/ops/attention/relative_attention.h"
 
 namespace engram::nn {
 
@@ -72,24 +73,45 @@ void AttentionLayer::NormHeadsBackward(const NormLayer& norm, at::Tensor& grad_q
   columns.copy_(norm.BackwardOfRows(g, kept, rows, pass).view({grad_qkv.size(0), heads * shape_.head_dim}));
 }
 
-at::Tensor AttentionLayer::Forward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
+at::Tensor AttentionLayer::Project(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
   at::Tensor qkv = pass.WithBlocks(layer_, BlockSite::kQueryKeyValue, x, input_.Forward(x, pass));
   ops::LayerNormResult query_norm = NormHeads(query_norm_, qkv, 0, shape_.heads, pass);
   ops::LayerNormResult key_norm = NormHeads(key_norm_, qkv, shape_.out_width(), shape_.kv_heads, pass);
   if (pass.rotations != nullptr) pass.rotations->Turn(rope_, qkv, shape_, /*transposed=*/false);
+  if (pass.keep) *tape = {x, qkv, {}, std::move(query_norm), std::move(key_norm)};
+  return qkv;
+}
+
+at::Tensor AttentionLayer::Output(const at::Tensor& attended, const ForwardPass& pass) const {
+  return pass.WithBlocks(layer_, BlockSite::kAttentionOutput, attended, output_.Forward(attended, pass));
+}
+
+at::Tensor AttentionLayer::Forward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
+  const at::Tensor qkv = Project(x, pass, tape);
+  const ops::Dropout dropout = DropoutAt(pass.mode, dropout_, dropout_site());
   const ops::AttentionResult attention =
-      ops::Attention(qkv, pass.batch, shape_, DropoutAt(pass.mode, dropout_, dropout_site()), pass.keep);
-  at::Tensor out =
-      pass.WithBlocks(layer_, BlockSite::kAttentionOutput, attention.out, output_.Forward(attention.out, pass));
-  if (pass.keep) *tape = {x, qkv, attention, std::move(query_norm), std::move(key_norm)};
-  return out;
+      pass.by_distance != nullptr
+          ? ops::RelativeAttention(qkv, *pass.by_distance, pass.batch, shape_, dropout, pass.keep)
+          : ops::Attention(qkv, pass.batch, shape_, dropout, pass.keep);
+  if (pass.keep) tape->attention = attention;
+  return Output(attention.out, pass);
+}
+
+at::Tensor AttentionLayer::AttentionGradient(const at::Tensor& g, Tape& kept, const BackwardPass& pass) const {
+  const ops::Dropout dropout = DropoutAt(pass.mode, dropout_, dropout_site());
+  const at::Tensor qkv = Take(kept.qkv), logsumexp = Take(kept.attention.logsumexp);
+  if (pass.by_distance == nullptr) return ops::AttentionGradient(g, qkv, logsumexp, pass.batch, shape_, dropout);
+  ops::RelativeAttentionGradients gradients =
+      ops::RelativeAttentionGradient(g, qkv, *pass.by_distance, logsumexp, pass.batch, shape_, dropout);
+  at::Tensor& sum = *pass.by_distance_gradient;
+  sum = sum.defined() ? sum.add_(gradients.by_distance) : gradients.by_distance;
+  return gradients.qkv;
 }
 
 at::Tensor AttentionLayer::Backward(at::Tensor g, Tape kept, const BackwardPass& pass) const {
   at::Tensor more = pass.ThroughBlocks(layer_, BlockSite::kAttentionOutput, g);
   at::Tensor grad_out = output_.Backward(std::move(g), Take(kept.attention.out), more, pass);
-  at::Tensor grad_qkv = ops::AttentionGradient(Take(grad_out), Take(kept.qkv), Take(kept.attention.logsumexp),
-                                               pass.batch, shape_, DropoutAt(pass.mode, dropout_, dropout_site()));
+  at::Tensor grad_qkv = AttentionGradient(Take(grad_out), kept, pass);
   if (pass.rotations != nullptr) pass.rotations->Turn(rope_, grad_qkv, shape_, /*transposed=*/true);
   NormHeadsBackward(query_norm_, grad_qkv, 0, shape_.heads, kept.query_norm, pass);
   NormHeadsBackward(key_norm_, grad_qkv, shape_.out_width(), shape_.kv_heads, kept.key_norm, pass);

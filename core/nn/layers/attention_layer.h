@@ -30,11 +30,21 @@ class AttentionLayer {
   at::Tensor Forward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
   at::Tensor Backward(at::Tensor g, Tape kept, const BackwardPass& pass) const;
 
+  // What Forward does before and behind attention itself. Each row stands for itself: who reads a long text in runs of
+  // rows calls them with a pass whose rotations are those of the run.
+  // x [n, hidden] -> query, key and value [n, shape().qkv_width()], normed and turned.
+  at::Tensor Project(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
+  // attended [n, shape().out_width()] -> [n, hidden].
+  at::Tensor Output(const at::Tensor& attended, const ForwardPass& pass) const;
+  const ops::AttentionShape& shape() const { return shape_; }
+
  private:
   uint32_t dropout_site() const { return static_cast<uint32_t>(3 * layer_ + 1); }
   // One of the norms over the heads from column `first` on, in place.
   ops::LayerNormResult NormHeads(const NormLayer& norm, at::Tensor& qkv, int64_t first, int64_t heads,
                                  const ForwardPass& pass) const;
+  // The gradient of qkv, whose values are let go of.
+  at::Tensor AttentionGradient(const at::Tensor& g, Tape& kept, const BackwardPass& pass) const;
   void NormHeadsBackward(const NormLayer& norm, at::Tensor& grad_qkv, int64_t first, int64_t heads,
                          const ops::LayerNormResult& kept, const BackwardPass& pass) const;
 

@@ -39,7 +39,29 @@ ops::Dropout Block::AfterFeedForward(const std::optional<TrainingMode>& mode) co
 }
 
 at::Tensor Block::Forward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
-  return pre_norm_ ? PreNormForward(x, pass, tape) : PostNormForward(x, pass, tape);
+  const at::Tensor projected =
+      attention_.Forward(AttentionInput(x, pass, tape), pass, pass.keep ? &tape->attention : nullptr);
+  return Rest(x, projected, pass, tape);
+}
+
+at::Tensor Block::Project(const at::Tensor& x, const ForwardPass& pass) const {
+  return attention_.Project(AttentionInput(x, pass, nullptr), pass, nullptr);
+}
+
+at::Tensor Block::BehindAttention(const at::Tensor& x, const at::Tensor& attended, const ForwardPass& pass) const {
+  return Rest(x, attention_.Output(attended, pass), pass, nullptr);
+}
+
+at::Tensor Block::AttentionInput(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
+  if (!pre_norm_ || !attention_norm_.exists()) return x;
+  ops::LayerNormResult norm = attention_norm_.Forward(x, at::Tensor(), {}, pass);
+  at::Tensor y = Take(norm.y);
+  if (pass.keep) tape->attention_norm = std::move(norm);
+  return y;
+}
+
+at::Tensor Block::Rest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass, Tape* tape) const {
+  return pre_norm_ ? PreNormRest(x, projected, pass, tape) : PostNormRest(x, projected, pass, tape);
 }
 
 // The peak of a training step's memory lies in the backward pass: what nothing below needs is let go at once.
@@ -48,8 +70,8 @@ at::Tensor Block::Backward(at::Tensor g, Tape kept, const BackwardPass& pass) co
                    : PostNormBackward(std::move(g), std::move(kept), pass);
 }
 
-at::Tensor Block::PostNormForward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
-  const at::Tensor projected = attention_.Forward(x, pass, pass.keep ? &tape->attention : nullptr);
+at::Tensor Block::PostNormRest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass,
+                               Tape* tape) const {
   ops::LayerNormResult attended = attention_norm_.Forward(projected, x, AfterAttention(pass.mode), pass);
   const at::Tensor out = feed_forward_.Forward(attended.y, pass, pass.keep ? &tape->feed_forward : nullptr);
   ops::LayerNormResult result = output_norm_.Forward(out, attended.y, AfterFeedForward(pass.mode), pass);
@@ -73,18 +95,12 @@ at::Tensor Block::PostNormBackward(at::Tensor g, Tape kept, const BackwardPass& 
   return attention_.Backward(Take(after_attention.x), std::move(kept.attention), pass).add_(after_attention.residual);
 }
 
-at::Tensor Block::PreNormForward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const {
-  ops::LayerNormResult first;
-  if (attention_norm_.exists()) first = attention_norm_.Forward(x, at::Tensor(), {}, pass);
-  const at::Tensor projected =
-      attention_.Forward(first.y.defined() ? Take(first.y) : x, pass, pass.keep ? &tape->attention : nullptr);
+at::Tensor Block::PreNormRest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass,
+                              Tape* tape) const {
   const at::Tensor attended = ops::ApplyDropout(projected, AfterAttention(pass.mode)) + x;
   ops::LayerNormResult second = output_norm_.Forward(attended, at::Tensor(), {}, pass);
   const at::Tensor out = feed_forward_.Forward(Take(second.y), pass, pass.keep ? &tape->feed_forward : nullptr);
-  if (pass.keep) {
-    tape->attention_norm = std::move(first);
-    tape->output_norm = std::move(second);
-  }
+  if (pass.keep) tape->output_norm = std::move(second);
   return ops::ApplyDropout(out, AfterFeedForward(pass.mode)) + attended;
 }
 

@@ -26,9 +26,19 @@ class Block {
   at::Tensor Forward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
   at::Tensor Backward(at::Tensor g, Tape kept, const BackwardPass& pass) const;
 
+  // What Forward does before and behind attention itself, where nothing is kept; x are the same rows in both. Each row
+  // stands for itself (AttentionLayer::Project).
+  at::Tensor Project(const at::Tensor& x, const ForwardPass& pass) const;
+  at::Tensor BehindAttention(const at::Tensor& x, const at::Tensor& attended, const ForwardPass& pass) const;
+  const ops::AttentionShape& attention_shape() const { return attention_.shape(); }
+
  private:
-  at::Tensor PostNormForward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
-  at::Tensor PreNormForward(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
+  // What attention reads: x, or its norm.
+  at::Tensor AttentionInput(const at::Tensor& x, const ForwardPass& pass, Tape* tape) const;
+  // From attention's projected output on.
+  at::Tensor Rest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass, Tape* tape) const;
+  at::Tensor PostNormRest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass, Tape* tape) const;
+  at::Tensor PreNormRest(const at::Tensor& x, const at::Tensor& projected, const ForwardPass& pass, Tape* tape) const;
   at::Tensor PostNormBackward(at::Tensor g, Tape kept, const BackwardPass& pass) const;
   at::Tensor PreNormBackward(at::Tensor g, Tape kept, const BackwardPass& pass) const;
   ops::Dropout AfterAttention(const std::optional<TrainingMode>& mode) const;

@@ -45,10 +45,9 @@ bool EmbeddingLayer::Append(const checkpoint::ExpectedTensor& tensor, SlotId slo
 }
 
 at::Tensor EmbeddingLayer::Sum(const ForwardPass& pass) const {
-  const ParameterBuffer& p = pass.parameters;
   const PackedBatch& batch = pass.batch;
-  const auto table = [&](SlotId slot) { return slot >= 0 ? p.Compute(slot) : at::Tensor(); };
-  const at::Tensor word = table(word_), type = table(type_), position = table(position_);
+  const at::Tensor word = Table(word_, pass.parameters), type = Table(type_, pass.parameters),
+                   position = Table(position_, pass.parameters);
   if (batch.plans.empty() || position_ < 0) return ops::EmbeddingSum(batch, word, type, position, first_position_);
   // Sequences within the table as ever; rows of the others, which have none there, are replaced.
   const at::Tensor trained = position.narrow(0, first_position_, position.size(0) - first_position_);
@@ -68,6 +67,32 @@ at::Tensor EmbeddingLayer::Sum(const ForwardPass& pass) const {
                ExtendedPositions(trained, *extension, length, 0, length));
   }
   return sum;
+}
+
+at::Tensor EmbeddingLayer::Table(SlotId slot, const ParameterBuffer& parameters) const {
+  return slot >= 0 ? parameters.Compute(slot) : at::Tensor();
+}
+
+at::Tensor EmbeddingLayer::ForwardRows(const ForwardPass& pass, int64_t begin, int64_t count) const {
+  const PackedBatch& batch = pass.batch;
+  const at::Tensor word = Table(word_, pass.parameters), type = Table(type_, pass.parameters),
+                   position = Table(position_, pass.parameters);
+  PackedBatch rows;
+  rows.ids = batch.ids.narrow(0, begin, count);
+  rows.type_ids = batch.type_ids.narrow(0, begin, count);
+  rows.positions = batch.positions.narrow(0, begin, count);
+  rows.host_cu_seqlens = {0, static_cast<int32_t>(count)};
+  at::Tensor hidden;
+  std::optional<PositionExtension> extension;
+  if (position_ >= 0) extension = Beyond(batch, 0, position.size(0) - first_position_);
+  if (extension) {
+    const at::Tensor trained = position.narrow(0, first_position_, position.size(0) - first_position_);
+    hidden = ops::EmbeddingSum(rows, word, type, at::Tensor(), 0) +
+             ExtendedPositions(trained, *extension, batch.length(0), begin, begin + count);
+  } else {
+    hidden = ops::EmbeddingSum(rows, word, type, position, first_position_);
+  }
+  return norm_.exists() ? norm_.Forward(hidden, at::Tensor(), {}, pass).y : hidden;
 }
 
 at::Tensor EmbeddingLayer::Forward(const ForwardPass& pass, Tape* tape) const {

@@ -20,11 +20,15 @@ class EmbeddingLayer {
   // -> [T, hidden]. `tape` is filled where the pass keeps.
   at::Tensor Forward(const ForwardPass& pass, Tape* tape) const;
   void Backward(at::Tensor g, const Tape& kept, const BackwardPass& pass) const;
+  // Rows [begin, begin + count) of a batch of one sequence, where nothing is kept: the bits that Forward gives them.
+  at::Tensor ForwardRows(const ForwardPass& pass, int64_t begin, int64_t count) const;
 
   SlotId word() const { return word_; }
 
  private:
   at::Tensor Sum(const ForwardPass& pass) const;
+  // Of table rows; undefined: the table is none.
+  at::Tensor Table(SlotId slot, const ParameterBuffer& parameters) const;
   void PositionGradient(const at::Tensor& g, const BackwardPass& pass) const;
 
   double dropout_ = 0;

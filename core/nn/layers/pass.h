@@ -29,9 +29,10 @@ struct ForwardPass {
   const ParameterBuffer& parameters;
   const PackedBatch& batch;
   const std::optional<TrainingMode>& mode;
-  const Rotations* rotations;  // nullptr: positions are not rotary
-  const BlockPass* blocks;     // nullptr: the encoder alone
-  bool keep;                   // a backward pass will follow
+  const Rotations* rotations;               // nullptr: positions are not rotary
+  const BlockPass* blocks;                  // nullptr: the encoder alone
+  bool keep;                                // a backward pass will follow
+  const at::Tensor* by_distance = nullptr;  // RelativePositions::ByDistance; nullptr: the family has no such table
 
   at::Tensor WithBlocks(size_t layer, BlockSite site, const at::Tensor& x, at::Tensor y) const {
     return blocks != nullptr ? blocks->Apply(layer, site, x, std::move(y)) : y;
@@ -47,6 +48,8 @@ struct BackwardPass {
   std::span<const BlockSiteTape> block_sites;
   RowOwners rows;  // the batch's own
   GradientSink& sink;
+  const at::Tensor* by_distance = nullptr;
+  at::Tensor* by_distance_gradient = nullptr;  // where all layers add theirs; undefined before the first
 
   // From the gradient behind a linear layer's blocks to that of the layer's output. Returns what comes to the gradient of
   // the layer's input beside its own; undefined: nothing.

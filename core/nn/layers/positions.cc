@@ -55,7 +55,7 @@ Rope RopeWith(const Rope& rope, const PositionPlan& plan, int64_t length) {
   return planned;
 }
 
-Rotations::Table Rotations::MakeTable(const Rope& rope, const PackedBatch& batch) {
+Rotations::Table Rotations::MakeTable(const Rope& rope, const PackedBatch& batch, bool planned) {
   struct Rows {
     RopeFrequencies frequencies;
     int64_t count = 0, first = 0;
@@ -64,9 +64,10 @@ Rotations::Table Rotations::MakeTable(const Rope& rope, const PackedBatch& batch
   std::vector<size_t> of_sequence;
   for (int64_t i = 0; i < batch.sequences(); ++i) {
     const int64_t length = batch.length(i);
-    const bool known = !distinct.empty() && batch.plans.empty() && !DependsOnLength(rope);
+    const PositionPlan plan = planned ? batch.plan(i) : PositionPlan{};
+    const bool known = !distinct.empty() && (batch.plans.empty() || !planned) && !DependsOnLength(rope);
     RopeFrequencies frequencies =
-        known ? distinct.front().frequencies : FrequenciesOf(RopeWith(rope, batch.plan(i), length), length);
+        known ? distinct.front().frequencies : FrequenciesOf(RopeWith(rope, plan, length), length);
     auto same = std::find_if(distinct.begin(), distinct.end(),
                              [&](const Rows& rows) { return rows.frequencies == frequencies; });
     if (same == distinct.end()) same = distinct.insert(same, {std::move(frequencies)});
@@ -89,8 +90,17 @@ Rotations::Table Rotations::MakeTable(const Rope& rope, const PackedBatch& batch
 std::optional<Rotations> Rotations::Of(const EncoderConfig& config, const PackedBatch& batch) {
   if (!config.family->rotary()) return std::nullopt;
   Rotations rotations;
-  for (const Rope& rope : config.ropes) rotations.tables_.push_back(MakeTable(rope, batch));
+  for (size_t i = 0; i < config.ropes.size(); ++i) {
+    // Number 1 is that of layers with a window, which see no distance that the training had not: nothing to stretch.
+    rotations.tables_.push_back(MakeTable(config.ropes[i], batch, /*planned=*/i == 0));
+  }
   return rotations;
+}
+
+Rotations Rotations::Rows(int64_t begin, int64_t count) const {
+  Rotations rows;
+  for (const Table& table : tables_) rows.tables_.push_back({table.rows, table.index.narrow(0, begin, count)});
+  return rows;
 }
 
 void Rotations::Turn(size_t rope, const at::Tensor& qkv, const ops::AttentionShape& shape, bool transposed) const {

@@ -26,6 +26,9 @@ class Rotations {
   // nullopt for a family without rotary positions.
   static std::optional<Rotations> Of(const EncoderConfig& config, const PackedBatch& batch);
 
+  // Those of the rows [begin, begin + count) of the batch.
+  Rotations Rows(int64_t begin, int64_t count) const;
+
   // Turns the queries and keys of qkv [T, shape.qkv_width()] in place, by rope number `rope` of the config;
   // `transposed`: their gradients.
   void Turn(size_t rope, const at::Tensor& qkv, const ops::AttentionShape& shape, bool transposed) const;
@@ -35,7 +38,8 @@ class Rotations {
     at::Tensor rows;   // fp32 [P, w]: ops::Rotate
     at::Tensor index;  // int32 [T]
   };
-  static Table MakeTable(const checkpoint::Rope& rope, const PackedBatch& batch);
+  // `planned`: as the batch's plans say; else as the model's own rope does.
+  static Table MakeTable(const checkpoint::Rope& rope, const PackedBatch& batch, bool planned);
 
   std::vector<Table> tables_;
 };

@@ -38,6 +38,32 @@ Json Labelled() {
   return json;
 }
 
+// As nomic-embed-text-v1.5 was published, and as transformers writes the same model.
+Json Nomic() {
+  return Json::parse(
+      R"({"activation_function":"swiglu","architectures":["NomicBertModel"],"attn_pdrop":0.0,
+    "auto_map":{"AutoConfig":"nomic-ai/nomic-bert-2048--configuration_hf_nomic_bert.NomicBertConfig",
+                "AutoModel":"nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel"},
+    "bos_token_id":null,"causal":false,"dense_seq_output":true,"embd_pdrop":0.0,"eos_token_id":null,"fused_bias_fc":true,
+    "fused_dropout_add_ln":true,"initializer_range":0.02,"layer_norm_epsilon":1e-12,"max_trained_positions":2048,
+    "mlp_fc1_bias":false,"mlp_fc2_bias":false,"model_type":"nomic_bert","n_embd":768,"n_head":12,"n_inner":3072,
+    "n_layer":12,"n_positions":8192,"pad_vocab_size_multiple":64,"parallel_block":false,"prenorm":false,
+    "qkv_proj_bias":false,"reorder_and_upcast_attn":false,"resid_pdrop":0.0,"rotary_emb_base":1000,
+    "rotary_emb_fraction":1.0,"rotary_emb_interleaved":false,"rotary_emb_scale_base":null,"rotary_scaling_factor":null,
+    "scale_attn_by_inverse_layer_idx":false,"scale_attn_weights":true,"summary_activation":null,
+    "summary_first_dropout":0.0,"summary_proj_to_labels":true,"summary_type":"cls_index","summary_use_proj":true,
+    "type_vocab_size":2,"use_cache":true,"use_flash_attn":true,"use_rms_norm":false,"use_xentropy":true,
+    "vocab_size":30528})");
+}
+Json NomicOfTransformers() {
+  return Json::parse(
+      R"({"architectures":["NomicBertModel"],"attention_probs_dropout_prob":0.0,"head_dim":64,"hidden_act":"silu",
+    "hidden_dropout_prob":0.0,"hidden_size":768,"initializer_range":0.02,"intermediate_size":3072,"layer_norm_eps":1e-12,
+    "max_position_embeddings":2048,"model_type":"nomic_bert","num_attention_heads":12,"num_hidden_layers":12,
+    "pad_token_id":0,"rope_parameters":{"rope_theta":1000.0,"rope_type":"default"},"type_vocab_size":2,
+    "vocab_size":30528})");
+}
+
 struct Refused {
   std::string field, message;
 };
@@ -124,11 +150,12 @@ TEST(ModelConfig, ClassesOfTheOtherRobertaAreRead) {
 
 TEST(ModelConfig, RefusesUnknownThingsByName) {
   ExpectRefused(Bert(), "model_type", "gpt2", "model_type",
-                "Engram reads bert, distilbert, llama, mistral, modernbert, qwen2, qwen3, roberta, xlm-roberta, each "
-                "with a WordPiece tokenizer");
+                "Engram reads bert, distilbert, llama, mistral, modernbert, mpnet, nomic_bert, qwen2, qwen3, roberta, "
+                "xlm-roberta");
   ExpectRefused(Bert(), "model_type", nullptr, "model_type", "is missing");
   ExpectRefused(Bert(), "model_type", 3, "model_type",
-                "Engram reads bert, distilbert, llama, mistral, modernbert, qwen2, qwen3, roberta, xlm-roberta");
+                "Engram reads bert, distilbert, llama, mistral, modernbert, mpnet, nomic_bert, qwen2, qwen3, roberta, "
+                "xlm-roberta");
   ExpectRefused(Bert(), "hidden_act", "mish", "hidden_act", "is \"mish\"; known: gelu");
   ExpectRefused(Bert(), "hidden_act", 5, "hidden_act", "known: gelu");
   ExpectRefused(Bert(), "position_embedding_type", "relative_key", "position_embedding_type",
@@ -139,6 +166,9 @@ TEST(ModelConfig, RefusesUnknownThingsByName) {
   ExpectRefused(Bert(), "pruned_heads", {{"0", {1, 2}}}, "pruned_heads", "not implemented");
   ExpectRefused(Bert(), "quantization_config", {{"bits", 4}}, "quantization_config", "import the original model");
   ExpectRefused(Bert(), "auto_map", {{"AutoModel", "x.Y"}}, "auto_map", "never run");
+  ExpectRefused(Nomic(), "auto_map", {{"AutoModel", "nomic-ai/nomic-bert-2048--modeling_other.Y"}}, "auto_map",
+                "never run");
+  ExpectRefused(Nomic(), "auto_map", {{"AutoModel", "modeling_hf_nomic_bert.Y--x.Z"}}, "auto_map", "never run");
   ExpectRefused(Bert(), "hiden_size", 384, "\"hiden_size\"", "it knows hidden_size");
   ExpectRefused(Bert(), "hidden_sizee", 384, "\"hidden_sizee\"", "it knows hidden_size");
   ExpectRefused(Bert(), "hidden_isze", 384, "\"hidden_isze\"", "it knows hidden_size");
@@ -300,6 +330,55 @@ TEST(RenderModelConfig, RefusesLabelsThatDoNotInvert) {
   EXPECT_THAT(refusal({"a", ""}), HasSubstr("class 1 has an empty name"));
   EXPECT_THAT(refusal({"\xff"}), HasSubstr("UTF-8"));
   EXPECT_THAT(refusal(std::vector<std::string>(kMaxLabels + 1, "x")), HasSubstr("at most 10000"));
+}
+
+TEST(ParseModelConfig, AnOlderSpellingIsTheSameModel) {
+  const auto old = ParseModelConfig(Nomic().dump()), now = ParseModelConfig(NomicOfTransformers().dump());
+  ASSERT_TRUE(old.ok()) << old.status();
+  ASSERT_TRUE(now.ok()) << now.status();
+  for (const ModelConfig* config : {&*old, &*now}) {
+    EXPECT_EQ(config->hidden_size, 768);
+    EXPECT_EQ(config->layers, 12);
+    EXPECT_EQ(config->heads, 12);
+    EXPECT_EQ(config->head_width(), 64);
+    EXPECT_EQ(config->intermediate_size, 3072);
+    EXPECT_EQ(config->max_length(), 2048);  // of the training, whatever n_positions says
+    EXPECT_EQ(config->hidden_act, "silu");
+    EXPECT_EQ(config->layer_norm_eps, 1e-12);
+    EXPECT_EQ(config->hidden_dropout, 0);
+    EXPECT_EQ(config->attention_dropout, 0);
+    ASSERT_EQ(config->ropes.size(), 1);
+    EXPECT_EQ(config->ropes[0].base, 1000);
+    EXPECT_EQ(config->ropes[0].kind, RopeKind::kDefault);
+  }
+  ASSERT_EQ(old->warnings.size(), 1);
+  EXPECT_THAT(old->warnings[0], HasSubstr("auto_map"));
+  EXPECT_TRUE(now->warnings.empty());
+  ExpectRefused(Nomic(), "hidden_size", 512, "n_embd", "contradicts");
+  ExpectRefused(Nomic(), "rotary_scaling_factor", 2.0, "rotary_scaling_factor", "positions");
+  ExpectRefused(Nomic(), "prenorm", true, "prenorm", "not implemented");
+  ExpectRefused(Nomic(), "activation_function", "gelu", "activation_function", "swiglu");
+}
+
+// As it was published; its weights are 26 GB.
+TEST(ParseModelConfig, YarnLlama) {
+  const auto config = ParseModelConfig(
+      R"({"_name_or_path":"meta-llama/Llama-2-13b-hf","architectures":["LlamaForCausalLM"],
+    "auto_map":{"AutoConfig":"configuration_llama.LlamaConfig",
+                "AutoModelForCausalLM":"modeling_llama_together_yarn.LlamaForCausalLM"},
+    "bos_token_id":1,"eos_token_id":2,"hidden_act":"silu","hidden_size":5120,"initializer_range":0.02,
+    "intermediate_size":13824,"max_position_embeddings":131072,"model_type":"llama","num_attention_heads":40,
+    "num_hidden_layers":40,"num_key_value_heads":40,"pad_token_id":0,"pretraining_tp":1,"rms_norm_eps":1e-05,
+    "rope_scaling":{"factor":32.0,"original_max_position_embeddings":4096,"type":"yarn","finetuned":true},
+    "tie_word_embeddings":false,"torch_dtype":"bfloat16","transformers_version":"4.33.0","use_cache":true,
+    "vocab_size":32000})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->ropes[0].kind, RopeKind::kYarn);
+  EXPECT_EQ(config->ropes[0].factor, 32);
+  EXPECT_EQ(config->ropes[0].original_positions, 4096);
+  EXPECT_EQ(config->max_length(), 131072);
+  ASSERT_EQ(config->warnings.size(), 1);
+  EXPECT_THAT(config->warnings[0], HasSubstr("auto_map"));
 }
 
 }  // namespace

@@ -225,8 +225,8 @@ TEST_F(TensorNames, ClassesAreTransformers) {
   EXPECT_EQ(KindOfClass("XLMRobertaForTokenClassification"), TaskKind::kTokenClassification);
   EXPECT_EQ(KindOfClass("BertForPreTraining"), std::nullopt);
   EXPECT_EQ(KindOfClass("BertModel"), std::nullopt);
-  EXPECT_THAT(KnownModelTypes(), ElementsAre("bert", "distilbert", "llama", "mistral", "modernbert", "qwen2", "qwen3",
-                                             "roberta", "xlm-roberta"));
+  EXPECT_THAT(KnownModelTypes(), ElementsAre("bert", "distilbert", "llama", "mistral", "modernbert", "mpnet",
+                                             "nomic_bert", "qwen2", "qwen3", "roberta", "xlm-roberta"));
   EXPECT_EQ(FindFamily("gpt2"), nullptr);
 }
 

@@ -237,8 +237,8 @@ TEST_F(EncodeDocumentTest, FullAndSlidingAreTheDefinition) {
         ReferenceEncoder(*model_).Hidden(ids, options.window_tokens, at::arange(139, at::kLong)).narrow(0, 1, 137);
     const auto plan = PlanDocument(*model_, *tokenizer_, text_, options);
     ASSERT_TRUE(plan.ok()) << plan.status();
-    EXPECT_TRUE(plan->out_of_trained_range);
-    EXPECT_DOUBLE_EQ(plan->position_factor, 139.0 / 32);
+    EXPECT_TRUE(plan->positions.out_of_trained_range);
+    EXPECT_DOUBLE_EQ(plan->positions.factor, 139.0 / 32);
     const auto vectors = Encode(text_, options);
     ASSERT_TRUE(vectors.ok()) << vectors.status();
     ExpectNear(vectors->document, rows.mean(0));

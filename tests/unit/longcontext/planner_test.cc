@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "tests/unit/tiny_model.h"
 
 namespace engram::longcontext {
 namespace {
@@ -44,6 +45,34 @@ TEST(MemoryLedger, AReservationMovesOnce) {
   EXPECT_EQ(ledger.Unpromised(100), 90);
   kept.reset();
   EXPECT_EQ(ledger.Unpromised(100), 100);
+}
+
+// The longest text that is said to fit fits, and one token more does not.
+TEST(EstimateDocument, TheLargestTextIsWhereTheBytesEnd) {
+  const auto model = TinyModel({}, 2, 0);
+  SpeedBook speeds;
+  EncodeOptions options;
+  options.mode = Mode::kFull;
+  options.chunk_vectors = false;
+  options.positions = nn::PositionPlan{nn::PositionMode::kTiled};
+  const auto estimate = [&](int64_t tokens, int64_t free) {
+    DocumentPlan plan;
+    plan.mode = Mode::kFull;
+    plan.tokens = tokens;
+    plan.tokens_encoded = tokens + 2;
+    const auto made = EstimateDocument(*model, plan, options, free, speeds);
+    EXPECT_TRUE(made.ok()) << made.status();
+    return *made;
+  };
+  for (const int64_t free : {3'000'000, 50'000'000, 2'000'000'000}) {
+    const int64_t largest = estimate(100, free).largest_tokens;
+    ASSERT_GT(largest, 0) << free;
+    EXPECT_LE(estimate(largest, free).bytes, free);
+    EXPECT_GT(estimate(largest + 1, free).bytes, free);
+  }
+  EXPECT_EQ(estimate(100, 1000).largest_tokens, 0);
+  options.positions.reset();  // 32 rows make 32^2 positions
+  EXPECT_EQ(estimate(100, 2'000'000'000).largest_tokens, 32 * 32 - 2);
 }
 
 }  // namespace

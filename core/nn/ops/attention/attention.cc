@@ -1,6 +1,7 @@
 #include "core/nn/ops/attention/attention.h"
 
 #include "c10/util/Exception.h"
+#include "core/nn/ops/attention/attention_reference.h"
 #include "core/nn/ops/dropout/dropout_bits.h"
 #include "core/nn/ops/op_table.h"
 
@@ -25,6 +26,19 @@ AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const
 at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
                              const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout) {
   return OpsFor(g.device()).attention_gradient(g, qkv, logsumexp, batch, shape, dropout);
+}
+
+AttentionResult RelativeAttention(const at::Tensor& qkv, const at::Tensor& by_distance, const PackedBatch& batch,
+                                  const AttentionShape& shape, const Dropout& dropout, bool keep) {
+  CheckDropout(batch, shape.heads, dropout);
+  return reference::Attend(qkv, by_distance, batch, shape, dropout, keep);
+}
+
+RelativeAttentionGradients RelativeAttentionGradient(const at::Tensor& g, const at::Tensor& qkv,
+                                                     const at::Tensor& by_distance, const at::Tensor& logsumexp,
+                                                     const PackedBatch& batch, const AttentionShape& shape,
+                                                     const Dropout& dropout) {
+  return reference::Gradients(g, qkv, by_distance, logsumexp, batch, shape, dropout);
 }
 
 }  // namespace engram::nn::ops
