@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/full.h"
+#include "ATen/ops/ones.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
@@ -148,8 +150,10 @@ int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> exampl
   return std::max<int64_t>(1, std::llround(task.masking->probability * static_cast<double>(units)));
 }
 
-LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight) {
-  const at::Tensor weights = at::full({targets.size(0)}, weight, logits.options());
+LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight,
+                            const at::Tensor& class_weights) {
+  at::Tensor weights = at::full({targets.size(0)}, weight, logits.options());
+  if (class_weights.defined()) weights.mul_(class_weights.index_select(0, targets.clamp_min(0)));
   nn::ops::CrossEntropyResult result = nn::ops::CrossEntropy(logits, targets, weights);
   const at::Tensor losses = result.loss.cpu();
   const float* loss = losses.const_data_ptr<float>();
@@ -159,6 +163,29 @@ LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets,
   summed.sum /= weight;
   summed.grad = std::move(result.grad);
   return summed;
+}
+
+at::Tensor BalancedClassWeights(const TaskSpec& task, std::span<const TrainingExample> examples) {
+  std::vector<int64_t> counts(static_cast<size_t>(task.labels));
+  const auto count = [&counts](int64_t target) {
+    if (target != nn::ops::kIgnored) ++counts[static_cast<size_t>(target)];
+  };
+  for (const TrainingExample& example : examples) {
+    if (task.kind == checkpoint::TaskKind::kTokenClassification) {
+      std::for_each(example.tags.begin(), example.tags.end(), count);
+    } else {
+      count(example.label);
+    }
+  }
+  const double units = static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
+  const auto present =
+      static_cast<double>(std::count_if(counts.begin(), counts.end(), [](int64_t n) { return n > 0; }));
+  at::Tensor weights = at::ones({task.labels}, at::kFloat);
+  for (size_t c = 0; c < counts.size(); ++c) {
+    if (counts[c] > 0)
+      weights.mutable_data_ptr<float>()[c] = static_cast<float>(units / (present * static_cast<double>(counts[c])));
+  }
+  return weights;
 }
 
 }  // namespace engram::train

@@ -31,7 +31,10 @@ struct TaskSpec {
   std::string name;
   checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
   int64_t labels = 0;                     // classes or tags; 0 for masked language modelling
-  std::optional<MaskingOptions> masking;  // set exactly for masked language modelling
+  std::optional<MaskingOptions> masking = {};  // set exactly for masked language modelling
+  // Of a task that gets further labels: how many it had before, the first ones; 0: all are new, or none.
+  int64_t known_labels = 0;
+  int64_t outside = -1;  // of taggers of entities: the tag of words outside of them
 };
 
 struct MicroBatch {
@@ -60,6 +63,13 @@ struct LossResult {
   at::Tensor grad;  // fp32, shape of the logits: `weight` times the gradient of the sum
 };
 // `weight` is 1 / (units of the whole optimizer step), so that accumulated gradients are those of the mean loss.
-LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight);
+// `class_weights`: fp32 [C], what a target of each class counts; undefined: 1.
+LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets, double weight,
+                            const at::Tensor& class_weights = {});
+
+// Weights under which the classes (tags) that occur count alike, and whose mean over the units is 1 (scikit-learn's
+// "balanced"): n / (k n_c) with n units, k classes that occur and n_c units of class c; 1 for a class that does not occur.
+// fp32 [labels], CPU. For tasks with labels or tags.
+at::Tensor BalancedClassWeights(const TaskSpec& task, std::span<const TrainingExample> examples);
 
 }  // namespace engram::train

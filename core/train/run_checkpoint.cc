@@ -40,6 +40,7 @@ nlohmann::json ToJson(const RunState& s) {
           {"has_best", s.has_best},
           {"best_score", s.best_score},
           {"best_loss", s.best_loss},
+          {"best_epoch", s.best_epoch},
           {"evaluations_without_gain", s.evaluations_without_gain},
           {"dead_steps", s.dead_steps},
           {"dead_penalty", s.dead_penalty},
@@ -70,14 +71,15 @@ absl::StatusOr<RunState> FromJson(const std::string& text) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return Damaged("its state does not parse");
   RunState s;
-  const bool complete =
-      Read(json, "epoch", s.epoch) && Read(json, "step_in_epoch", s.step_in_epoch) && Read(json, "step", s.step) &&
-      Read(json, "micro_batch", s.micro_batch) && Read(json, "tokens", s.tokens) &&
-      Read(json, "epoch_loss", s.epoch_loss) && Read(json, "epoch_units", s.epoch_units) &&
-      Read(json, "last_epoch_loss", s.last_epoch_loss) && Read(json, "has_best", s.has_best) &&
-      Read(json, "best_score", s.best_score) && Read(json, "best_loss", s.best_loss) &&
-      Read(json, "evaluations_without_gain", s.evaluations_without_gain) && Read(json, "dead_steps", s.dead_steps) &&
-      Read(json, "dead_penalty", s.dead_penalty) && Read(json, "divergence", s.divergence);
+  const bool complete = Read(json, "epoch", s.epoch) && Read(json, "step_in_epoch", s.step_in_epoch) &&
+                        Read(json, "step", s.step) && Read(json, "micro_batch", s.micro_batch) &&
+                        Read(json, "tokens", s.tokens) && Read(json, "epoch_loss", s.epoch_loss) &&
+                        Read(json, "epoch_units", s.epoch_units) && Read(json, "last_epoch_loss", s.last_epoch_loss) &&
+                        Read(json, "has_best", s.has_best) && Read(json, "best_score", s.best_score) &&
+                        Read(json, "best_loss", s.best_loss) && Read(json, "best_epoch", s.best_epoch) &&
+                        Read(json, "evaluations_without_gain", s.evaluations_without_gain) &&
+                        Read(json, "dead_steps", s.dead_steps) && Read(json, "dead_penalty", s.dead_penalty) &&
+                        Read(json, "divergence", s.divergence);
   if (!complete) return Damaged("its state is incomplete");
   if (s.epoch < 0 || s.step_in_epoch < 0 || s.step < 0 || s.micro_batch < 0)
     return Damaged("its state is out of range");

@@ -30,6 +30,7 @@ struct RunState {
   double last_epoch_loss = 0;  // mean of the last whole epoch
   bool has_best = false;
   double best_score = 0, best_loss = 0;
+  int64_t best_epoch = 0;  // from 1
   int64_t evaluations_without_gain = 0;
   std::vector<int64_t>
       dead_steps;  // for each penalty: steps of moving weights since the start in which it was 0; -1: it has acted

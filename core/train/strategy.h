@@ -5,7 +5,7 @@
 // empty hooks, is plain fine-tuning.
 //
 //   BeginTask -> [LoadState after a resume] -> Penalties
-//     each optimizer step:  forward (with FurtherQueries) -> FurtherGradients -> backward of each micro-batch,
+//     each optimizer step:  OnTargets -> forward (with FurtherQueries) -> FurtherGradients -> backward of each micro-batch,
 //                           ExtraPasses after each
 //                           OnGradients -> clipping -> AfterClipping -> AdamW with Penalties fused, at
 //                           LearningRateScales -> AfterStep
@@ -16,6 +16,7 @@
 //   EWC, online EWC, MAS, L2-SP     Penalties
 //   SI                              AfterStep (its path integral), EndTask (what is remembered), Penalties
 //   ER, DER++                       ExtraPasses (replayed examples), EndTask (which are kept)
+//   self-training                   OnTargets (what the earlier model finds where the new texts say nothing)
 //   A-GEM                           OnGradients (reference gradient in a GradientBuffer of its own, projection)
 //   LwF                             BeginTask (TaskSetup::Frozen), FurtherQueries and FurtherGradients (the earlier
 //                                   model's answers, learned by the pass that learns the task)
@@ -57,6 +58,10 @@ struct TaskContext {
   double learning_rate = 0;  // at the peak
   uint64_t seed = 0;
   std::optional<MaskingOptions> masking = {};  // set exactly for masked language modelling
+  int64_t known_labels = 0, outside = -1;      // as in TaskSpec
+
+  // The version knows the task already, and it gets further labels.
+  bool grows() const { return known_labels > 0; }
 };
 
 // A task about to be trained. Not thread-safe.
@@ -70,6 +75,7 @@ class TaskSetup : public TaskContext {
   // (BeginTask). Outlives the task, so a strategy may keep a pointer to it.
   nn::Model& model;
   std::span<const TrainingExample> examples;  // trained on, without those held out; live until the end of the task
+  at::Tensor class_weights;  // fp32 [labels] on the model's device, as CrossEntropyLoss takes them; undefined: all 1
   // What the optimizer moves: the encoder's slots and those of the task's head. BeginTask may change it; every other
   // slot keeps its weights to the bit. Emptied: BeginTask has learned the task already, and no step is made.
   std::vector<nn::SlotId> trainable;
@@ -120,8 +126,11 @@ class Strategy {
   virtual absl::Status BeginTask(TaskSetup& /*setup*/) { return absl::OkStatus(); }
   // Asked once, after BeginTask and LoadState; fixed until EndTask.
   virtual std::vector<QuadraticPenalty> Penalties() { return {}; }
-  // What else the task's own forward pass of a micro-batch is asked: heads of other tasks, which cost no further pass
-  // of the encoder. A head that shall learn from it must be trainable.
+  // Before the forward pass of a micro-batch: `batch.targets` may be given other values (ops::kIgnored: no loss is taken
+  // there), in a tensor of the same shape. `batch.units`, and with it the weight of each other target, stays.
+  virtual absl::Status OnTargets(MicroBatch& /*batch*/) { return absl::OkStatus(); }
+  // What else the task's own forward pass of a micro-batch is asked: heads of other tasks, or the task's own once more,
+  // which cost no further pass of the encoder. A head that shall learn from it must be trainable.
   virtual std::vector<nn::TaskQuery> FurtherQueries(const MicroBatch& /*batch*/) { return {}; }
   // Their answers, fp32, in the order of FurtherQueries; called where that named any. Appends the gradient of the
   // strategy's loss, in which info.unit_weight is the weight of one term; `query` counts from 0 at the first of

@@ -55,7 +55,11 @@ const StructOptions<TrainOptions>& List() {
           .Whole("early_stopping_patience", &O::early_stopping_patience, Closed(0, 1000),
                  "evaluations without a better score before training stops; 0: off")
           .Whole("checkpoint_every_steps", &O::checkpoint_every_steps, Closed(0, kLargestCount),
-                 "steps between two run checkpoints; 0: only when asked to stop");
+                 "steps between two run checkpoints; 0: only when asked to stop")
+          .Choice("class_weights", &O::class_weights,
+                  {{ClassWeights::kNone, "none"}, {ClassWeights::kBalanced, "balanced"}},
+                  "none: each text, or tagged word, counts alike; balanced: each class, or tag, counts alike, however "
+                  "rare it is");
   return list;
 }
 

@@ -23,6 +23,9 @@ enum class PrecisionChoice { kAuto, kFloat32, kBFloat16 };
 // With the names that users write: auto, fp32, bf16.
 const std::vector<std::pair<PrecisionChoice, std::string>>& PrecisionChoices();
 
+// How classes, or tags, count in the loss: each unit alike, or each class alike (BalancedClassWeights).
+enum class ClassWeights { kNone, kBalanced };
+
 struct TrainOptions {
   double lr = 2e-4;
   int64_t epochs = 3;
@@ -44,6 +47,7 @@ struct TrainOptions {
   double validation_fraction = 0;
   int64_t early_stopping_patience = 0;
   int64_t checkpoint_every_steps = 0;
+  ClassWeights class_weights = ClassWeights::kNone;
 };
 
 // Name, type, default, range and meaning of each member, under the member's own name.

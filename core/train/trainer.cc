@@ -109,10 +109,20 @@ absl::Status Run::Prepare() {
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) total_steps_ += StepsOf(PlanEpoch(epoch));
   warmup_steps_ = options_.warmup_steps > 0 ? options_.warmup_steps : WarmupSteps(options_.warmup_ratio, total_steps_);
 
-  static_cast<TaskContext&>(setup_) = {input_.task.name,   input_.task.kind, CountUnits(input_.task, data_.training()),
-                                       total_steps_,       options_.lr,      options_.seed,
-                                       input_.task.masking};
+  static_cast<TaskContext&>(setup_) = {input_.task.name,
+                                       input_.task.kind,
+                                       CountUnits(input_.task, data_.training()),
+                                       total_steps_,
+                                       options_.lr,
+                                       options_.seed,
+                                       input_.task.masking,
+                                       input_.task.known_labels,
+                                       input_.task.outside};
   if (setup_.training_units == 0) return InvalidField("dataset", "has no tagged token to learn from");
+  if (options_.class_weights == ClassWeights::kBalanced) {
+    if (input_.task.masking) return InvalidField("class_weights", "are for labels and tags; leave them out");
+    setup_.class_weights = BalancedClassWeights(input_.task, data_.training()).to(parameters_.device());
+  }
   setup_.examples = data_.training();
   setup_.trainable = model_.EncoderSlots();
   for (const nn::SlotId slot : model_.HeadSlots(input_.task.name)) setup_.trainable.push_back(slot);
@@ -231,17 +241,18 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
   parameters_.ZeroGradients();
   nn::AccumulateSink sink(&parameters_);
   double loss = 0;
-  for (const MicroBatch& batch : micro_batches) {
+  for (MicroBatch& batch : micro_batches) {
     info.micro_batch = state_.micro_batch++;
     state_.tokens += batch.batch.tokens();
     if (batch.units == 0) continue;
+    ENGRAM_RETURN_IF_ERROR(strategy_.OnTargets(batch));
     const nn::TrainingMode mode{options_.seed, static_cast<uint64_t>(info.micro_batch)};
     std::vector<nn::TaskQuery> queries{{input_.task.name, batch.rows}};
     const std::vector<nn::TaskQuery> further = strategy_.FurtherQueries(batch);
     queries.insert(queries.end(), further.begin(), further.end());
     const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
     const std::vector<at::Tensor> logits = model_.Predict(batch.batch, queries, mode, tape.get());
-    LossResult result = CrossEntropyLoss(logits.front(), batch.targets, info.unit_weight);
+    LossResult result = CrossEntropyLoss(logits.front(), batch.targets, info.unit_weight, setup_.class_weights);
     loss += result.sum;
     std::vector<nn::HeadGradient> gradients;
     if (!further.empty()) {
@@ -351,6 +362,7 @@ absl::Status Run::EndEpoch() {
       state_.has_best = true;
       state_.best_score = evaluation.score;
       state_.best_loss = evaluation.loss;
+      state_.best_epoch = state_.epoch + 1;
       state_.evaluations_without_gain = 0;
       if (stopping) best_weights_ = parameters_.weights().clone();
     } else {
@@ -398,6 +410,7 @@ absl::StatusOr<TrainResult> Run::Finish() {
   result.tokens = state_.tokens;
   result.final_loss = state_.last_epoch_loss;
   result.validation = std::move(last_evaluation_);
+  result.best_epoch = state_.best_epoch;
   result.resumed = resumed_;
   result.dead_penalty = state_.dead_penalty;
   return result;

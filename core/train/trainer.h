@@ -78,6 +78,7 @@ struct TrainResult {
   int64_t tokens = 0;
   double final_loss = 0;                 // mean over the last epoch's units
   std::optional<Evaluation> validation;  // of the weights that the model now has; none without validation examples
+  int64_t best_epoch = 0;  // after which the score on the validation examples was best, from 1; 0: never measured
   bool resumed = false;
   bool dead_penalty = false;  // a penalty stayed 0 through 10 steps of moving weights
   VersionMemory memory;       // what the strategy wants stored with the new version; empty: nothing new

@@ -28,6 +28,7 @@ class Forwarding : public train::Strategy {
   std::string_view name() const override { return inner_.name(); }
   absl::Status BeginTask(train::TaskSetup& setup) override { return inner_.BeginTask(setup); }
   std::vector<train::QuadraticPenalty> Penalties() override { return inner_.Penalties(); }
+  absl::Status OnTargets(train::MicroBatch& batch) override { return inner_.OnTargets(batch); }
   std::vector<nn::TaskQuery> FurtherQueries(const train::MicroBatch& batch) override {
     return inner_.FurtherQueries(batch);
   }
