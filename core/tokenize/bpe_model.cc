@@ -121,6 +121,10 @@ absl::Status BpeModel::IndexTokens(std::vector<std::string> tokens) {
 }
 
 absl::Status BpeModel::IndexCharacters() {
+  for (size_t c = 0; c < ascii_.size(); ++c) {
+    const auto found = by_bytes_.find(std::string(1, static_cast<char>(c)));
+    ascii_[c] = found == by_bytes_.end() ? -1 : found->second;
+  }
   bytes_.fill(-1);
   int missing = 0;
   for (int byte = 0; byte < 256; ++byte) {
@@ -233,19 +237,27 @@ void BpeModel::Start(std::string_view part, std::vector<Symbol>& symbols) const 
   }
   bool after_unknown = false;
   std::string character;
+  symbols.reserve(part.size());
   for (size_t at = 0; at < part.size();) {
     const size_t begin = at;
-    DecodeUtf8(part, at);
-    character.assign(part, begin, at - begin);
-    const auto found = by_bytes_.find(character);
-    if (found != by_bytes_.end()) {
-      add(found->second, begin);
+    int32_t id = -1;
+    if (const auto byte = static_cast<unsigned char>(part[at]); byte < ascii_.size()) {
+      id = ascii_[byte];
+      ++at;
+    } else {
+      DecodeUtf8(part, at);
+      character.assign(part, begin, at - begin);
+      const auto found = by_bytes_.find(character);
+      id = found != by_bytes_.end() ? found->second : -1;
+    }
+    if (id >= 0) {
+      add(id, begin);
     } else if (options_.byte_fallback) {
       for (size_t i = begin; i < at; ++i) add(bytes_[static_cast<unsigned char>(part[i])], i);
     } else if (!after_unknown || !options_.fuse_unknown) {
       add(unknown_, begin);
     }
-    after_unknown = found == by_bytes_.end() && !options_.byte_fallback;
+    after_unknown = id < 0 && !options_.byte_fallback;
   }
 }
 

@@ -73,6 +73,7 @@ class BpeModel final : public PieceModel {
   std::unordered_map<std::string, int32_t> by_bytes_;    // what a token covers of a text -> its id
   std::unordered_map<std::string_view, int32_t> whole_;  // pieces that are one token
   std::array<int32_t, 256> bytes_{};                     // the token of each byte (byte level, byte fallback); -1: none
+  std::array<int32_t, 128> ascii_{};                     // the token of each ASCII character; -1: none
   int32_t unknown_ = -1;
   std::vector<Merge> merges_;  // a hash table, at most half full
   uint64_t mask_ = 0;

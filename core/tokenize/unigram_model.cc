@@ -42,6 +42,13 @@ absl::StatusOr<std::unique_ptr<UnigramModel>> UnigramModel::Create(
     if (id < 0) return Refuse("byte_fallback", absl::StrFormat("is true and the vocabulary lacks <0x%02X>", byte));
     model->bytes_.push_back(id);
   }
+  std::vector<ModelToken> best;
+  model->whole_.resize(model->tokens_.size());
+  for (size_t id = 0; id < model->tokens_.size(); ++id) {
+    best.clear();
+    model->AppendBest(model->tokens_[id], best);
+    model->whole_[id] = best.size() == 1 && best[0].id == static_cast<int32_t>(id);
+  }
   return model;
 }
 
@@ -73,7 +80,14 @@ void UnigramModel::Emit(std::string_view text, uint32_t begin, int32_t id, std::
   }
 }
 
+// Most pieces of a text are words that the vocabulary has: one look instead of a search.
 void UnigramModel::Append(std::string_view piece, std::vector<ModelToken>& out) const {
+  const int32_t id = vocabulary_.Find(piece);
+  if (id < 0 || !whole_[static_cast<size_t>(id)]) return AppendBest(piece, out);
+  out.push_back({id, 0, static_cast<uint32_t>(piece.size())});
+}
+
+void UnigramModel::AppendBest(std::string_view piece, std::vector<ModelToken>& out) const {
   std::vector<Node> ends(piece.size() + 1);
   Search(piece, ends);
   struct Cut {

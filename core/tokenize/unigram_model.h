@@ -35,11 +35,13 @@ class UnigramModel final : public PieceModel {
 
   UnigramModel() = default;
   void Search(std::string_view piece, std::vector<Node>& ends) const;
+  void AppendBest(std::string_view piece, std::vector<ModelToken>& out) const;
   void Emit(std::string_view text, uint32_t begin, int32_t id, std::vector<ModelToken>& out) const;
 
   std::vector<std::string> tokens_;
   Vocabulary vocabulary_;
   std::vector<double> scores_;
+  std::vector<bool> whole_;     // of each token whether a piece that it is becomes it alone
   std::vector<int32_t> bytes_;  // the token of each byte; empty without byte fallback
   double unknown_score_ = 0;
   int32_t unknown_ = -1;

@@ -1,6 +1,9 @@
 """Special tokens around texts, pieces, byte pair encoding, Unigram, and weights out of torch.save."""
 PIECES = "tests/parity/test_piece_tokenizers.py"
 GROUPS = [
+    ("core/tokenize/unigram_model.cc", "tests/parity/test_piece_tokenizers.py", [
+        ("unigram: every token of the vocabulary is a piece by itself", "model->whole_[id] = best.size() == 1 && best[0].id == static_cast<int32_t>(id);", "model->whole_[id] = true;"),
+    ]),
     ("core/tokenize/framed_tokenizer.cc", "test_tokenize tests/parity/test_tokenizer.py", [
         ("tokenizer: of a pair the first text gives way", "const bool swapped = first > second;", "const bool swapped = first < second;"),
         ("tokenizer: half of an odd room goes to the shorter text", "longer = shorter + room % 2;", "longer = shorter;"),

@@ -243,6 +243,19 @@ def test_samples_as_texts_and_as_one_text(kind, tmp_path):
     compare_found([(joined,)], [made.encode(joined)], tmp_path, directory=tmp_path / "model")
 
 
+def test_words_of_the_vocabulary_that_their_own_parts_beat(tmp_path):
+    """Unigram with every seventh score so low that the token is never the best cut of itself."""
+    pieces = [(piece, score - 30 * (i > 3 and i % 7 == 0)) for i, (piece, score) in enumerate(unigram_pieces())]
+    made = xlm_roberta()
+    made.model = models.Unigram(pieces, unk_id=3)
+    directory, rows = tmp_path / "model", samples()[:2000]
+    directory.mkdir()
+    (directory / "tokenizer.json").write_text(made.to_str())
+    found = made.encode_batch(rows)
+    assert sum(token in dict(pieces[7::7]) for e in found for token in e.tokens) < sum(len(e.tokens) for e in found) / 20
+    compare_found([(t,) for t in rows], found, tmp_path, directory=directory)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_words_truncation_and_no_special_tokens(kind, tmp_path):
     made, generator = saved(kind, tmp_path / "model"), random.Random(6)
