@@ -22,6 +22,7 @@ bool IsTarget(std::string_view targets, TensorRole role) {
   switch (role) {
     case TensorRole::kQuery:
     case TensorRole::kValue:
+    case TensorRole::kQueryKeyValue:
       return true;
     case TensorRole::kKey:
     case TensorRole::kAttentionOutput:
@@ -37,13 +38,18 @@ bool IsTarget(std::string_view targets, TensorRole role) {
 // Shapes of the matrices that one layer's updates are of.
 std::vector<std::pair<int64_t, int64_t>> TargetShapes(const OptionValues& options, const StrategySizes& sizes) {
   const int64_t d = sizes.hidden_size, inner = sizes.intermediate_size;
+  using Target = std::pair<TensorRole, std::pair<int64_t, int64_t>>;
+  std::vector<Target> all = {{TensorRole::kAttentionOutput, {d, d}},
+                             {TensorRole::kIntermediate, {sizes.fused_gate ? 2 * inner : inner, d}},
+                             {TensorRole::kOutput, {d, inner}}};
+  if (sizes.fused_attention) {
+    all.push_back({TensorRole::kQueryKeyValue, {3 * d, d}});
+  } else {
+    for (const TensorRole role : {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue})
+      all.push_back({role, {d, d}});
+  }
   std::vector<std::pair<int64_t, int64_t>> shapes;
-  for (const auto& [role, shape] : {std::pair{TensorRole::kQuery, std::pair{d, d}},
-                                    {TensorRole::kKey, {d, d}},
-                                    {TensorRole::kValue, {d, d}},
-                                    {TensorRole::kAttentionOutput, {d, d}},
-                                    {TensorRole::kIntermediate, {inner, d}},
-                                    {TensorRole::kOutput, {d, inner}}}) {
+  for (const auto& [role, shape] : all) {
     if (IsTarget(options.Text("targets"), role)) shapes.push_back(shape);
   }
   return shapes;
@@ -83,13 +89,7 @@ absl::Status LowRankStrategy::BeginTask(train::TaskSetup& setup) {
   parameters_ = &model.parameters();
   updates_.clear();
   std::vector<nn::ParameterSpec> specs;
-  const std::vector<checkpoint::ExpectedTensor> tensors = checkpoint::EncoderTensors(model.config());
-  if (std::none_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.role == TensorRole::kQuery; })) {
-    return StatusWithReason(absl::StatusCode::kFailedPrecondition, "STRATEGY_NEEDS",
-                            "low-rank updates need query, key and value apart, and this family keeps them in one "
-                            "tensor; take another strategy, adapter for one");
-  }
-  for (const checkpoint::ExpectedTensor& tensor : tensors) {
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::EncoderTensors(model.config())) {
     if (tensor.bias || !IsTarget(options_.Text("targets"), tensor.role)) continue;
     Update update;
     update.parameter = tensor.name;

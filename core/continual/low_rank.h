@@ -8,6 +8,9 @@
 // that the model is merged at any time: inference costs nothing, a version holds W, and one update serves all tasks.
 // Biases, LayerNorm and embeddings stay as they are.
 //
+// Where a family keeps query, key and value in one matrix [3 d, d], that has one update: all three of them share its A,
+// and keys move, too, where `targets` names queries and values alone.
+//
 // A starts uniform in (-1 / sqrt(in), 1 / sqrt(in)) and B at 0, as peft draws them.
 
 #include <cstdint>

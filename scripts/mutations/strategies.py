@@ -20,7 +20,7 @@ GROUPS = [
         ("low rank: B's gradient lacks the scale", "Gradient(update.b).addmm_(gradient, a.t(), 1, factor * scale());", "Gradient(update.b).addmm_(gradient, a.t(), 1, factor);"),
         ("low rank: A's gradient lacks the scale", "Gradient(update.a).addmm_(b.t(), gradient, 1, factor * scale());", "Gradient(update.a).addmm_(b.t(), gradient, 1, factor);"),
         ("low rank: alpha is not divided by the rank", "options_.Real(\"alpha\") / static_cast<double>(rank_)", "options_.Real(\"alpha\")"),
-        ("low rank: keys are updated too", "case TensorRole::kQuery:\n    case TensorRole::kValue:\n      return true;", "case TensorRole::kQuery:\n    case TensorRole::kKey:\n    case TensorRole::kValue:\n      return true;"),
+        ("low rank: keys are updated too", "case TensorRole::kKey:\n    case TensorRole::kAttentionOutput:\n      return targets != \"query_value\";", "case TensorRole::kKey:\n      return true;\n    case TensorRole::kAttentionOutput:\n      return targets != \"query_value\";"),
         ("low rank: a shared update is counted twice", "parameters_->Weight(update.a), 1, -scale());", "parameters_->Weight(update.a), 1, -0 * scale());"),
     ]),
     ("core/nn", "test_nn", [

@@ -296,7 +296,10 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
                                                        }),
                               .hidden_size = base.config.hidden_size,
                               .intermediate_size = base.config.intermediate_size,
-                              .layers = base.config.layers}));
+                              .layers = base.config.layers,
+                              .fused_attention = base.config.family->names.query_key_value != nullptr,
+                              .fused_gate = base.config.family->block.gated &&
+                                            base.config.family->names.gate == nullptr}));
     // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
                          strategy.bytes + nn::ActivationBytes(largest, base.config.layers, base.config, precision));

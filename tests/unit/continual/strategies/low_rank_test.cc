@@ -193,6 +193,39 @@ TEST_F(LowRank, MoreMatricesWhereMoreAreAskedFor) {
   }
 }
 
+// Families that keep query, key and value in one matrix: one update of it, by the same algebra.
+TEST_F(LowRank, OneUpdateWhereQueryKeyAndValueAreOneMatrix) {
+  nn::EncoderConfig config = TinyConfig();
+  config.family = checkpoint::FindFamily("modernbert");
+  config.type_vocab_size = 0;
+  config.attention_input_bias = config.attention_output_bias = config.feed_forward_bias = config.norm_bias = false;
+  config.ropes = {{.head_dim = 16, .max_positions = 32}, {.head_dim = 16, .max_positions = 32}};
+  for (const char* name : {"lora", "olora", "ewc_lora"}) {
+    auto model = nn::Model::Create(config, at::kCPU, nn::Precision::kFloat32);
+    ASSERT_TRUE(model.ok()) << model.status();
+    (*model)->InitializeEncoder(1);
+    ASSERT_TRUE(
+        (*model)
+            ->AddHead("a", {checkpoint::TaskKind::kSequenceClassification, kLabels, checkpoint::Pooling::kMean}, 2)
+            .ok());
+    const auto strategy = Make(name, options_, {});
+    ClippingProbe probe(*strategy);
+    Run(**model, probe, "a", first_);
+    EXPECT_EQ(probe.trainable.size(), 3 * 2 + 2) << name;
+    for (const char* const target : {"layers.0.attn.Wqkv.weight", "layers.1.attn.Wqkv.weight"}) {
+      const std::string a = absl::StrCat("low_rank.", target, ".a"), b = absl::StrCat("low_rank.", target, ".b");
+      const at::Tensor &start = probe.begun.to(at::kDouble), &weights = probe.before[10], &used = probe.used[9];
+      const at::Tensor w = probe.Of(start, target) + kScale * at::mm(probe.Of(weights, b), probe.Of(weights, a));
+      EXPECT_EQ(w.size(0), 96);
+      EXPECT_LT((probe.Of(weights, target) - w).abs().max().item<double>(), 1e-6) << name << target;
+      EXPECT_GT((probe.Of(weights, target) - probe.Of(start, target)).abs().max().item<double>(), 1e-4);
+      const at::Tensor g = probe.Of(probe.raw[9], target);
+      EXPECT_LT(Off(probe.Of(used, b), kScale * at::mm(g, probe.Of(probe.before[9], a).t())), 1e-5);
+      EXPECT_LT(Off(probe.Of(used, a), kScale * at::mm(probe.Of(probe.before[9], b).t(), g)), 1e-5);
+    }
+  }
+}
+
 // lambda sum_k sum_ij (sum_c A_ic A_k,jc)^2 and its gradient, of two earlier tasks; not clipped.
 TEST_F(LowRank, OrthogonalUpdatesArePulledAwayFromEarlierOnes) {
   Options options = options_;
