@@ -13,6 +13,8 @@ void AddTaskVerbs(CLI::App& app, Session& session);
 void AddStrategyVerbs(CLI::App& app, Session& session);
 void AddJobVerbs(CLI::App& app, Session& session);
 void AddInferenceVerbs(CLI::App& app, Session& session);
+void AddCollectVerbs(CLI::App& app, Session& session);
+void AddAnnotateVerb(CLI::App& app, Session& session);
 void AddHelpVerbs(CLI::App& app, Session& session);
 
 }  // namespace engram::client

@@ -84,8 +84,20 @@ void PrintStream(const engram::v1::JobResult& result) {
   }
 }
 
+void PrintFolds(const engram::v1::CrossValidation& validation) {
+  if (validation.folds_size() == 0) return;
+  std::printf("\nover %d folds (%lld groups of rows); then trained on all rows for %lld epochs\n",
+              validation.folds_size(), static_cast<long long>(validation.groups()),
+              static_cast<long long>(validation.refit_epochs()));
+  std::printf("%s", Table(FoldRows(validation)).c_str());
+  if (const auto labels = FoldLabelRows(validation); !labels.empty()) std::printf("\n%s", Table(labels).c_str());
+}
+
 void PrintMetrics(const engram::v1::JobResult& result) {
-  if (result.metrics_size() == 0) return;
+  if (result.metrics_size() == 0) {
+    PrintFolds(result.cross_validation());
+    return;
+  }
   std::vector<std::vector<std::string>> rows = {{"task", "metric", "value", "texts", "measured on"}};
   for (const auto& metric : result.metrics()) {
     char value[32];
@@ -95,9 +107,26 @@ void PrintMetrics(const engram::v1::JobResult& result) {
   }
   std::printf("%s", Table(rows).c_str());
   if (const auto labels = LabelRows(result); !labels.empty()) std::printf("\n%s", Table(labels).c_str());
+  PrintFolds(result.cross_validation());
   PrintStream(result);
   if (const std::string changes = GainsAndLosses(result); !changes.empty())
     std::printf("\nthis version %s\n", changes.c_str());
+}
+
+// What a collection found.
+void PrintCollected(const engram::v1::JobResult& result) {
+  if (result.dataset().empty()) return;
+  const auto& collected = result.collected();
+  std::printf("%s: %lld pages, %lld duplicates, %lld that could not be read, %s over the network\n",
+              result.dataset().c_str(), static_cast<long long>(collected.pages()),
+              static_cast<long long>(collected.duplicates()), static_cast<long long>(collected.failed()),
+              FormatBytes(collected.downloaded_bytes()).c_str());
+  for (const auto& failure : collected.failures()) {
+    std::printf("  %s: %s [%s]\n", failure.source().c_str(), failure.error().message().c_str(),
+                failure.error().reason().c_str());
+  }
+  if (collected.failed() > collected.failures_size())
+    std::printf("  and more: `engram pages %s` lists all\n", LastPart(result.dataset()).c_str());
 }
 
 int Conclude(const Session& session, const Job& job) {
@@ -108,6 +137,7 @@ int Conclude(const Session& session, const Job& job) {
     std::printf("%s succeeded in %s%s%s\n", job.name().c_str(), FormatSeconds(result.seconds()).c_str(),
                 result.version().empty() ? "" : (": " + result.version()).c_str(),
                 job.label().empty() ? "" : (" (label " + job.label() + ")").c_str());
+    PrintCollected(result);
     PrintMetrics(result);
     // Without a label nobody is answered by it yet.
     if (job.label().empty() && !result.version().empty()) {
@@ -129,7 +159,8 @@ int Conclude(const Session& session, const Job& job) {
 // Reads one stream until it ends. `on_job` is called with each state of the job.
 template <typename OnJob>
 grpc::Status ReadStream(Session& session, const std::string& name, Job& job, const OnJob& on_job) {
-  grpc::ClientContext context;
+  grpc::ClientContext context;  // a job may run longer than a call may take
+  session.Authorize(context);
   std::atomic<bool> done{false};
   // A signal handler may not call gRPC; this thread may.
   std::thread canceller([&] {
@@ -240,6 +271,7 @@ void DescribeJob(const Job& job) {
   std::printf("%s", Table(rows).c_str());
   if (job.has_estimate()) std::printf("\n%s", Table(EstimateRows(job.estimate())).c_str());
   for (const std::string& warning : job.estimate().warnings()) std::printf("warning: %s\n", warning.c_str());
+  PrintCollected(job.result());
   PrintMetrics(job.result());
   for (const std::string& warning : job.result().warnings()) std::printf("warning: %s\n", warning.c_str());
 }

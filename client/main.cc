@@ -47,6 +47,50 @@ grpc::Status CountJobs(Session& session, engram::v1::JobState state, int64_t& to
       session, jobs, list, [](const auto& page) { return page.jobs_size(); }, total);
 }
 
+// Versions of a model and their bytes, which count a file that several share for each of them.
+grpc::Status SizeOf(Session& session, const std::string& model, int64_t& versions, int64_t& bytes) {
+  engram::v1::ListVersionsRequest request;
+  request.set_model(model);
+  const auto list = [&](grpc::ClientContext* context, const auto& versions_of, auto& page) {
+    return session.Stub<engram::v1::ModelService>()->ListVersions(context, versions_of, &page);
+  };
+  const auto count = [&](const auto& page) {
+    for (const engram::v1::Version& version : page.versions()) bytes += version.size_bytes();
+    return page.versions_size();
+  };
+  return CountPages<engram::v1::ListVersionsResponse>(session, request, list, count, versions);
+}
+
+int Disk(Session& session) {
+  std::vector<std::string> models;
+  int64_t all = 0;
+  const auto list = [&](grpc::ClientContext* context, const auto& request, auto& page) {
+    return session.Stub<engram::v1::ModelService>()->ListModels(context, request, &page);
+  };
+  const auto remember = [&](const auto& page) {
+    for (const engram::v1::Model& model : page.models()) models.push_back(model.name());
+    return page.models_size();
+  };
+  grpc::Status status =
+      CountPages<engram::v1::ListModelsResponse>(session, engram::v1::ListModelsRequest(), list, remember, all);
+  nlohmann::ordered_json answer = nlohmann::ordered_json::array();
+  std::vector<std::vector<std::string>> rows = {{"MODEL", "VERSIONS", "SIZE"}};
+  for (size_t i = 0; status.ok() && i < models.size(); ++i) {
+    int64_t versions = 0, bytes = 0;
+    status = SizeOf(session, models[i], versions, bytes);
+    answer.push_back({{"model", models[i]}, {"versions", versions}, {"size_bytes", bytes}});
+    rows.push_back({engram::client::LastPart(models[i]), std::to_string(versions), engram::client::FormatBytes(bytes)});
+  }
+  if (!status.ok()) return session.Fail(status);
+  if (session.json) {
+    std::printf("%s\n", answer.dump().c_str());
+  } else {
+    std::printf("%s(a file that versions share counts for each; engram_model_disk_bytes of /metrics counts it once)\n",
+                engram::client::Table(rows).c_str());
+  }
+  return engram::client::kOk;
+}
+
 int Status(Session& session) {
   int64_t models = 0, queued = 0, running = 0;
   grpc::Status status = CountModels(session, models);
@@ -103,6 +147,14 @@ int main(int argc, char** argv) {
   app.add_option("--address", session.address, "HOST:PORT of engramd")
       ->envname("ENGRAM_ADDRESS")
       ->capture_default_str();
+  app.add_option("--token-file", session.token_file, "file with the token that the server wants")
+      ->envname("ENGRAM_TOKEN_FILE");
+  app.add_option("--ca", session.ca,
+                 "speak TLS: PEM file of the authorities that signed the server's certificate, or \"system\"")
+      ->envname("ENGRAM_CA");
+  app.add_option("--certificate", session.certificate, "PEM file of a certificate to show to the server")
+      ->envname("ENGRAM_CERTIFICATE");
+  app.add_option("--key", session.key, "PEM file of the certificate's private key")->envname("ENGRAM_KEY");
   app.add_flag("--json", session.json, "print answers, and errors (on standard error), as JSON");
   app.set_version_flag("--version", "engram " ENGRAM_VERSION);
   app.add_option("--timeout", session.timeout_seconds, "seconds that a call may take; 0: no limit")
@@ -113,10 +165,14 @@ int main(int argc, char** argv) {
   AddStrategyVerbs(app, session);
   AddJobVerbs(app, session);
   AddInferenceVerbs(app, session);
+  AddCollectVerbs(app, session);
+  AddAnnotateVerb(app, session);
   AddHelpVerbs(app, session);
-  app.add_subcommand("status", "Whether the server answers, and what it has to do")->callback([&session] {
-    session.run = [&session] { return Status(session); };
-  });
+  bool disk = false;
+  CLI::App* status = app.add_subcommand("status", "Whether the server answers, and what it has to do");
+  status->add_flag("--disk", disk, "how large the versions of each model are");
+  status->callback(
+      [&session, &disk] { session.run = [&session, &disk] { return disk ? Disk(session) : Status(session); }; });
   for (CLI::App* verb : app.get_subcommands({})) {
     verb->fallthrough();
     for (CLI::App* nested : verb->get_subcommands({})) nested->fallthrough();
@@ -136,5 +192,6 @@ int main(int argc, char** argv) {
   const bool asks_nobody = app.got_subcommand("help") || app.got_subcommand("completion");
   const std::string problem = asks_nobody ? "" : AddressProblem(session.address);
   if (!problem.empty()) return Session::Usage(problem);
+  if (const std::string wrong = asks_nobody ? "" : session.Prepare(); !wrong.empty()) return Session::Usage(wrong);
   return session.run();
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/struct_options.h"
+#include "core/web/address_rules.h"
 
 namespace engram::server {
 namespace {
@@ -25,9 +26,22 @@ const StructOptions<Config>& Keys() {
           .Text("grpc_address", &C::grpc_address,
                 "where the API listens; port 0 takes any free one, which the line on standard output names")
           .Text("admin_address", &C::admin_address, "where `/metrics`, `/healthz`, `/readyz` and the status page are")
-          .Flag("allow_insecure_public", &C::allow_insecure_public,
-                "this server has neither TLS nor authentication: addresses other than loopback are refused unless this "
-                "is `true`")
+          .Flag(
+              "allow_insecure_public", &C::allow_insecure_public,
+              "addresses other than loopback are refused unless there is TLS with `token_file` or `tls_client_ca`, or "
+              "this is `true`")
+          .Text("tls_certificate", &C::tls_certificate,
+                "PEM file of the server's certificate and those that it is signed with: the API and the admin address "
+                "speak TLS. Read again when it changes")
+          .Text("tls_key", &C::tls_key, "PEM file of the certificate's private key")
+          .Text("tls_client_ca", &C::tls_client_ca,
+                "PEM file of authorities: clients have to show a certificate that one of them signed")
+          .Text("token_file", &C::token_file,
+                "lines of a name and a token: calls, `/metrics` and the status page want one of the tokens. Read again "
+                "when it changes")
+          .Choice("reflection", &C::reflection,
+                  {{ReflectionChoice::kAuto, "auto"}, {ReflectionChoice::kOn, "on"}, {ReflectionChoice::kOff, "off"}},
+                  "whether gRPC's tools can ask for services and messages; `auto`: on loopback without `token_file`")
           .List("devices", &C::devices, "where jobs run, one at a time each: `cpu`, `cuda:0`, ...")
           .Whole("worker_threads", &C::worker_threads, Closed(0, kMostThreads),
                  "threads of a run; 0: one per core that the process may use (its affinity, its CPU quota)")
@@ -42,10 +56,14 @@ const StructOptions<Config>& Keys() {
           .Whole("batch_tokens", &C::batch_tokens, Closed(16, 1 << 24), "most tokens in one batch")
           .Whole("queue_tokens", &C::queue_tokens, Closed(16, int64_t{1} << 40),
                  "most tokens that wait for the device; more is RESOURCE_EXHAUSTED")
+          .Whole("queue_seconds", &C::queue_seconds, Closed(1, 86'400),
+                 "most time that a call would wait for others on the device; more is RESOURCE_EXHAUSTED")
           .Whole("max_texts", &C::max_texts, Closed(1, 1'000'000), "texts in one call")
           .Whole("max_message_mb", &C::max_message_mb, Closed(1, 2047), "size of one request")
           .Whole("max_dataset_mb", &C::max_dataset_mb, Closed(1, kMostMegabytes),
                  "size of one part of a data set, decompressed")
+          .Whole("max_uploads_mb", &C::max_uploads_mb, Closed(1, kMostMegabytes),
+                 "what all uploads of data sets may hold in memory together before they are checked")
           .Whole("max_model_mb", &C::max_model_mb, Closed(1, 16 * kMostMegabytes), "size of one import")
           .Whole("job_queue_limit", &C::job_queue_limit, Closed(1, 1'000'000), "unfinished jobs")
           .Whole("checkpoint_every_steps", &C::checkpoint_every_steps, Closed(0, 1'000'000'000),
@@ -57,6 +75,12 @@ const StructOptions<Config>& Keys() {
                  "how long the checkpoint of a failed job is kept for `engram jobs resume`; 0: not at all")
           .Whole("drain_seconds", &C::drain_seconds, Closed(0, 86'400),
                  "time for runs to write their checkpoints when the server stops")
+          .List(
+              "collect_allowed_hosts", &C::collect_allowed_hosts,
+              "places that `engram collect` may ask although they are no public ones, or by another port than 80 and "
+              "443: an address in numbers and a port, `127.0.0.1:8080`. A job keeps the list that it was accepted with")
+          .Whole("collect_cache_mb", &C::collect_cache_mb, Closed(0, kMostMegabytes),
+                 "copies of pages that are asked for again only if they have changed; 0: none are kept")
           .Choice("log_level", &C::log_level,
                   {{LogLevel::kDebug, "debug"},
                    {LogLevel::kInfo, "info"},
@@ -80,6 +104,11 @@ absl::Status Assign(const std::string& key, const Option& option, const YAML::No
   return Keys().SetValue(config, key, std::move(list));
 }
 
+bool IsLoopback(const std::string& address) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
 absl::Status CheckAddress(const std::string& key, const std::string& address, bool public_allowed) {
   const size_t colon = address.rfind(':');
   int port = -1;
@@ -87,24 +116,38 @@ absl::Status CheckAddress(const std::string& key, const std::string& address, bo
       port > 65535) {
     return InvalidField(key, "must be HOST:PORT, such as 127.0.0.1:7860");
   }
-  const std::string host = address.substr(0, colon);
-  const bool loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-  if (loopback || public_allowed) return absl::OkStatus();
-  return InvalidField(
-      key,
-      "is no loopback address, and this server has neither TLS nor authentication; put it behind a proxy that has, "
-      "and set allow_insecure_public: true");
+  if (IsLoopback(address) || public_allowed) return absl::OkStatus();
+  return InvalidField(key,
+                      "is no loopback address, and callers would not have to prove who they are, or not over TLS; set "
+                      "tls_certificate and tls_key with token_file or tls_client_ca, or put the server behind a proxy "
+                      "that does it, and set allow_insecure_public: true");
+}
+
+absl::Status CheckTls(const Config& config) {
+  if (config.tls_certificate.empty() != config.tls_key.empty())
+    return InvalidField(config.tls_key.empty() ? "tls_key" : "tls_certificate", "is missing; TLS needs both");
+  if (!config.tls_client_ca.empty() && !config.tls())
+    return InvalidField("tls_client_ca", "goes with tls_certificate and tls_key");
+  return absl::OkStatus();
 }
 
 absl::Status Check(const Config& config) {
   if (config.data_dir.empty())
     return InvalidField("data_dir", "is missing; name the directory that holds the server's state");
-  ENGRAM_RETURN_IF_ERROR(CheckAddress("grpc_address", config.grpc_address, config.allow_insecure_public));
-  ENGRAM_RETURN_IF_ERROR(CheckAddress("admin_address", config.admin_address, config.allow_insecure_public));
-  return absl::OkStatus();
+  ENGRAM_RETURN_IF_ERROR(CheckTls(config));
+  const bool proven = config.tls() && (!config.token_file.empty() || !config.tls_client_ca.empty());
+  const bool public_allowed = proven || config.allow_insecure_public;
+  ENGRAM_RETURN_IF_ERROR(CheckAddress("grpc_address", config.grpc_address, public_allowed));
+  ENGRAM_RETURN_IF_ERROR(CheckAddress("admin_address", config.admin_address, public_allowed));
+  return web::AllowedHosts::Parse(config.collect_allowed_hosts).status();
 }
 
 }  // namespace
+
+bool Config::reflects() const {
+  if (reflection != ReflectionChoice::kAuto) return reflection == ReflectionChoice::kOn;
+  return IsLoopback(grpc_address) && token_file.empty();
+}
 
 const OptionTable& ConfigTable() {
   static const OptionTable table = Keys().table();

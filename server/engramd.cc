@@ -23,7 +23,11 @@
 #include "server/admin/status_page.h"
 #include "server/data_mark.h"
 #include "server/data_paths.h"
+#include "server/entrance.h"
+#include "server/heartbeats.h"
+#include "server/inference/annotation_service.h"
 #include "server/inference/inference_service.h"
+#include "server/jobs/collection_service.h"
 #include "server/jobs/estimator.h"
 #include "server/jobs/job_kind.h"
 #include "server/jobs/job_manager.h"
@@ -32,6 +36,8 @@
 #include "server/jobs/task_service.h"
 #include "server/library/catalog.h"
 #include "server/library/dataset_service.h"
+#include "server/library/dataset_shelf.h"
+#include "server/library/disk_use.h"
 #include "server/library/model_service.h"
 #include "server/rpc/call.h"
 #include "server/rpc/service_list.h"
@@ -40,9 +46,18 @@
 namespace engram::server {
 namespace {
 
-constexpr int kCallThreads = 4, kInferenceThreads = 4;
+constexpr int kCallThreads = 4, kInferenceThreads = 4, kBulkThreads = 2, kEncodeThreads = 2, kLoadThreads = 2;
+// How much the threads of work stand back that somebody waits seconds for anyhow.
+constexpr int kCallNice = 5, kBulkNice = 10;
 // What a short text waits for at most while long ones are computed, and again for its own batch.
 constexpr absl::Duration kBatchTime = absl::Milliseconds(20);
+// Between two messages of an upload, and for all of them.
+constexpr absl::Duration kUploadIdle = absl::Minutes(1), kUploadWhole = absl::Hours(6);
+// A part of the server that has not moved for so long is slow, and no further calls are to be sent here; after so much
+// longer it hangs, and nothing but a new start helps.
+constexpr absl::Duration kSlow = absl::Seconds(30), kHangs = absl::Minutes(2);
+// Calls at once of one connection; a client that is gone without a word is noticed in two minutes.
+constexpr int kMostStreams = 4096, kKeepaliveMilliseconds = 60'000;
 
 struct InferenceDevice {
   at::Device device = at::kCPU;
@@ -54,6 +69,10 @@ absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
   ENGRAM_ASSIGN_OR_RETURN(chosen.device, nn::ParseDevice(config.inference_device));
   chosen.precision = train::ResolvePrecision(config.inference_precision, chosen.device);
   return chosen;
+}
+
+CollectionLimits CollectionsOf(const Config& config) {
+  return {config.collect_allowed_hosts, config.collect_cache_mb << 20, config.max_dataset_mb << 20};
 }
 
 JobManagerOptions JobOptions(const Config& config) {
@@ -71,34 +90,48 @@ JobManagerOptions JobOptions(const Config& config) {
 // In the order of construction; destroyed from the last to the first.
 struct Engramd::Parts {
   Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& device,
-        std::string worker, std::function<void()> failed)
+        std::unique_ptr<Entrance> let_in, std::string worker, std::function<void()> failed)
       : config(from),
+        entrance(std::move(let_in)),
         on_failure(std::move(failed)),
         paths{from.data_dir},
         lock(std::move(held)),
         store(std::move(opened)),
         catalog(*store, paths),
-        planning{*store, catalog, paths, from.checkpoint_every_steps},
+        planning{*store, catalog, paths, from.checkpoint_every_steps, CollectionsOf(from)},
         estimator(planning, from.devices),
         launcher(std::move(worker)),
-        jobs(*store, paths, launcher, metrics, Clock::Steady(), Clock::Real(), JobOptions(from)),
+        shelf(*store, paths),
+        jobs(*store, paths, launcher, shelf, metrics, Clock::Steady(), Clock::Real(), JobOptions(from)),
         models(
             [this, device](const std::string& model, int64_t number) {
               return serve::LoadServedVersion(model, number, paths.version(model, number), device.device,
                                               device.precision);
             },
             from.max_loaded_versions),
-        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens, kBatchTime},
+        engine(Clock::Real(), {from.batch_tokens, from.queue_tokens, kBatchTime, absl::Seconds(from.queue_seconds)},
                static_cast<int>(from.inference_threads), [this] { OnDeviceFailure(); }),
-        call_pool(kCallThreads),
-        inference_pool(kInferenceThreads) {
+        call_pool(kCallThreads, kCallNice),
+        inference_pool(kInferenceThreads),
+        bulk_pool(kBulkThreads, kBulkNice),
+        encode_pool(kEncodeThreads, kBulkNice),
+        load_pool(kLoadThreads, kCallNice) {
+    beats.WatchPool("calls", call_pool);
+    beats.WatchPool("inference", inference_pool);
+    beats.Watch("engine", [this] { return engine.computing(); });
     services.Add<JobService>(jobs, environment);
     services.Add<TaskService>(planning, estimator, jobs, environment);
-    services.Add<ModelService>(*store, catalog, paths, config, environment,
-                               [this](const std::string& model, int64_t number) { models.Drop(model, number); });
-    services.Add<DatasetService>(*store, paths, config, environment);
-    services.Add<InferenceService>(
-        InferenceBackend{environment, *store, models, engine, inference_pool, config.max_texts});
+    services.Add<ModelService>(
+        *store, catalog, paths, config, environment,
+        [this](const std::string& model, int64_t number) { models.Drop(model, number); },
+        [this](const std::string& model, int64_t number) {
+          models.Prefetch(model, number, [this](std::function<void()> load) { load_pool.Schedule(std::move(load)); });
+        });
+    services.Add<DatasetService>(*store, paths, shelf, config, environment);
+    services.Add<CollectionService>(planning, estimator, jobs, environment);
+    services.Add<AnnotationService>(config.max_texts, environment);
+    services.Add<InferenceService>(InferenceBackend{environment, *store, models, engine, inference_pool, bulk_pool,
+                                                    encode_pool, load_pool, config.max_texts});
   }
 
   std::string Scrape();
@@ -108,10 +141,13 @@ struct Engramd::Parts {
   absl::Status Listen();
   // What health checks are told, for the server as a whole and for each service.
   void SetServing(bool serving);
-  bool Ready() { return ready && !engine.health().failed() && store->Ping().ok(); }
+  bool Ready() { return ready && !engine.health().failed() && beats.Longest() <= kSlow && store->Ping().ok(); }
+  // Tells health checks when a part begins to hang, and when it moves again.
+  void Notice(absl::Duration longest);
   void OnDeviceFailure();
 
   const Config config;
+  const std::unique_ptr<Entrance> entrance;
   const std::function<void()> on_failure;
   const DataPaths paths;
   const FileLock lock;
@@ -121,11 +157,16 @@ struct Engramd::Parts {
   const PlanContext planning;
   const JobEstimator estimator;
   jobs::LocalLauncher launcher;
+  DatasetShelf shelf;
   JobManager jobs;
   serve::ModelSet models;
   serve::Engine engine;
-  WorkPool call_pool, inference_pool;
-  const CallEnvironment environment{metrics, call_pool, Clock::Real()};
+  WorkPool call_pool, inference_pool, bulk_pool, encode_pool, load_pool;
+  Heartbeats beats{Clock::Steady()};
+  std::atomic<bool> hanging{false};
+  DiskUse disk_use{paths, Clock::Steady()};
+  IdleWatch idle_watch{Clock::Steady(), kUploadIdle, kUploadWhole};
+  const CallEnvironment environment{metrics, call_pool, Clock::Real(), entrance->authenticator(), &idle_watch};
   ServiceList services;
   bool database_older = false;
   std::atomic<bool> ready{false};
@@ -143,7 +184,9 @@ std::string Engramd::Parts::Scrape() {
   metrics.SetPostponed(static_cast<int64_t>(jobs.Delayed().size()));
   metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
-  return metrics.Serialize();
+  metrics.SetDisk(disk_use.OfModels());
+  metrics.SetAdmission(engine.admission().waiting_tokens(), engine.admission().tokens_per_second());
+  return metrics.Serialize() + beats.Exposition();
 }
 
 std::string Engramd::Parts::Lacks() {
@@ -154,7 +197,11 @@ std::string Engramd::Parts::Lacks() {
     ++count;
     next = std::min(next, delay.until);
   }
-  std::string text = database_older ? "database: an older copy; what it does not know is left alone\n" : "";
+  std::string text;
+  for (const auto& [part, age] : beats.Ages()) {
+    if (age > kSlow) absl::StrAppend(&text, part, ": has not moved for ", absl::ToInt64Seconds(age), " s\n");
+  }
+  text += database_older ? "database: an older copy; what it does not know is left alone\n" : "";
   for (const auto& [what, jobs_of] : reasons) {
     const int64_t seconds = std::max<int64_t>(
         0, absl::ToInt64Seconds(absl::Ceil(jobs_of.second - Clock::Steady().Now(), absl::Seconds(1))));
@@ -167,6 +214,14 @@ ServerState Engramd::Parts::State() {
   ServerState state{Ready(), std::nullopt, models.loaded(), engine.batcher().queued_items()};
   if (auto counts = jobs.CountStates(); counts.ok()) state.jobs = *std::move(counts);
   return state;
+}
+
+void Engramd::Parts::Notice(absl::Duration longest) {
+  const bool hangs = longest > kHangs;
+  if (hanging.exchange(hangs) == hangs) return;
+  LogError(hangs ? "a part of the server hangs" : "the part of the server that hung moves again",
+           {{"seconds", absl::StrCat(absl::ToInt64Seconds(longest))}});
+  services.SetServing(*server->GetHealthCheckService(), ready && !hangs);
 }
 
 void Engramd::Parts::SetServing(bool serving) {
@@ -184,12 +239,16 @@ absl::Status Engramd::Parts::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port);
+  if (!config.reflects()) builder.SetOption(WithoutReflection());
+  builder.AddListeningPort(config.grpc_address, entrance->Credentials(), &grpc_port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_mb << 20));
   builder.SetMaxSendMessageSize(-1);
   // gRPC inflates a message before it looks at its size: a megabyte on the wire could take all memory.
   for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP})
     builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostStreams);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMilliseconds);
   // Two servers must not share one port by accident.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   services.Register(builder);
@@ -197,11 +256,13 @@ absl::Status Engramd::Parts::Listen() {
   if (!server || grpc_port == 0)
     return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
   SetServing(false);
-  ENGRAM_ASSIGN_OR_RETURN(admin, AdminServer::Start(config.admin_address, {[this] { return Scrape(); },
-                                                                           [this] {
-                                                                             return Readiness{Ready(), Lacks()};
-                                                                           },
-                                                                           [this] { return StatusPage(State()); }}));
+  AdminPages pages;
+  pages.alive = [this] { return beats.Longest() <= kHangs; };
+  pages.metrics = [this] { return Scrape(); };
+  pages.ready = [this] { return Readiness{Ready(), Lacks()}; };
+  pages.status = [this] { return StatusPage(State()); };
+  pages.allowed = [this](const std::string& authorization) { return entrance->Allows(authorization); };
+  ENGRAM_ASSIGN_OR_RETURN(admin, AdminServer::Start(config.admin_address, std::move(pages), entrance->tls()));
   return absl::OkStatus();
 }
 
@@ -215,6 +276,7 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
     return StatusWithReason(absl::StatusCode::kFailedPrecondition, "DATA_DIR_IN_USE",
                             "another engramd uses this data_dir; stop it first, or choose another data_dir");
   }
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<Entrance> entrance, Entrance::Open(config));
   ENGRAM_ASSIGN_OR_RETURN(const InferenceDevice device, ChooseDevice(config));
   for (const std::string& name : config.devices)
     ENGRAM_RETURN_IF_ERROR(Annotate(nn::ParseDevice(name).status(), "devices"));
@@ -227,12 +289,13 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
 
-  auto parts =
-      std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, worker, std::move(on_failure));
+  auto parts = std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, std::move(entrance), worker,
+                                       std::move(on_failure));
   parts->database_older = age == DatabaseAge::kOlder;
   ENGRAM_RETURN_IF_ERROR(parts->jobs.Start());
   ENGRAM_RETURN_IF_ERROR(parts->Listen());
   parts->SetServing(true);
+  parts->beats.Start([parts = parts.get()](absl::Duration longest) { parts->Notice(longest); });
   return std::unique_ptr<Engramd>(new Engramd(std::move(parts)));
 }
 
@@ -240,6 +303,7 @@ Engramd::Engramd(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Engramd::~Engramd() {
   constexpr absl::Duration kCallsEnd = absl::Seconds(5);
+  parts_->beats.Stop();
   parts_->SetServing(false);
   LogInfo("draining");
   parts_->jobs.ShutDown(absl::Seconds(parts_->config.drain_seconds));

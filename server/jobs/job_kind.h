@@ -44,6 +44,7 @@ struct WorkEstimate {
 enum class JobOutput {
   kVersion,  // a version of its model: runs/<job>/output becomes its directory
   kReport,   // numbers in its result, no files
+  kDataset,  // a data set: the files of runs/<job>/output become its own
 };
 
 struct JobKindFacts {
@@ -71,6 +72,8 @@ class JobKind {
   // Fills in the paths of the data sets; those of the base version are filled in by the caller. Paths are no part of
   // what a job is: data_dir may have been moved between two runs.
   virtual void FillPaths(const DataPaths& paths, engram::worker::v1::RunSpec& spec) const = 0;
+  // The short name of the data set that a job makes; of kinds with JobOutput::kDataset.
+  virtual std::string MadeDataset(const engram::worker::v1::RunSpec&) const { return ""; }
   // Reads and tokenizes texts. Errors are those that the job would have.
   virtual absl::StatusOr<WorkEstimate> Estimate(const PlanContext& context, const PlannedJob& job) const = 0;
 

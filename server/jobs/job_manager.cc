@@ -39,15 +39,15 @@ JobTableOptions TableOptions(const JobManagerOptions& from) {
 
 }  // namespace
 
-JobManager::JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, Metrics& metrics,
-                       const Clock& steady, const Clock& wall, JobManagerOptions options)
+JobManager::JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, DatasetShelf& shelf,
+                       Metrics& metrics, const Clock& steady, const Clock& wall, JobManagerOptions options)
     : store_(store),
       paths_(paths),
       metrics_(metrics),
       clock_(steady),
       wall_(wall),
       options_(std::move(options)),
-      publisher_(paths),
+      publisher_(paths, shelf),
       runs_(paths, launcher, options_.worker_threads, Listener()),
       table_(TableOptions(options_), steady) {}
 
@@ -260,17 +260,19 @@ void JobManager::Conclude(const JobTable::Work& work) {
   std::optional<jobs::VersionRecord> version;
   if (work.ending.state == JobState::kSucceeded) {
     const std::optional<jobs::JobRecord> record = Find(work.job);
-    absl::StatusOr<std::optional<jobs::VersionRecord>> published = absl::NotFoundError("the job is gone");
+    absl::StatusOr<Published> published = absl::NotFoundError("the job is gone");
     if (record) published = publisher_.Publish(*record, outcome.result());
     if (!published.ok()) {
-      LogWarning(CanNeverSucceed(published.status()) ? "a version could not be published"
-                                                     : "a version could not be published; it will be tried again",
+      LogWarning(CanNeverSucceed(published.status())
+                     ? "what a job made could not be published"
+                     : "what a job made could not be published; it will be tried again",
                  {{"job", work.job}, {"message", std::string(published.status().message())}});
       absl::MutexLock lock(&mutex_);
       table_.NotPublished(work.job, published.status());
       return;
     }
-    version = *std::move(published);
+    version = std::move(published->version);
+    if (!published->dataset.empty()) outcome.mutable_result()->set_dataset(DatasetName(published->dataset));
     if (version) outcome.mutable_result()->set_version(VersionName(version->model, version->number));
   }
   absl::MutexLock change(&changing_);

@@ -54,8 +54,8 @@ class JobManager {
   using Watcher = std::function<void(const absl::StatusOr<engram::v1::Job>&)>;
 
   // `steady`: for waits; `wall`: for what is kept until a date.
-  JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, Metrics& metrics,
-             const Clock& steady, const Clock& wall, JobManagerOptions options);
+  JobManager(jobs::Store& store, const DataPaths& paths, jobs::Launcher& launcher, DatasetShelf& shelf,
+             Metrics& metrics, const Clock& steady, const Clock& wall, JobManagerOptions options);
   // As ShutDown with no time at all.
   ~JobManager();
 

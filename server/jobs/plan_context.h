@@ -17,12 +17,20 @@
 
 namespace engram::server {
 
+// What the configuration says of collections of pages.
+struct CollectionLimits {
+  std::vector<std::string> allowed_hosts;  // "127.0.0.1:8080": may be asked although they are not public
+  int64_t max_cache_bytes = 0;             // 0: no copies are kept
+  int64_t max_dataset_bytes = int64_t{1} << 30;
+};
+
 // Outlived by what it refers to.
 struct PlanContext {
   jobs::Store& store;
   const Catalog& catalog;
   const DataPaths& paths;
   int64_t checkpoint_every_steps = 0;  // of a training that does not say; 0: only when it is stopped
+  CollectionLimits collection = {};
 };
 
 // The version that a job starts from.
@@ -46,9 +54,13 @@ absl::StatusOr<jobs::DatasetRecord> TrainedDataset(const PlanContext& context, c
 absl::StatusOr<jobs::DatasetRecord> FindDataset(const PlanContext& context, const std::string& name);
 
 absl::Status CheckPriority(int32_t priority);
-// The outputs that a head of that kind has for a data set: its labels, or the tags of its entity types; none for masked
-// language models.
+// The outputs that a head of that kind has for a data set: its labels, the tags of its entity types or its tags of words;
+// none for masked language models.
 absl::StatusOr<std::vector<std::string>> OutputsOf(checkpoint::TaskKind kind, const jobs::DatasetRecord& dataset);
+// INVALID_ARGUMENT (field "dataset") for rows that the task cannot read: of another kind, single texts where it was learned
+// on pairs and the reverse, tags that make entities where its own do not and the reverse. An imported classifier takes
+// single texts and pairs.
+absl::Status CheckRows(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset);
 // The labels of a task are fixed once it is learned: INVALID_ARGUMENT if `outputs` has one that it lacks.
 absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector<std::string>& outputs);
 

@@ -1,19 +1,17 @@
 #include "server/library/dataset_service.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
-#include "core/base/log.h"
 #include "core/base/utf8.h"
-#include "core/checkpoint/version_directory.h"
 #include "core/corpus/reading.h"
 #include "server/library/catalog.h"
 #include "server/library/dataset_uses.h"
 #include "server/library/discard.h"
 #include "server/rpc/names.h"
+#include "server/rpc/page.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/upload.h"
 
@@ -25,13 +23,12 @@ using engram::v1::UploadDatasetRequest;
 // Receives both parts into memory (bounded), then checks and stores them.
 class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::Dataset> {
  public:
-  DatasetUpload(const CallEnvironment& environment, const grpc::CallbackServerContext& context, jobs::Store& store,
-                const DataPaths& paths, absl::Mutex& publishing, int64_t max_bytes, engram::v1::Dataset* response)
+  DatasetUpload(const CallEnvironment& environment, const grpc::CallbackServerContext& context, DatasetShelf& shelf,
+                int64_t max_bytes, ByteBudget& budget, engram::v1::Dataset* response)
       : UploadCall(environment, context, "UploadDataset", response),
-        store_(store),
-        paths_(paths),
-        publishing_(publishing),
-        max_bytes_(max_bytes) {}
+        shelf_(shelf),
+        max_bytes_(max_bytes),
+        held_(budget) {}
 
  private:
   absl::Status Take(const UploadDatasetRequest& message) override;
@@ -41,14 +38,10 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
                                            std::string& bytes, engram::v1::PartReport& report,
                                            engram::v1::UploadReport& all) const;
   absl::StatusOr<jobs::DatasetRecord> Check(engram::v1::UploadReport& report);
-  // Nothing is to lie where the data set will be.
-  absl::Status ClearTheWay(const std::string& name);
-  absl::Status Publish(const jobs::DatasetRecord& record);
 
-  jobs::Store& store_;
-  const DataPaths paths_;
-  absl::Mutex& publishing_;
+  DatasetShelf& shelf_;
   const int64_t max_bytes_;
+  ByteBudget::Share held_;
   std::string name_, training_file_, test_file_, validation_file_;
   corpus::ReadOptions options_;
   std::string training_, test_, validation_;  // as they came; once checked in canonical form
@@ -68,11 +61,18 @@ absl::StatusOr<corpus::ReadOptions> ToOptions(const engram::v1::UploadHeader& he
     case engram::v1::DATASET_KIND_TEXT:
       options.kind = corpus::DatasetKind::kText;
       break;
+    case engram::v1::DATASET_KIND_PAIRS:
+      options.kind = corpus::DatasetKind::kPairs;
+      break;
+    case engram::v1::DATASET_KIND_WORD_TAGS:
+      options.kind = corpus::DatasetKind::kWordTags;
+      break;
     default:
       return InvalidField("kind", absl::StrCat(static_cast<int>(header.kind()), " is no kind of data set"));
   }
   options.format = header.format();
   options.text_column = header.text_column();
+  options.pair_column = header.pair_column();
   options.label_column = header.label_column();
   options.word_column = header.word_column();
   options.tag_column = header.tag_column();
@@ -94,7 +94,7 @@ engram::v1::SampleRow FirstRow(const corpus::Dataset& dataset) {
   constexpr size_t kMaxBytes = 400, kMaxWords = 50;
   engram::v1::SampleRow row;
   const auto cut = [](const std::string& text) { return std::string(CutUtf8(text, kMaxBytes)); };
-  if (dataset.kind == corpus::DatasetKind::kTagging) {
+  if (corpus::HasTags(dataset.kind)) {
     const corpus::TaggedSentence& sentence = dataset.sentences.front();
     row.set_text(cut(sentence.text));
     for (size_t i = 0; i < std::min(kMaxWords, sentence.words.size()); ++i) {
@@ -104,7 +104,8 @@ engram::v1::SampleRow FirstRow(const corpus::Dataset& dataset) {
     return row;
   }
   row.set_text(cut(dataset.texts.front()));
-  if (dataset.kind == corpus::DatasetKind::kClassification) row.set_label(cut(dataset.labels.front()));
+  if (dataset.kind == corpus::DatasetKind::kPairs) row.set_text_pair(cut(dataset.second_texts.front()));
+  if (corpus::HasLabels(dataset.kind)) row.set_label(cut(dataset.labels.front()));
   return row;
 }
 
@@ -147,6 +148,7 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
                             absl::StrCat("the data set is larger than this server takes (", max_bytes_ >> 20,
                                          " MiB a part, max_dataset_mb); split it"));
   }
+  ENGRAM_RETURN_IF_ERROR(held_.Add(static_cast<int64_t>(bytes.size())));
   part += bytes;
   return absl::OkStatus();
 }
@@ -167,6 +169,18 @@ absl::StatusOr<int64_t> DatasetUpload::CheckFurtherPart(const char* field, const
   return reading.dataset.size();
 }
 
+// Labels come back in every answer.
+absl::Status CheckLabels(const std::vector<std::string>& labels) {
+  constexpr size_t kMostBytes = 128, kShown = 32;
+  for (const std::string& label : labels) {
+    if (label.size() <= kMostBytes) continue;
+    return InvalidField("training", absl::StrCat("has a label of ", label.size(), " bytes, \"",
+                                                 AbslView(CutUtf8(label, kShown)), "...\"; a label has at most ",
+                                                 kMostBytes, ": is another column meant? (label_column)"));
+  }
+  return absl::OkStatus();
+}
+
 // Fills the record and the report, and replaces all parts by their canonical form.
 absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadReport& report) {
   corpus::ReadLimits limits;
@@ -181,6 +195,7 @@ absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadRepor
   record.kind = static_cast<int64_t>(training.kind);
   record.training_rows = training.size();
   record.labels = corpus::DistinctLabels(training);
+  ENGRAM_RETURN_IF_ERROR(CheckLabels(record.labels));
   training_ = corpus::RenderCanonical(training);
   Describe(training_reading, *report.mutable_training());
   if (!test_file_.empty()) {
@@ -199,51 +214,14 @@ absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadRepor
   return record;
 }
 
-absl::Status DatasetUpload::ClearTheWay(const std::string& name) {
-  const std::string directory = paths_.dataset(name);
-  if (!PathExists(directory)) return absl::OkStatus();
-  ENGRAM_ASSIGN_OR_RETURN(const bool abandoned, store_.DatasetAbandoned(name));
-  if (abandoned) return RemoveTree(directory);
-  // A data set that the database knows nothing of may be of a newer copy of it: not ours to delete.
-  ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.lost_and_found()));
-  std::string kept;
-  for (int64_t n = 1; kept.empty() || PathExists(kept); ++n)
-    kept = absl::StrCat(paths_.lost_and_found(), "/dataset-", name, "-", n);
-  LogWarning("a data set that the database does not know was in the way and is kept in lost+found",
-             {{"dataset", DatasetName(name)}});
-  return RenameDurably(directory, kept);
-}
-
-absl::Status DatasetUpload::Publish(const jobs::DatasetRecord& record) {
-  ENGRAM_RETURN_IF_ERROR(MakeDirectories(paths_.datasets()));
-  static std::atomic<int64_t> counter{0};
-  const std::string staging = absl::StrCat(paths_.staging(), "/dataset-", ++counter);
-  ENGRAM_RETURN_IF_ERROR(ClearTheWay(record.name));
-  // Remembered first: if the server ends between the renaming and the record, the next start removes the directory.
-  ENGRAM_RETURN_IF_ERROR(store_.ExpectDataset(record.name));
-  ENGRAM_RETURN_IF_ERROR(
-      checkpoint::BuildAndPublish(staging, paths_.dataset(record.name), [&](const std::string& directory) {
-        ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training_));
-        if (!test_.empty()) ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/test.jsonl", test_));
-        return validation_.empty() ? absl::OkStatus() : WriteFileAtomic(directory + "/validation.jsonl", validation_);
-      }));
-  return store_.AddDataset(record);
-}
-
 absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
   engram::v1::UploadReport report;
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(report));
-  absl::MutexLock lock(&publishing_);
-  const absl::StatusOr<jobs::DatasetRecord> known = store_.GetDataset(name_);
-  if (known.ok() && known->digest != record.digest) {
-    return StatusWithReason(
-        absl::StatusCode::kAlreadyExists, "DATASET_EXISTS",
-        absl::StrCat("data set \"", name_,
-                     "\" exists with other content; data sets do not change: choose another name, or "
-                     "delete it first"));
-  }
-  if (!known.ok()) ENGRAM_RETURN_IF_ERROR(Publish(record));
-  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord stored, store_.GetDataset(name_));
+  ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord stored, shelf_.Put(record, [&](const std::string& directory) {
+    ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training_));
+    if (!test_.empty()) ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/test.jsonl", test_));
+    return validation_.empty() ? absl::OkStatus() : WriteFileAtomic(directory + "/validation.jsonl", validation_);
+  }));
   response = Catalog::Describe(stored);
   *response.mutable_report() = std::move(report);
   return absl::OkStatus();
@@ -253,7 +231,7 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
 
 grpc::ServerReadReactor<UploadDatasetRequest>* DatasetService::UploadDataset(grpc::CallbackServerContext* context,
                                                                              engram::v1::Dataset* response) {
-  auto* upload = new DatasetUpload(environment_, *context, store_, paths_, publishing_, max_bytes_, response);
+  auto* upload = new DatasetUpload(environment_, *context, shelf_, max_bytes_, budget_, response);
   upload->Begin();
   return upload;
 }
@@ -276,11 +254,12 @@ grpc::ServerUnaryReactor* DatasetService::ListDatasets(grpc::CallbackServerConte
     ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request->page_size()));
     ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::DatasetRecord> page,
                             store_.ListDatasets(request->page_token(), size + 1));
-    if (static_cast<int64_t>(page.size()) > size) {
-      page.pop_back();
-      response->set_next_page_token(page.back().name);
-    }
-    for (const jobs::DatasetRecord& record : page) *response->add_datasets() = Catalog::Describe(record);
+    const auto describe = [](const jobs::DatasetRecord& record, engram::v1::Dataset& out) {
+      out = Catalog::Describe(record);
+      return absl::OkStatus();
+    };
+    ENGRAM_ASSIGN_OR_RETURN(const size_t count, FillPage(page, size, describe, *response->mutable_datasets()));
+    if (count < page.size()) response->set_next_page_token(page[count - 1].name);
     return absl::OkStatus();
   });
 }
@@ -291,8 +270,7 @@ grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerCont
   const auto work = [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string name, ParseName("name", "datasets", request->name()));
     std::string staged;
-    {
-      absl::MutexLock lock(&publishing_);
+    ENGRAM_RETURN_IF_ERROR(shelf_.WhileNoneChanges([&]() -> absl::Status {
       ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, store_.GetDataset(name));
       ENGRAM_RETURN_IF_ERROR(FindDatasetUses(store_, paths_, record, *response));
       if (response->served_tasks_size() > 0 && !request->force()) {
@@ -308,11 +286,12 @@ grpc::ServerUnaryReactor* DatasetService::DeleteDataset(grpc::CallbackServerCont
       ENGRAM_RETURN_IF_ERROR(store_.DeleteDataset(name, request->validate_only()));
       if (request->validate_only()) return absl::OkStatus();
       ENGRAM_ASSIGN_OR_RETURN(staged, MoveToStaging(paths_, paths_.dataset(name)));
-    }
-    RemoveStaged(staged);
+      return absl::OkStatus();
+    }));
+    if (!staged.empty()) RemoveStaged(staged);
     return absl::OkStatus();
   };
-  return Answer(environment_, context, response, "DeleteDataset", work, WorkPool::Length::kLong);
+  return Change(environment_, context, *request, response, "DeleteDataset", work, WorkPool::Length::kLong);
 }
 
 }  // namespace engram::server

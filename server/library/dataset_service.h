@@ -9,11 +9,12 @@
 // content, NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE) while an unfinished job needs it, or
 // (DATASET_SERVED) while a served task was trained on it and the request does not force it.
 
-#include "absl/synchronization/mutex.h"
 #include "core/jobs/store.h"
 #include "engram/v1/dataset.grpc.pb.h"
 #include "server/config.h"
 #include "server/data_paths.h"
+#include "server/library/byte_budget.h"
+#include "server/library/dataset_shelf.h"
 #include "server/rpc/call.h"
 
 namespace engram::server {
@@ -22,8 +23,14 @@ class DatasetService final : public engram::v1::DatasetService::CallbackService 
  public:
   using Api = engram::v1::DatasetService;
 
-  DatasetService(jobs::Store& store, DataPaths paths, const Config& config, const CallEnvironment& environment)
-      : store_(store), paths_(std::move(paths)), max_bytes_(config.max_dataset_mb << 20), environment_(environment) {}
+  DatasetService(jobs::Store& store, DataPaths paths, DatasetShelf& shelf, const Config& config,
+                 const CallEnvironment& environment)
+      : store_(store),
+        paths_(std::move(paths)),
+        shelf_(shelf),
+        max_bytes_(config.max_dataset_mb << 20),
+        budget_(config.max_uploads_mb << 20),
+        environment_(environment) {}
 
   grpc::ServerReadReactor<engram::v1::UploadDatasetRequest>* UploadDataset(grpc::CallbackServerContext* context,
                                                                            engram::v1::Dataset* response) override;
@@ -40,9 +47,9 @@ class DatasetService final : public engram::v1::DatasetService::CallbackService 
  private:
   jobs::Store& store_;
   const DataPaths paths_;
+  DatasetShelf& shelf_;
   const int64_t max_bytes_;
-  // A data set's directory and its row in the store change together, one data set at a time.
-  absl::Mutex publishing_;
+  ByteBudget budget_;
   const CallEnvironment environment_;
 };
 

@@ -23,6 +23,8 @@ struct RunContext {
   std::atomic<train::StopRequest>* stop = nullptr;
   EventPipe* events = nullptr;
   std::vector<std::string> warnings;
+  std::string stage;                // which of several trainings this is ("fold 2 of 5"), before each phase; may be empty
+  bool measured_elsewhere = false;  // this training need not measure itself: other figures say how good it is
 
   bool stopping() const { return stop->load(std::memory_order_relaxed) != train::StopRequest::kNone; }
   std::string output() const { return directory + "/output"; }
@@ -43,5 +45,7 @@ using RunResult = absl::StatusOr<std::optional<engram::v1::JobResult>>;
 RunResult RunTraining(RunContext& context);
 RunResult RunConsolidation(RunContext& context);
 RunResult RunEvaluation(RunContext& context);
+RunResult RunCrossValidation(RunContext& context);
+RunResult RunCollection(RunContext& context);
 
 }  // namespace engram::worker

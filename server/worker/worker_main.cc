@@ -67,6 +67,8 @@ constexpr KindOfRun kKindsOfRuns[] = {
     {engram::worker::v1::RunSpec::kTrain, RunTraining},
     {engram::worker::v1::RunSpec::kConsolidate, RunConsolidation},
     {engram::worker::v1::RunSpec::kEvaluate, RunEvaluation},
+    {engram::worker::v1::RunSpec::kCrossValidate, RunCrossValidation},
+    {engram::worker::v1::RunSpec::kCollect, RunCollection},
 };
 
 RunResult Dispatch(RunContext& context) {

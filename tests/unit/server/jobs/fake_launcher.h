@@ -93,6 +93,17 @@ class FakeRun {
     EXPECT_TRUE(WriteFileAtomic(directory_ + "/result.binpb", outcome.SerializeAsString()).ok());
     Exit(0);
   }
+  // Leaves the files of a data set and the result that a collection leaves.
+  void SucceedWithPages(const std::string& rows, int64_t pages) {
+    const std::string output = directory_ + "/output";
+    EXPECT_TRUE(MakeDirectories(output).ok());
+    EXPECT_TRUE(WriteFileAtomic(output + "/train.jsonl", rows).ok());
+    EXPECT_TRUE(WriteFileAtomic(output + "/pages.jsonl", "pages of " + std::to_string(pages) + "\n").ok());
+    engram::worker::v1::RunOutcome outcome;
+    outcome.mutable_result()->mutable_collected()->set_pages(pages);
+    EXPECT_TRUE(WriteFileAtomic(directory_ + "/result.binpb", outcome.SerializeAsString()).ok());
+    Exit(0);
+  }
   void AwaitStop() {
     absl::MutexLock lock(&mutex_);
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&stopped_), kPatience));

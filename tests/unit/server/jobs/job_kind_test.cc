@@ -44,6 +44,11 @@ TEST(JobKind, WhatEachLeaves) {
   EXPECT_EQ(output(RunSpec::kTrain), JobOutput::kVersion);
   EXPECT_EQ(output(RunSpec::kConsolidate), JobOutput::kVersion);
   EXPECT_EQ(output(RunSpec::kEvaluate), JobOutput::kReport);
+  EXPECT_EQ(output(RunSpec::kCrossValidate), JobOutput::kVersion);
+  EXPECT_EQ(output(RunSpec::kCollect), JobOutput::kDataset);
+  RunSpec collect;
+  collect.mutable_collect()->set_dataset("pages");
+  EXPECT_EQ(FindJobKind(RunSpec::kCollect)->MadeDataset(collect), "pages");
 }
 
 TEST(JobKind, DataSetsGetTheirPathsWhenTheRunStarts) {
@@ -54,6 +59,10 @@ TEST(JobKind, DataSetsGetTheirPathsWhenTheRunStarts) {
   for (const char* name : {"c", "d"}) evaluate.mutable_evaluate()->add_items()->mutable_dataset()->set_name(name);
   for (RunSpec* spec : {&train, &consolidate, &evaluate}) FindJobKind(spec->work_case())->FillPaths(paths, *spec);
   EXPECT_EQ(train.train().dataset().training_path(), "/data/datasets/a/train.jsonl");
+  RunSpec folds;
+  folds.mutable_cross_validate()->mutable_train()->mutable_dataset()->set_name("a");
+  FindJobKind(folds.work_case())->FillPaths(paths, folds);
+  EXPECT_EQ(folds.cross_validate().train().dataset().training_path(), "/data/datasets/a/train.jsonl");
   EXPECT_EQ(train.train().dataset().test_path(), "");  // there is no such file
   EXPECT_EQ(consolidate.consolidate().dataset().training_path(), "/data/datasets/b/train.jsonl");
   EXPECT_EQ(evaluate.evaluate().items(0).dataset().training_path(), "/data/datasets/c/train.jsonl");

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "server/data_mark.h"
 #include "server/jobs/recovery.h"
+#include "server/library/dataset_shelf.h"
 #include "tests/unit/server/jobs/fake_launcher.h"
 
 namespace engram::server {
@@ -50,8 +51,9 @@ class JobManagerTest : public ::testing::Test {
     store_ = *std::move(store);
   }
   void Start() {
+    shelf_ = std::make_unique<DatasetShelf>(*store_, paths_);
     manager_ =
-        std::make_unique<JobManager>(*store_, paths_, launcher_, metrics_, Clock::Steady(), clock_,
+        std::make_unique<JobManager>(*store_, paths_, launcher_, *shelf_, metrics_, Clock::Steady(), clock_,
                                      JobManagerOptions{{"cpu"}, 0, 1000, /*max_crashes=*/3, absl::Milliseconds(10)});
     ASSERT_TRUE(manager_->Start().ok());
   }
@@ -124,8 +126,41 @@ class JobManagerTest : public ::testing::Test {
   Metrics metrics_;
   FakeLauncher launcher_;
   std::unique_ptr<jobs::Store> store_;
+  std::unique_ptr<DatasetShelf> shelf_;
   std::unique_ptr<JobManager> manager_;
 };
+
+TEST_F(JobManagerTest, ACollectionLeavesADataSetOnceHoweverOftenItIsPublished) {
+  const auto collect = [this] {
+    RunSpec spec;
+    spec.mutable_collect()->set_dataset("pages");
+    return manager_->Submit({}, Job(), spec, {})->name().substr(5);
+  };
+  const std::string rows = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
+  const std::string first = collect();
+  launcher_.Run(0)->SucceedWithPages(rows, 2);
+  const Job job = Await(first, engram::v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(job.result().dataset(), "datasets/pages");
+  EXPECT_EQ(job.result().version(), "");
+  const absl::StatusOr<jobs::DatasetRecord> dataset = store_->GetDataset("pages");
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->training_rows, 2);
+  EXPECT_EQ(dataset->digest, Sha256Hex(Sha256Hex(rows) + Sha256Hex("")));
+  EXPECT_EQ(*ReadFile(paths_.training("pages")), rows);
+  EXPECT_EQ(*ReadFile(paths_.pages("pages")), "pages of 2\n");
+  // As after a kill between the data set's appearance and the job's end: the same again is no error.
+  const std::string again = collect();
+  launcher_.Run(1)->SucceedWithPages(rows, 2);
+  EXPECT_EQ(Await(again, engram::v1::JOB_STATE_SUCCEEDED).result().dataset(), "datasets/pages");
+  // Another one that took the name meanwhile stays as it is.
+  const std::string other = collect();
+  launcher_.Run(2)->SucceedWithPages("{\"text\":\"three\"}\n", 1);
+  EXPECT_EQ(Await(other, engram::v1::JOB_STATE_FAILED).error().reason(), "DATASET_EXISTS");
+  EXPECT_EQ(*ReadFile(paths_.training("pages")), rows);
+  Restart();
+  EXPECT_TRUE(RemoveOrphans(*store_, paths_, DatabaseAge::kCurrent).ok());
+  EXPECT_TRUE(PathExists(paths_.pages("pages")));
+}
 
 TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
   const std::string first = Add();
