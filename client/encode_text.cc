@@ -4,7 +4,10 @@
 
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -48,6 +51,11 @@ const Names<engram::v1::PositionExtension> kPositions = {
     {"grouped", engram::v1::POSITION_EXTENSION_GROUPED},
     {"tiled", engram::v1::POSITION_EXTENSION_TILED},
     {"interpolated", engram::v1::POSITION_EXTENSION_INTERPOLATED},
+    {"linear", engram::v1::POSITION_EXTENSION_LINEAR},
+    {"ntk_aware", engram::v1::POSITION_EXTENSION_NTK_AWARE},
+    {"dynamic", engram::v1::POSITION_EXTENSION_DYNAMIC},
+    {"yarn", engram::v1::POSITION_EXTENSION_YARN},
+    {"dynamic_yarn", engram::v1::POSITION_EXTENSION_DYNAMIC_YARN},
 };
 
 template <typename Enum>
@@ -57,6 +65,15 @@ CLI::IsMember MemberOf(const Names<Enum>& names) {
   return CLI::IsMember(all);
 }
 
+// The name of a value; "trained" for one without.
+template <typename Enum>
+std::string NameOf(const Names<Enum>& names, Enum value) {
+  for (const auto& [name, known] : names) {
+    if (known == value) return name;
+  }
+  return "trained";
+}
+
 // The value of a name that the parser has checked; the enum's first one for none.
 template <typename Enum>
 Enum ValueOf(const Names<Enum>& names, const std::string& name) {
@@ -64,14 +81,31 @@ Enum ValueOf(const Names<Enum>& names, const std::string& name) {
   return found == names.end() ? Enum() : found->second;
 }
 
-void PrintPlan(const LongContextPlan& plan) {
-  const std::string largest = std::to_string(plan.largest_tokens());
-  std::printf("%s", Table({{"tokens", "read by the encoder", "passes", "time", "memory", "free", "largest that fits"},
-                           {std::to_string(plan.tokens()), std::to_string(plan.tokens_encoded()),
-                            std::to_string(plan.windows()), FormatSeconds(plan.seconds()), FormatBytes(plan.bytes()),
-                            plan.free_bytes() == 0 ? "-" : FormatBytes(plan.free_bytes()),
-                            plan.largest_tokens() == 0 ? "-" : largest}})
-                        .c_str());
+std::vector<std::string> PlanRow(const LongContextPlan& plan) {
+  return {std::to_string(plan.tokens()),
+          std::to_string(plan.tokens_encoded()),
+          std::to_string(plan.windows()),
+          FormatSeconds(plan.seconds()),
+          FormatBytes(plan.bytes()),
+          plan.free_bytes() == 0 ? "-" : FormatBytes(plan.free_bytes()),
+          plan.largest_tokens() == 0 ? "-" : std::to_string(plan.largest_tokens())};
+}
+
+void PrintPlans(const std::vector<LongContextEncodeResponse>& responses) {
+  const bool shape = responses.front().plan().weight_bytes() != 0;
+  std::vector<std::vector<std::string>> rows = {
+      {"tokens", "read by the encoder", "passes", "time", "memory", "free", "largest that fits"}};
+  if (shape) rows[0].insert(rows[0].end(), {"weights", "attention alone", "positions"});
+  for (const LongContextEncodeResponse& response : responses) {
+    rows.push_back(PlanRow(response.plan()));
+    if (!shape) continue;
+    char positions[96];
+    std::snprintf(positions, sizeof positions, "%s x %.4g%s", NameOf(kPositions, response.positions()).c_str(),
+                  response.position_factor(), response.out_of_trained_range() ? ", beyond the training" : "");
+    rows.back().insert(rows.back().end(), {FormatBytes(response.plan().weight_bytes()),
+                                           FormatSeconds(response.plan().attention_seconds()), positions});
+  }
+  std::printf("%s", Table(rows).c_str());
 }
 
 // Redraws one line on a terminal; draws nothing elsewhere.
@@ -95,11 +129,26 @@ class EncodeProgress {
   bool shown_ = false;
 };
 
+// The final answer of a stream, or why there is none.
+grpc::Status Await(Session& session, const engram::v1::StreamLongContextEncodeRequest& call,
+                   LongContextEncodeResponse& response) {
+  const auto context = session.NewContext();
+  const auto reader = session.Stub<InferenceService>()->StreamLongContextEncode(context.get(), call);
+  engram::v1::StreamLongContextEncodeResponse message;
+  EncodeProgress progress;
+  while (reader->Read(&message)) {
+    if (message.has_progress()) progress.Show(message.progress());
+    if (message.has_result()) response = std::move(*message.mutable_result());
+  }
+  progress.Clear();
+  return reader->Finish();
+}
+
 void PrintSummary(const LongContextEncodeResponse& response, const std::string& out) {
-  std::fprintf(stderr, "%lld tokens in %d chunks -> a vector of %lld numbers in %.2f s%s%s\n",
-               static_cast<long long>(response.tokens()), response.chunks_size(),
-               static_cast<long long>(response.vector().shape(0)), response.timings().compute_seconds(),
-               out.empty() ? "" : ", written to ", out.c_str());
+  std::fprintf(stderr, "%lld token%s in %d chunk%s -> a vector of %lld numbers in %.2f s%s%s\n",
+               static_cast<long long>(response.tokens()), response.tokens() == 1 ? "" : "s", response.chunks_size(),
+               response.chunks_size() == 1 ? "" : "s", static_cast<long long>(response.vector().shape(0)),
+               response.timings().compute_seconds(), out.empty() ? "" : ", written to ", out.c_str());
   if (response.out_of_trained_range()) {
     std::fprintf(stderr, "warning: %.4g positions for each one that the model was trained with: expect less of it\n",
                  response.position_factor());
@@ -113,12 +162,27 @@ void PrintVector(const LongContextEncodeResponse& response) {
   std::printf("\n");
 }
 
+void FillRequest(const LongEncodeArguments& arguments, LongContextEncodeRequest& request) {
+  request.set_mode(ValueOf(kModes, arguments.mode));
+  request.set_aggregation(ValueOf(kAggregations, arguments.aggregation));
+  request.set_pooling(ValueOf(kPoolings, arguments.pooling));
+  request.set_positions(ValueOf(kPositions, arguments.positions));
+  request.set_position_factor(arguments.position_factor);
+  request.set_query(arguments.query);
+  if (arguments.temperature != 0) request.set_temperature(arguments.temperature);
+  request.set_chunk_tokens(arguments.chunk_tokens);
+  request.set_window_tokens(arguments.window_tokens);
+  request.set_overlap(arguments.overlap);
+  request.set_chunk_vectors(!arguments.chunks_out.empty());
+  request.set_validate_only(arguments.plan);
+}
+
 }  // namespace
 
 bool LongEncodeArguments::any() const {
   return !mode.empty() || !aggregation.empty() || !pooling.empty() || !positions.empty() || !query.empty() ||
-         !chunks_out.empty() || chunk_tokens != 0 || overlap != 0 || window_tokens != 0 || plan_tokens != 0 ||
-         temperature != 0 || plan;
+         !chunks_out.empty() || chunk_tokens != 0 || overlap != 0 || window_tokens != 0 || !plan_tokens.empty() ||
+         !config.empty() || !device.empty() || temperature != 0 || position_factor != 0 || plan;
 }
 
 void AddLongEncodeOptions(CLI::App& verb, LongEncodeArguments& a) {
@@ -129,6 +193,8 @@ void AddLongEncodeOptions(CLI::App& verb, LongEncodeArguments& a) {
   verb.add_option("--pooling", a.pooling, "from a chunk's tokens to its vector")->check(MemberOf(kPoolings));
   verb.add_option("--positions", a.positions, "with full and sliding: positions beyond the trained ones")
       ->check(MemberOf(kPositions));
+  verb.add_option("--position-factor", a.position_factor,
+                  "with the positions linear, ntk_aware, dynamic and yarn; default: as the text's length asks for");
   verb.add_option("--query", a.query, "with --aggregation attention: the text that weighs the chunks");
   verb.add_option("--temperature", a.temperature, "with --aggregation attention; default: 0.05");
   verb.add_option("--chunk-tokens", a.chunk_tokens, "tokens per chunk; default: the model's longest");
@@ -137,38 +203,47 @@ void AddLongEncodeOptions(CLI::App& verb, LongEncodeArguments& a) {
   verb.add_option("--overlap", a.overlap, "tokens that neighbouring chunks share")->capture_default_str();
   verb.add_option("--chunks-out", a.chunks_out, "write the chunks' vectors as .npy");
   verb.add_flag("--plan", a.plan, "say what it would take, in time and memory, and do nothing");
-  verb.add_option("--plan-tokens", a.plan_tokens, "with --plan and no text: for a text of so many tokens");
+  verb.add_option("--plan-tokens", a.plan_tokens, "with --plan and no text: for texts of so many tokens");
+  verb.add_option("--config", a.config, "with --plan and no MODEL: for a model of the shape that this config.json says")
+      ->check(CLI::ExistingFile);
+  verb.add_option("--device", a.device, "with --config: h100, by published rates; default: this machine")
+      ->check(CLI::IsMember({"h100"}));
+}
+
+int PlanEncodes(Session& session, LongContextEncodeRequest request, const LongEncodeArguments& arguments) {
+  FillRequest(arguments, request);
+  if (!arguments.config.empty()) {
+    std::ifstream file(arguments.config, std::ios::binary);
+    request.set_config_json({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
+    if (request.config_json().empty() || !IsUtf8(request.config_json()))
+      return Session::Usage(arguments.config + " is no config.json");
+    request.set_device(arguments.device);
+    if (arguments.mode.empty()) request.set_mode(engram::v1::LONG_CONTEXT_MODE_FULL);
+  }
+  std::vector<LongContextEncodeResponse> responses;
+  for (const int64_t tokens : arguments.plan_tokens) {
+    engram::v1::StreamLongContextEncodeRequest call;
+    *call.mutable_encode() = request;
+    call.mutable_encode()->set_plan_tokens(tokens);
+    if (const grpc::Status status = Await(session, call, responses.emplace_back()); !status.ok())
+      return session.Fail(status);
+  }
+  if (!session.json) {
+    PrintPlans(responses);
+    return kOk;
+  }
+  for (const LongContextEncodeResponse& response : responses) session.Print(response, [] {});
+  return kOk;
 }
 
 int EncodeText(Session& session, LongContextEncodeRequest request, const LongEncodeArguments& arguments,
                const std::string& out) {
-  request.set_mode(ValueOf(kModes, arguments.mode));
-  request.set_aggregation(ValueOf(kAggregations, arguments.aggregation));
-  request.set_pooling(ValueOf(kPoolings, arguments.pooling));
-  request.set_positions(ValueOf(kPositions, arguments.positions));
-  request.set_query(arguments.query);
-  if (arguments.temperature != 0) request.set_temperature(arguments.temperature);
-  request.set_chunk_tokens(arguments.chunk_tokens);
-  request.set_window_tokens(arguments.window_tokens);
-  request.set_overlap(arguments.overlap);
-  request.set_chunk_vectors(!arguments.chunks_out.empty());
-  request.set_validate_only(arguments.plan);
-  request.set_plan_tokens(arguments.plan_tokens);
-
+  FillRequest(arguments, request);
   engram::v1::StreamLongContextEncodeRequest call;
   *call.mutable_encode() = std::move(request);
-  const auto context = session.NewContext();
-  const auto reader = session.Stub<InferenceService>()->StreamLongContextEncode(context.get(), call);
-  engram::v1::StreamLongContextEncodeResponse message;
   LongContextEncodeResponse response;
-  EncodeProgress progress;
-  while (reader->Read(&message)) {
-    if (message.has_progress()) progress.Show(message.progress());
-    if (message.has_result()) response = std::move(*message.mutable_result());
-  }
-  progress.Clear();
-  if (const grpc::Status status = reader->Finish(); !status.ok()) return session.Fail(status);
-  if (arguments.plan) return session.Print(response, [&] { PrintPlan(response.plan()); });
+  if (const grpc::Status status = Await(session, call, response); !status.ok()) return session.Fail(status);
+  if (arguments.plan) return session.Print(response, [&] { PrintPlans({response}); });
   const auto write = [](const std::string& path, const engram::v1::Tensor& tensor) {
     return path.empty() || WriteWhole(path, NpyBytes({tensor.shape().begin(), tensor.shape().end()}, tensor.data()));
   };

@@ -21,7 +21,7 @@ namespace {
 using engram::v1::InferenceService;
 
 struct TextArguments {
-  std::string model, text, file, task;
+  std::string model, text, file, task, long_texts;
   int top_k = 0;
   bool abstain = false;
   std::optional<double> abstain_below;
@@ -129,7 +129,9 @@ void PrintLabels(const std::vector<std::string>& texts, const engram::v1::Classi
   for (int i = 0; i < response.results_size(); ++i) {
     const auto& result = response.results(i);
     std::printf("%s%s\n", Shorten(texts[static_cast<size_t>(i)]).c_str(),
-                result.truncated() ? "  (cut to the model's length)" : "");
+                result.truncated()    ? "  (cut to the model's length)"
+                : result.chunks() > 1 ? ("  (in " + std::to_string(result.chunks()) + " chunks)").c_str()
+                                      : "");
     if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
     for (const auto& task : result.tasks()) {
       std::printf("  %-12s", LastPart(task.task()).c_str());
@@ -154,6 +156,7 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_version(reference.version);
   request.set_task(arguments.task);
   request.set_top_k(arguments.top_k);
+  if (!arguments.long_texts.empty()) request.set_long_texts(engram::v1::LONG_TEXTS_CHUNK);
   request.set_truncate(arguments.truncate);
   request.set_abstain(arguments.abstain || arguments.abstain_below.has_value());
   if (arguments.abstain_below) request.set_abstain_below(*arguments.abstain_below);
@@ -202,7 +205,7 @@ int TagEntities(Session& session, const TextArguments& arguments) {
       session, input.texts, request, &InferenceService::Stub::TagEntities, PrintEntities);
 }
 
-// One text of any length: TEXT, or all of a file; with --plan-tokens none.
+// One text of any length: TEXT, or all of a file.
 int EncodeOneText(Session& session, const TextArguments& arguments) {
   engram::v1::LongContextEncodeRequest request;
   const ModelReference reference = SplitReference(arguments.model);
@@ -218,7 +221,23 @@ int EncodeOneText(Session& session, const TextArguments& arguments) {
 }
 
 int Encode(Session& session, const TextArguments& arguments) {
-  if (arguments.encode.plan && arguments.encode.plan_tokens != 0) return EncodeOneText(session, arguments);
+  const bool of_shape = !arguments.encode.config.empty() || !arguments.encode.device.empty();
+  if (arguments.model.empty() != of_shape) {
+    return Session::Usage(of_shape ? "--config stands for a MODEL; leave that out" : "MODEL is required");
+  }
+  if (of_shape && (!arguments.encode.plan || arguments.encode.plan_tokens.empty() || arguments.encode.config.empty()))
+    return Session::Usage("a shape has a plan alone: give --plan --config FILE --plan-tokens N");
+  if (arguments.encode.plan && !arguments.encode.plan_tokens.empty()) {
+    if (!arguments.text.empty() || !arguments.file.empty())
+      return Session::Usage("--plan-tokens stands for a text; leave that out");
+    engram::v1::LongContextEncodeRequest request;
+    if (of_shape) return PlanEncodes(session, std::move(request), arguments.encode);
+    const ModelReference reference = SplitReference(arguments.model);
+    request.set_model(reference.model);
+    request.set_version(reference.version);
+    return PlanEncodes(session, std::move(request), arguments.encode);
+  }
+  if (!arguments.encode.plan_tokens.empty()) return Session::Usage("--plan-tokens goes with --plan");
   if (arguments.text.empty() == arguments.file.empty())
     return Session::Usage("give a TEXT, or --file FILE with one text per line (\"-\" for standard input)");
   const bool lines = !arguments.file.empty() && !arguments.whole_file;
@@ -299,6 +318,8 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   classify->add_flag("--abstain", a.abstain, "say where no label fits, by the threshold that the training chose");
   classify->add_option("--abstain-below", a.abstain_below, "the same by this confidence, 0 to 1")
       ->check(CLI::Range(0.0, 1.0));
+  classify->add_option("--long", a.long_texts, "how texts longer than the model's window are read: whole, in chunks")
+      ->check(CLI::IsMember({"chunk"}));
   classify->add_flag("--truncate", a.truncate, "cut texts that are too long instead of refusing them");
   CLI::App* tag = add(
       "tag-entities",
@@ -315,6 +336,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
                      "which of the model's prompts to put before each text; default: its own");
   encode->add_flag("--normalize", a.normalize, "scale vectors to length 1");
   encode->add_option("--out", a.out, "file for the vectors: .npy, .jsonl or .csv; of one text .npy");
+  encode->get_option("MODEL")->required(false);
   AddLongEncodeOptions(*encode, a.encode);
   CLI::App* tokenize =
       add("tokenize", "Token ids and offsets\nExample: engram tokenize news \"Where is my card?\"", Tokenize);

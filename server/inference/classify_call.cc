@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include "core/train/abstention.h"
 #include "server/inference/batched_call.h"
 #include "server/inference/reply_tail.h"
+#include "server/inference/text_chunks.h"
 #include "server/rpc/names.h"
 
 namespace engram::server {
@@ -63,6 +65,9 @@ class ClassifyCall final : public BatchedCall {
   absl::Status CheckScores() const;
   absl::Status CheckAbstention() const;
   absl::Status AddText(int index);
+  absl::Status AddLongText(int index);
+  absl::Status CheckLongTexts() const;
+  void FillTasks(int index);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
 
@@ -71,6 +76,7 @@ class ClassifyCall final : public BatchedCall {
   std::vector<std::string> tasks_;
   std::vector<absl::Status> statuses_;  // of each text
   std::vector<int> texts_;              // of each sequence
+  std::vector<ChunkMean> logits_;       // of each text
 };
 
 absl::Status ClassifyCall::ChooseTasks() {
@@ -127,6 +133,35 @@ absl::Status ClassifyCall::CheckAbstention() const {
   return absl::OkStatus();
 }
 
+absl::Status ClassifyCall::CheckLongTexts() const {
+  if (!engram::v1::LongTexts_IsValid(request_.long_texts())) return InvalidField("long_texts", "must be chunk, or unset");
+  if (request_.long_texts() != engram::v1::LONG_TEXTS_CHUNK) return absl::OkStatus();
+  if (request_.truncate()) return InvalidField("long_texts", "reads texts whole, and truncate cuts them; set one of both");
+  if (request_.text_pairs_size() > 0)
+    return InvalidField("long_texts", "is for single texts; of a pair no chunk would hold both");
+  return absl::OkStatus();
+}
+
+// All of a text's chunks are sequences of their own.
+absl::Status ClassifyCall::AddLongText(int index) {
+  const std::string& text = request_.texts(index);
+  ClassifyResult& result = *response_.mutable_results(index);
+  const std::string field = absl::StrCat("texts[", index, "]");
+  if (tagging::TrimWhiteSpace(text).empty()) return InvalidField(field, "is empty; send some text");
+  absl::StatusOr<TextChunks> chunks =
+      CutIntoChunks(*version_, text,
+                    request_.has_split_special_tokens() ? std::optional(request_.split_special_tokens()) : std::nullopt);
+  if (!chunks.ok()) return InvalidField(field, std::string(chunks.status().message()));
+  result.set_full_tokens(chunks->full_tokens);
+  result.set_tokens(chunks->tokens);
+  result.set_chunks(static_cast<int32_t>(chunks->sequences.size()));
+  for (nn::Sequence& sequence : chunks->sequences) {
+    texts_.push_back(index);
+    AddSequence(std::move(sequence), tasks_);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ClassifyCall::AddText(int index) {
   const std::string& text = request_.texts(index);
   ClassifyResult& result = *response_.mutable_results(index);
@@ -146,10 +181,12 @@ absl::Status ClassifyCall::AddText(int index) {
     return InvalidField(absl::StrCat("text_pairs[", index, "]"), "is empty; send some text");
   if (encoding->full_tokens > version_->max_tokens() && !request_.truncate()) {
     return InvalidField(field, absl::StrCat("has ", encoding->full_tokens, " tokens; the model takes ",
-                                            version_->max_tokens(), ": shorten it, or set truncate"));
+                                            version_->max_tokens(),
+                                            ": shorten it, set long_texts to read it in chunks, or set truncate"));
   }
   result.set_truncated(encoding->truncated());
   result.set_tokens(static_cast<int64_t>(encoding->ids.size()));
+  result.set_chunks(1);
   texts_.push_back(index);
   // Families without a table of two types (RoBERTa, DistilBERT) tell the texts apart by [SEP] alone.
   const bool types = pair && version_->version.config.type_vocab_size > 1;
@@ -161,14 +198,18 @@ absl::Status ClassifyCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   ENGRAM_RETURN_IF_ERROR(CheckPairs(request_.texts(), request_.text_pairs()));
   if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
+  ENGRAM_RETURN_IF_ERROR(CheckLongTexts());
   ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
   ENGRAM_RETURN_IF_ERROR(CheckScores());
   ENGRAM_RETURN_IF_ERROR(CheckAbstention());
   statuses_.resize(static_cast<size_t>(request_.texts_size()));
+  logits_.resize(statuses_.size());
+  const bool whole = request_.long_texts() == engram::v1::LONG_TEXTS_CHUNK;
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
-    statuses_[static_cast<size_t>(i)] = AddText(i);
+    statuses_[static_cast<size_t>(i)] = whole ? AddLongText(i) : AddText(i);
+    if (whole) ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(response_.results(i).tokens())));
   }
   return absl::OkStatus();
 }
@@ -179,10 +220,14 @@ void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult
     statuses_[static_cast<size_t>(text)] = result.status();
     return;
   }
+  logits_[static_cast<size_t>(text)].Add(result->logits);
+}
+
+void ClassifyCall::FillTasks(int index) {
   for (const std::string& task : tasks_) {
-    engram::v1::TaskScores* scores = response_.mutable_results(text)->add_tasks();
+    engram::v1::TaskScores* scores = response_.mutable_results(index)->add_tasks();
     scores->set_task(TaskName(version_->model, task));
-    const at::Tensor& logits = result->logits.at(task);
+    const at::Tensor logits = logits_[static_cast<size_t>(index)].Of(task);
     const checkpoint::ManifestTask& known = *version_->FindTask(task);
     FillScores(logits, known.labels, request_.top_k(), *scores);
     if (!request_.abstain()) continue;
@@ -197,6 +242,7 @@ absl::Status ClassifyCall::Compose() {
   for (int i = 0; i < response_.results_size(); ++i) {
     ClassifyResult& result = *response_.mutable_results(i);
     if (const absl::Status& status = statuses_[static_cast<size_t>(i)]; status.ok()) {
+      FillTasks(i);
       tail.AddAnswer(result.tokens(), result.truncated());
     } else {
       tail.AddError(status, *result.mutable_error());

@@ -2,6 +2,7 @@
 
 #include "server/inference/inference_call.h"
 #include "server/inference/reply_tail.h"
+#include "server/inference/shape_plan.h"
 
 namespace engram::server {
 namespace {
@@ -22,6 +23,7 @@ class EncodeCall final : public PoolCall {
 
  private:
   absl::Status Compute() override {
+    if (!request_.config_json().empty()) return PlanShape(request_, response_);
     ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
     const LongEncodeHooks hooks{
         .clock = backend_.environment.clock, .deadline = scope_.deadline(), .alive = [this] { return scope_.Alive(); }};

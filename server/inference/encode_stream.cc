@@ -7,6 +7,7 @@
 #include "core/serve/engine.h"
 #include "server/inference/inference_call.h"
 #include "server/inference/reply_tail.h"
+#include "server/inference/shape_plan.h"
 #include "server/rpc/stream.h"
 
 namespace engram::server {
@@ -46,6 +47,12 @@ class EncodeStream final : public StreamCall<StreamLongContextEncodeResponse> {
 
   absl::Status Compute() {
     ENGRAM_RETURN_IF_ERROR(scope().Alive());
+    if (!request_.encode().config_json().empty()) {
+      StreamLongContextEncodeResponse planned;
+      ENGRAM_RETURN_IF_ERROR(PlanShape(request_.encode(), *planned.mutable_result()));
+      Send(std::move(planned));
+      return absl::OkStatus();
+    }
     ENGRAM_ASSIGN_OR_RETURN(const auto version,
                             OpenServedVersion(backend_, request_.encode().model(), request_.encode().version()));
     const absl::Time opened = environment_.clock.Now();

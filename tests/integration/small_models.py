@@ -16,6 +16,7 @@ CONFIGS = {
     "bert": (transformers.BertConfig, SMALL, "Bert"),
     "roberta": (transformers.RobertaConfig, {**SMALL, "type_vocab_size": 1, "pad_token_id": 1, "max_position_embeddings": 66}, "Roberta"),
     "distilbert": (transformers.DistilBertConfig, dict(vocab_size=30522, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=64), "DistilBert"),
+    "llama": (transformers.LlamaConfig, {**SMALL, "num_key_value_heads": 2}, "Llama"),
 }
 
 
@@ -26,7 +27,7 @@ def make(family: str, architecture: str, folder: pathlib.Path, labels: list[str]
     torch.manual_seed(len(family))
     model = getattr(transformers, prefix + architecture)(config_class(**{**sizes, **numbers}, **named, initializer_range=0.3))
     with torch.no_grad():  # words differ more than places do, so that the answers differ from word to word
-        model.base_model.embeddings.word_embeddings.weight.mul_(6)
+        model.base_model.get_input_embeddings().weight.mul_(6)
         if architecture == "ForTokenClassification":  # no tag is the most probable one everywhere
             model.classifier.bias.sub_(model.eval()(torch.randint(2000, 30000, (8, 40))).logits.mean((0, 1)))
     model.save_pretrained(folder)

@@ -1,4 +1,5 @@
 """LongContextEncode's modes against loops over transformers in fp64, its stream, its plan, and how it refuses and ends."""
+import json
 import time
 
 import grpc
@@ -150,6 +151,118 @@ def test_full_attention_beyond_the_trained_positions(server):
     # Positions of another kind are other vectors.
     others = [array(encode(server, mode=m.LONG_CONTEXT_MODE_FULL, positions=kind).vector) for kind in (2, 3, 4)]
     assert all(np.abs(other - array(answer.vector)).max() > 1e-4 for other in others)
+
+
+def test_rotary_positions_beyond_the_trained_ones(server, tmp_path):
+    """A decoder that was trained to 64 tokens by a static YaRN: dynamic YaRN beyond them, which for a text of L tokens is YaRN by L / 16."""
+    m = messages()
+    rope = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 16}
+    directory = make("llama", "Model", tmp_path / "llama", rope_parameters=rope)
+    server.engram("models", "import", "llama", directory)
+    text = " ".join(TEXT.split()[:120])
+    ids = [101, *ids_of(server, text), 102]
+
+    def rows(factor, tokens):
+        config = transformers.LlamaConfig.from_pretrained(directory, rope_parameters={**rope, "factor": factor}, max_position_embeddings=4096)
+        return hidden_states(transformers.LlamaModel.from_pretrained(directory, config=config, dtype=torch.float64).eval(), tokens)[1:-1].mean(0)
+
+    def read(text, **options):
+        return server.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(model="llama", text=text, mode=m.LONG_CONTEXT_MODE_FULL, **options))
+
+    answer, static = read(text), read(text, positions=m.POSITION_EXTENSION_YARN, position_factor=4)
+    np.testing.assert_allclose(array(answer.vector), rows(len(ids) / 16, ids), atol=1e-4)
+    np.testing.assert_allclose(array(static.vector), rows(4, ids), atol=1e-4)
+    assert np.abs(array(answer.vector) - array(static.vector)).max() > 1e-2
+    assert answer.positions == m.POSITION_EXTENSION_DYNAMIC_YARN and answer.out_of_trained_range and answer.position_factor == pytest.approx(len(ids) / 16)
+    assert static.positions == m.POSITION_EXTENSION_YARN and static.out_of_trained_range and static.position_factor == 4
+    short = read("a short text")
+    np.testing.assert_allclose(array(short.vector), rows(4, [101, *ids_of(server, "a short text"), 102]), atol=2e-5)
+    assert short.positions == m.POSITION_EXTENSION_UNSPECIFIED and not short.out_of_trained_range and short.position_factor == 4
+    # A window keeps rotations, which are differences of positions, within the training.
+    window = server.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(model="llama", text=text, mode=m.LONG_CONTEXT_MODE_SLIDING, window_tokens=20))
+    assert not window.out_of_trained_range and window.positions == m.POSITION_EXTENSION_UNSPECIFIED
+    with pytest.raises(grpc.RpcError) as refused:
+        read(text, positions=m.POSITION_EXTENSION_TILED)
+    assert error_info(refused.value)[1] == ["positions"]
+    with pytest.raises(grpc.RpcError) as refused:
+        read(text, positions=m.POSITION_EXTENSION_YARN, position_factor=0.5)
+    assert error_info(refused.value)[1] == ["position_factor"]
+    server.engram("models", "delete", "llama", "--yes")
+
+
+def test_classes_of_whole_documents(server, tmp_path):
+    """The mean of the chunks' logits; of a text that fits, the logits that it has without chunks."""
+    m = messages()
+    directory = make("bert", "ForSequenceClassification", tmp_path / "classes", labels=["a", "b", "c"], max_position_embeddings=TRAINED)
+    server.engram("models", "import", "classes", directory)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float64).eval()
+    classify = lambda **more: server.stub("InferenceService").Classify(m.ClassifyRequest(model="classes", **more))
+    short = "the river runs"
+    answer = classify(texts=[TEXT, short, " "], long_texts=m.LONG_TEXTS_CHUNK)
+    ids = ids_of(server)
+    windows = encode(server, mode=m.LONG_CONTEXT_MODE_CHUNK)  # the same length, the same places
+    begins = chunk_begins(windows, len(ids), 0)
+
+    def logits(part):
+        with torch.no_grad():
+            return model(torch.tensor([[101, *part, 102]])).logits[0].numpy()
+
+    mean = np.mean([logits(ids[b:b + c.tokens]) for b, c in zip(begins, windows.chunks)], axis=0)
+    scores = lambda result: np.array([s.logit for s in sorted(result.tasks[0].scores, key=lambda s: s.label)])
+    np.testing.assert_allclose(scores(answer.results[0]), mean, atol=2e-5)
+    assert np.abs(mean - logits(ids[:TRAINED - 2])).max() > 1e-2  # the beginning alone says something else
+    assert answer.results[0].chunks == len(windows.chunks) > 3 and not answer.results[0].truncated
+    assert answer.results[0].tokens == windows.tokens_encoded and answer.results[0].full_tokens == len(ids) + 2
+    alone = classify(texts=[short]).results[0]
+    assert classify(texts=[short], long_texts=m.LONG_TEXTS_CHUNK).results[0] == alone and alone.chunks == 1  # to the bit
+    np.testing.assert_allclose(scores(answer.results[1]), scores(alone), atol=2e-5)
+    assert answer.results[2].error.message and not answer.results[2].tasks
+    for options in (dict(truncate=True), dict(text_pairs=["a"]), dict(long_texts=7)):
+        with pytest.raises(grpc.RpcError) as refused:
+            classify(**{"texts": ["a"], "long_texts": m.LONG_TEXTS_CHUNK, **options})
+        assert error_info(refused.value)[1] == ["long_texts"], refused.value.details()
+    said = server.engram("classify", "classes", TEXT, "--long", "chunk").stdout
+    assert f"in {len(windows.chunks)} chunks" in said
+    server.engram("models", "delete", "classes", "--yes")
+
+
+YARN_LLAMA = {"architectures": ["LlamaForCausalLM"], "hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 40,
+              "intermediate_size": 13824, "vocab_size": 32000, "max_position_embeddings": 131072, "model_type": "llama", "hidden_act": "silu",
+              "rms_norm_eps": 1e-5, "rope_scaling": {"type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "finetuned": True}}
+
+
+def test_the_plan_of_a_model_that_is_not_here(server, tmp_path):
+    """Yarn-Llama-2-13b-128k on an H100, by its config.json alone: 26 GB of weights, and as long as arithmetic says."""
+    m = messages()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(YARN_LLAMA))
+
+    def ask(tokens, text=path.read_text(), **more):
+        request = dict(config_json=text, plan_tokens=tokens, mode=m.LONG_CONTEXT_MODE_FULL, validate_only=True, device="h100") | more
+        return server.stub("InferenceService").LongContextEncode(m.LongContextEncodeRequest(**request))
+
+    within, beyond = ask(131072), ask(262144)
+    layer = 4 * 5120**2 + 3 * 5120 * 13824
+    parameters = 40 * (layer + 2 * 5120) + 32000 * 5120 + 5120
+    assert within.plan.weight_bytes == 2 * parameters and 25e9 < within.plan.weight_bytes < 27e9
+    for answer, tokens in ((within, 131072), (beyond, 262144)):
+        linear, attention = 2 * 40 * layer * tokens / 600e12, 40 * 4 * 5120 * tokens**2 / 2 / 370e12
+        assert answer.plan.attention_seconds == pytest.approx(attention, rel=0.01) and answer.plan.seconds == pytest.approx(linear + attention, rel=0.01)
+        assert 4 * 5120 * 2 * tokens < answer.plan.bytes < 1.5 * 4 * 5120 * 2 * tokens
+        assert answer.plan.largest_tokens > 262144 and answer.plan.free_bytes == 80_000_000_000 - 2 * parameters
+    assert not within.out_of_trained_range and within.positions == m.POSITION_EXTENSION_UNSPECIFIED and within.position_factor == 32
+    assert beyond.out_of_trained_range and beyond.positions == m.POSITION_EXTENSION_DYNAMIC_YARN and beyond.position_factor == 64
+    here = ask(1024, device="")
+    assert here.plan.seconds > 0 and here.plan.weight_bytes == 4 * parameters
+    table = server.engram("encode", "--plan", "--config", path, "--plan-tokens", "131072", "262144", "--device", "h100").stdout
+    assert "dynamic_yarn x 64, beyond the training" in table and "trained x 32" in table and len(table.splitlines()) == 3
+    for options, field in ((dict(validate_only=False), "config_json"), (dict(model="long"), "model"), (dict(tokens=0), "plan_tokens"), (dict(device="tpu"), "device"),
+                           (dict(mode=m.LONG_CONTEXT_MODE_CHUNK), "mode"), (dict(mode=m.LONG_CONTEXT_MODE_SLIDING), "device"), (dict(positions=1), "positions"),
+                           (dict(text=json.dumps({**YARN_LLAMA, "num_attention_heads": 41})), "num_attention_heads")):
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(**{"tokens": 10, **options})
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(refused.value)[1] == [field], refused.value.details()
+    assert server.engram("encode", "long", "--plan", "--config", path, "--plan-tokens", "10", check=False).returncode == 2
 
 
 @pytest.mark.parametrize("mode", ["CHUNK", "LATE", "FULL", "SLIDING"])
