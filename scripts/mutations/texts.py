@@ -1,5 +1,13 @@
 """Tokenizers and long texts."""
 GROUPS = [
+    ("server/inference/text_chunks.cc", "tests/integration/test_long_encode.py", [
+        ("classes of documents: a sum of logits in the place of the mean", "return (sums_.at(task) / count_).to(at::kFloat);", "return sums_.at(task).to(at::kFloat);"),
+        ("classes of documents: the last chunk is short", "/*overlap=*/0, longcontext::LastWindow::kShifted))", "/*overlap=*/0, longcontext::LastWindow::kShort))"),
+    ]),
+    ("server/inference/shape_plan.cc", "tests/integration/test_long_encode.py", [
+        ("plan of a shape: a multiplication and an addition are one operation", "const double rows = 2 * nn::ProductsPerToken(config)", "const double rows = nn::ProductsPerToken(config)"),
+        ("plan of a shape: the weights take no memory", "std::max<int64_t>(0, *machine.free_bytes - plan.weight_bytes())", "*machine.free_bytes"),
+    ]),
     ("core/tokenize/bert_tokenizer.cc", "test_tokenize tests/parity/test_tokenizer.py", [
         ("tokenizer: a word with an unknown end keeps its known pieces", "Resize(out, before);", "Resize(out, out.ids.size());"),
         ("tokenizer: pieces inside a word are looked up as beginnings", "LongestPrefix(std::string_view(word.text).substr(at), at > 0, length)",
