@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,31 +30,51 @@ bool TextsAt(const Json& row, const char* key, std::vector<std::string>& out) {
   return !out.empty();
 }
 
+constexpr const char *kSecondText = "second_text", *kWordTags = "word_tags";
+
+const char* TagsKey(DatasetKind kind) { return kind == DatasetKind::kWordTags ? kWordTags : "tags"; }
+
+DatasetKind KindOf(const Json& row) {
+  if (row.contains("words")) return row.contains(kWordTags) ? DatasetKind::kWordTags : DatasetKind::kTagging;
+  if (row.contains(kSecondText)) return DatasetKind::kPairs;
+  return row.contains("label") ? DatasetKind::kClassification : DatasetKind::kText;
+}
+
+bool AreTags(DatasetKind kind, const std::vector<std::string>& tags) {
+  if (kind == DatasetKind::kTagging) {
+    return tagging::UnknownTags(tags).empty() && tagging::Deviations(tags, tagging::TagScheme::kBio2).empty();
+  }
+  return std::all_of(tags.begin(), tags.end(),
+                     [](const std::string& tag) { return tagging::ValidateTypeName(tag).ok(); });
+}
+
 // Adds one stored row; false if it is not as RenderCanonical writes it.
 bool AddRow(std::string_view line, Dataset& dataset) {
   const Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!row.is_object()) return false;
   std::optional<std::string> text = TextAt(row, "text");
   if (!text) return false;
-  const DatasetKind kind = row.contains("words")   ? DatasetKind::kTagging
-                           : row.contains("label") ? DatasetKind::kClassification
-                                                   : DatasetKind::kText;
+  const DatasetKind kind = KindOf(row);
   if (dataset.size() == 0) dataset.kind = kind;
   if (kind != dataset.kind) return false;
-  if (kind == DatasetKind::kTagging) {
+  if (HasTags(kind)) {
     TaggedSentence sentence{std::move(*text), {}, {}};
-    if (!TextsAt(row, "words", sentence.words) || !TextsAt(row, "tags", sentence.tags) ||
-        sentence.words.size() != sentence.tags.size() || !tagging::UnknownTags(sentence.tags).empty() ||
-        !tagging::Deviations(sentence.tags, tagging::TagScheme::kBio2).empty()) {
+    if (!TextsAt(row, "words", sentence.words) || !TextsAt(row, TagsKey(kind), sentence.tags) ||
+        sentence.words.size() != sentence.tags.size() || !AreTags(kind, sentence.tags)) {
       return false;
     }
     dataset.sentences.push_back(std::move(sentence));
     return true;
   }
-  if (kind == DatasetKind::kClassification) {
+  if (HasLabels(kind)) {
     std::optional<std::string> label = TextAt(row, "label");
     if (!label) return false;
     dataset.labels.push_back(std::move(*label));
+  }
+  if (kind == DatasetKind::kPairs) {
+    std::optional<std::string> second = TextAt(row, kSecondText);
+    if (!second) return false;
+    dataset.second_texts.push_back(std::move(*second));
   }
   dataset.texts.push_back(std::move(*text));
   return true;
@@ -66,12 +87,13 @@ std::string RenderCanonical(const Dataset& dataset) {
   for (int64_t i = 0; i < dataset.size(); ++i) {
     const auto row = static_cast<size_t>(i);
     nlohmann::ordered_json json;
-    if (dataset.kind == DatasetKind::kTagging) {
+    if (HasTags(dataset.kind)) {
       const TaggedSentence& sentence = dataset.sentences[row];
-      json = {{"text", sentence.text}, {"words", sentence.words}, {"tags", sentence.tags}};
+      json = {{"text", sentence.text}, {"words", sentence.words}, {TagsKey(dataset.kind), sentence.tags}};
     } else {
       json["text"] = dataset.texts[row];
-      if (dataset.kind == DatasetKind::kClassification) json["label"] = dataset.labels[row];
+      if (dataset.kind == DatasetKind::kPairs) json[kSecondText] = dataset.second_texts[row];
+      if (HasLabels(dataset.kind)) json["label"] = dataset.labels[row];
     }
     out += json.dump();
     out += '\n';

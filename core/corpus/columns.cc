@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -21,11 +22,11 @@ constexpr std::array kTexts = std::to_array<std::string_view>(
      "summary",   "text",       "text1",      "text2",        "text_1",     "text_2",     "text_a",      "text_b",
      "text_pair", "texts",      "title",      "tweet",        "tweet_text", "utterance"});
 constexpr std::array kLabels = std::to_array<std::string_view>(
-    {"annotation", "categories", "category",     "class",    "class_index",  "class_label",
-     "class_name", "classes",    "coarse_label", "emotion",  "fine_label",   "gold",
-     "gold_label", "intent",     "intents",      "label",    "label_coarse", "label_fine",
-     "label_name", "label_text", "labels",       "polarity", "rating",       "sentiment",
-     "stance",     "stars",      "tag",          "target",   "topic",        "y"});
+    {"annotation", "categories",   "category", "class",        "class_index", "class_label", "class_name",
+     "classes",    "coarse_label", "emotion",  "fine_label",   "gold",        "gold_label",  "intent",
+     "intents",    "is_duplicate", "label",    "label_coarse", "label_fine",  "label_name",  "label_text",
+     "labels",     "polarity",     "rating",   "sentiment",    "stance",      "stars",       "tag",
+     "target",     "topic",        "y"});
 constexpr std::array kNumbers = std::to_array<std::string_view>({"",
                                                                  "#",
                                                                  "__index_level_0__",
@@ -39,8 +40,14 @@ constexpr std::array kNumbers = std::to_array<std::string_view>({"",
                                                                  "idx",
                                                                  "index",
                                                                  "nr",
+                                                                 "pair_id",
+                                                                 "pairid",
                                                                  "post_id",
+                                                                 "prompt_id",
+                                                                 "promptid",
                                                                  "qid",
+                                                                 "qid1",
+                                                                 "qid2",
                                                                  "review_id",
                                                                  "row",
                                                                  "row_id",
@@ -53,6 +60,30 @@ constexpr std::array kNumbers = std::to_array<std::string_view>({"",
                                                                  "tweet_id",
                                                                  "uid",
                                                                  "uuid"});
+
+// First and second text of pairs.
+constexpr std::array kPairs =
+    std::to_array<std::pair<std::string_view, std::string_view>>({{"claim", "evidence"},
+                                                                  {"context", "response"},
+                                                                  {"premise", "hypothesis"},
+                                                                  {"q1", "q2"},
+                                                                  {"query", "document"},
+                                                                  {"query", "passage"},
+                                                                  {"question", "answer"},
+                                                                  {"question", "context"},
+                                                                  {"question", "passage"},
+                                                                  {"question", "sentence"},
+                                                                  {"question1", "question2"},
+                                                                  {"question_1", "question_2"},
+                                                                  {"s1", "s2"},
+                                                                  {"sent1", "sent2"},
+                                                                  {"sentence1", "sentence2"},
+                                                                  {"sentence_1", "sentence_2"},
+                                                                  {"sentence_a", "sentence_b"},
+                                                                  {"text", "text_pair"},
+                                                                  {"text1", "text2"},
+                                                                  {"text_1", "text_2"},
+                                                                  {"text_a", "text_b"}});
 
 template <size_t kSize>
 bool Has(const std::array<std::string_view, kSize>& names, std::string_view name) {
@@ -74,6 +105,34 @@ bool IsTextName(std::string_view name) { return Has(kTexts, name); }
 bool IsLabelName(std::string_view name) { return Has(kLabels, name); }
 bool IsWordsName(std::string_view name) { return name == "words" || name == "tokens"; }
 bool IsEntitiesName(std::string_view name) { return name == "entities" || name == "spans"; }
+
+TextNames FindTextNames(const std::vector<std::string>& names) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  const auto find = [&](std::string_view wanted) {
+    return std::find_if(names.begin(), names.end(), [&](const auto& name) { return ComparableName(name) == wanted; });
+  };
+  for (const auto& [first, second] : kPairs) {
+    const auto a = find(first), b = find(second);
+    if (a != names.end() && b != names.end()) pairs.emplace_back(*a, *b);
+  }
+  TextNames texts;
+  for (const std::string& name : names) {
+    const bool of_pair = std::any_of(pairs.begin(), pairs.end(),
+                                     [&](const auto& pair) { return pair.first == name || pair.second == name; });
+    if (of_pair || IsTextName(ComparableName(name))) texts.all.push_back(name);
+  }
+  if (pairs.size() == 1 && texts.all.size() == 2) texts.pair = pairs[0];
+  return texts;
+}
+
+std::string SeveralTexts(const TextNames& texts) {
+  return absl::StrCat("has several texts: ", QuotedList(texts.all),
+                      "; name one with --text-column, or the two of a pair with --text-column and --pair-column");
+}
+
+bool IsPartOfSpeechName(std::string_view name) {
+  return name == "pos" || name == "pos_tags" || name == "upos" || name == "xpos" || name == "upos_tags";
+}
 
 bool IsTagsName(std::string_view name) {
   return name == "tags" || name == "ner_tags" || name == "ner" || name == "ner_labels" || name == "labels" ||

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -21,6 +22,18 @@ bool IsNumberName(std::string_view name);    // the row's own number or name: "i
 bool IsWordsName(std::string_view name);     // "words", "tokens"
 bool IsTagsName(std::string_view name);      // "tags", "ner_tags", ...
 bool IsEntitiesName(std::string_view name);  // "entities", "spans"
+bool IsPartOfSpeechName(std::string_view name);  // "pos_tags", "upos", ...
+
+// What of a row's columns or keys, given as they stand there, are its texts: those that IsTextName knows, and those of
+// pairs ("premise" and "hypothesis", "question" and "answer", ...) of which both are there.
+struct TextNames {
+  std::vector<std::string> all;
+  // They are the two of one pair, no more: the first and the second.
+  std::optional<std::pair<std::string, std::string>> pair;
+};
+TextNames FindTextNames(const std::vector<std::string>& names);
+// What helps where there are several texts: "has several texts: ...".
+std::string SeveralTexts(const TextNames& texts);
 
 // "2" -> 1. nullopt for what is no number from 1 to 10,000.
 std::optional<size_t> ColumnNumber(std::string_view name);

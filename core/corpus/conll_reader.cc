@@ -23,6 +23,18 @@ std::string_view WithoutSpaces(std::string_view cell) {
 
 bool IsTag(std::string_view cell) { return tagging::ParseTag(WithoutSpaces(cell)).has_value(); }
 
+// CoNLL-U has ten columns: number, word, lemma, universal and other part of speech, ...
+constexpr size_t kConlluColumns = 10, kConlluTag = 3;
+
+// A line of CoNLL-U that is no word: a token that its words follow ("1-2  del"), or one that is not written ("8.1").
+bool IsConlluRange(const Columns& columns) {
+  if (columns.size() != kConlluColumns) return false;
+  const size_t between = columns[0].find_first_not_of("0123456789");
+  return between != std::string_view::npos && between > 0 &&
+         (columns[0][between] == '-' || columns[0][between] == '.') && between + 1 < columns[0].size() &&
+         columns[0].find_first_not_of("0123456789", between + 1) == std::string_view::npos;
+}
+
 // The number of columns that most lines have; comments count only where there is nothing else.
 size_t CommonColumns(std::string_view text) {
   std::map<size_t, int64_t> counts, comments;
@@ -51,6 +63,7 @@ struct FileFacts {
   std::vector<std::string> first;  // cells of the first line
   int64_t lines = 0;
   bool several_words = false;  // in some sentence
+  bool tabs = false;           // columns are separated by tabs
   // What says which word it is, or of which document, and is none itself.
   bool NoWord(size_t column) const {
     return lines > 1 && (columns[column].numbers_words || (several_words && columns[column].repeats));
@@ -63,6 +76,7 @@ struct FileFacts {
 
 FileFacts GatherFacts(std::string_view text, size_t common) {
   FileFacts facts;
+  facts.tabs = text.find('\t') != std::string_view::npos;
   facts.columns.resize(common);
   int64_t place = 0;  // of the word in its sentence
   Columns columns, before;
@@ -72,7 +86,9 @@ FileFacts GatherFacts(std::string_view text, size_t common) {
       return;
     }
     SplitConllColumns(line, columns);
-    if (columns.size() != common) return;
+    if (columns.size() != common || IsConlluRange(columns)) return;
+    // A comment with as many words as there are columns.
+    if (line.starts_with('#') && facts.tabs && line.find('\t') == std::string_view::npos) return;
     if (facts.lines == 0) facts.first.assign(columns.begin(), columns.end());
     // "#" may be a word, and a comment may have as many columns: such a line tells nothing.
     if (line.starts_with('#')) {
@@ -99,6 +115,8 @@ FileFacts GatherFacts(std::string_view text, size_t common) {
 struct Layout {
   size_t columns = 0, word = 0, tag = 0;
   bool header = false;
+  bool word_tags = false;  // any text is a tag
+  bool tabs = false;
 };
 
 std::string ColumnText(size_t column) { return absl::StrCat("column ", column + 1); }
@@ -115,8 +133,18 @@ absl::StatusOr<size_t> NamedColumn(const FileFacts& facts, const std::string& na
   return found;
 }
 
+// Where tags that make no entities stand: where CoNLL-U has them, where the first line names them, else last.
+size_t WordTagColumn(const FileFacts& facts) {
+  if (facts.columns.size() == kConlluColumns && facts.NoWord(0)) return kConlluTag;
+  for (size_t i = 0; i < facts.first.size(); ++i) {
+    if (IsPartOfSpeechName(ComparableName(facts.first[i]))) return i;
+  }
+  return facts.columns.size() - 1;
+}
+
 absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& input, std::vector<Note>& notes) {
-  Layout layout{facts.columns.size(), 0, facts.columns.size() - 1, false};
+  Layout layout{facts.columns.size(), 0, facts.columns.size() - 1};
+  layout.tabs = facts.tabs;
   std::vector<std::string> tag_like;
   for (size_t i = 1; i < layout.columns; ++i) {
     if (!facts.TagLike(i)) continue;
@@ -124,9 +152,11 @@ absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& inp
     layout.tag = i;
   }
   if (tag_like.empty() && facts.TagLike(0)) layout.tag = 0;
+  const bool word_tags = layout.word_tags = input.options.kind == DatasetKind::kWordTags;
+  if (word_tags) layout.tag = WordTagColumn(facts);
   if (!input.options.tag_column.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(layout.tag, NamedColumn(facts, input.options.tag_column, "tag_column", layout.header));
-  } else if (tag_like.size() > 1) {
+  } else if (tag_like.size() > 1 && !word_tags) {
     notes.push_back({"SEVERAL_TAG_COLUMNS",
                      absl::StrCat("several columns look like tags (", QuotedList(tag_like), "); ",
                                   ColumnText(layout.tag), " was read: choose another one with --tag-column"),
@@ -153,7 +183,8 @@ absl::StatusOr<Layout> PlanLayout(const FileFacts& facts, const ReaderInput& inp
   if (layout.word == layout.tag) return InvalidField("tag_column", "is the column of the words too");
   const bool named =
       layout.tag < facts.first.size() && !IsTag(facts.first[layout.tag]) &&
-      (IsTagsName(ComparableName(facts.first[layout.tag])) || IsLabelName(ComparableName(facts.first[layout.tag])));
+      (IsTagsName(ComparableName(facts.first[layout.tag])) || IsLabelName(ComparableName(facts.first[layout.tag])) ||
+       (word_tags && IsPartOfSpeechName(ComparableName(facts.first[layout.tag]))));
   layout.header = layout.header || named;
   return layout;
 }
@@ -165,6 +196,9 @@ class ConllReader {
   absl::Status Read(Reading& reading) {
     ForEachLine(input_.text, [&](int64_t number, std::string_view line) { Line(number, line); });
     comments_.AddTo(reading.notes, "COMMENTS", "comment line(s) were left out");
+    ranges_.AddTo(reading.notes, "TOKENS_OF_WORDS",
+                  "line(s) of CoNLL-U are a token whose words have their own lines, or "
+                  "one that is not written; they were left out");
     headers_.AddTo(reading.notes, "HEADER_REPEATED", "line(s) repeat the header and are no words",
                    ": were files joined?");
     FinishTagging(std::move(raw_), input_.options, errors_, reading);
@@ -178,10 +212,16 @@ class ConllReader {
       return;
     }
     SplitConllColumns(line, columns_);
+    if (layout_.columns == kConlluColumns && IsConlluRange(columns_)) {
+      ranges_.Add(number);
+      return;
+    }
     // A space at the beginning of a line that lacks a column is the word.
     if (columns_.size() + 1 == layout_.columns && line.starts_with(' ')) columns_.insert(columns_.begin(), " ");
     const bool fits = columns_.size() == layout_.columns;
-    if (line.starts_with('#') && (!fits || !IsTag(columns_[layout_.tag]))) {
+    const bool separated = !layout_.tabs || line.find('\t') != std::string_view::npos;
+    const bool tagged = fits && (layout_.word_tags ? separated : IsTag(columns_[layout_.tag]));
+    if (line.starts_with('#') && !tagged) {
       comments_.Add(number);
       return;
     }
@@ -216,7 +256,7 @@ class ConllReader {
   Columns columns_;
   RawSentences raw_;
   RowErrors errors_;
-  LineList comments_, headers_;
+  LineList comments_, headers_, ranges_;
   std::string_view header_;
   bool open_ = false;
 };
@@ -226,7 +266,7 @@ class ConllReader {
 absl::Status ReadConll(const ReaderInput& input, Reading& reading) {
   reading.format = "conll";
   const size_t common = CommonColumns(input.text);
-  Layout layout{common, 0, 0, false};
+  Layout layout{common, 0, 0};
   if (common >= 2) {
     const FileFacts facts = GatherFacts(input.text, common);
     ENGRAM_ASSIGN_OR_RETURN(layout, PlanLayout(facts, input, reading.notes));

@@ -11,7 +11,11 @@ std::vector<std::string> DistinctLabels(const Dataset& dataset) {
   std::set<std::string> labels(dataset.labels.begin(), dataset.labels.end());
   for (const TaggedSentence& sentence : dataset.sentences) {
     for (const std::string& tag : sentence.tags) {
-      if (tag != "O") labels.insert(tag.substr(2));
+      if (dataset.kind == DatasetKind::kWordTags) {
+        labels.insert(tag);
+      } else if (tag != "O") {
+        labels.insert(tag.substr(2));
+      }
     }
   }
   return {labels.begin(), labels.end()};
@@ -19,9 +23,13 @@ std::vector<std::string> DistinctLabels(const Dataset& dataset) {
 
 absl::Status CheckTrainingPart(const Dataset& training) {
   const std::vector<std::string> labels = DistinctLabels(training);
-  if (training.kind == DatasetKind::kClassification && labels.size() < 2) {
+  if (HasLabels(training.kind) && labels.size() < 2) {
     return InvalidField("training",
                         absl::StrCat("has one label only (\"", labels[0], "\"); a classifier needs at least two"));
+  }
+  if (training.kind == DatasetKind::kWordTags && labels.size() < 2) {
+    return InvalidField("training",
+                        absl::StrCat("has one tag only (\"", labels[0], "\"); a tagger needs at least two"));
   }
   if (training.kind == DatasetKind::kTagging && labels.empty()) {
     return InvalidField("training", "has no entity: every tag is O; a tagger needs at least one");

@@ -133,7 +133,7 @@ absl::StatusOr<std::string> DecodeText(std::string bytes, std::string_view field
     ENGRAM_RETURN_IF_ERROR(CheckUtf8(bytes, field));
     text = std::move(bytes);
   }
-  if (text.starts_with(kMark)) text.erase(0, kMark.size());
+  while (text.starts_with(kMark)) text.erase(0, kMark.size());
   return WithoutInnerMarks(std::move(text), notes);
 }
 

@@ -25,7 +25,11 @@ std::optional<std::string> LabelText(const Json& value) {
 }
 
 const char* KindName(DatasetKind kind) {
-  return kind == DatasetKind::kClassification ? "a label" : kind == DatasetKind::kTagging ? "entities" : "text alone";
+  return kind == DatasetKind::kClassification ? "a label"
+         : kind == DatasetKind::kPairs        ? "a pair of texts"
+         : kind == DatasetKind::kTagging      ? "entities"
+         : kind == DatasetKind::kWordTags     ? "tags of words"
+                                              : "text alone";
 }
 
 // What the tree of a row would hide or could not bear: a key that stands there twice (the parser keeps the last one; here
@@ -97,8 +101,7 @@ class JsonReader {
     without_word_.AddTo(reading_.notes, "ENTITY_WITHOUT_WORD", "row(s) have entities that cover no word",
                         "; no tagger can find them");
     reading_.dataset.kind = first_ ? first_->kind : DatasetKind::kText;
-    if (reading_.dataset.kind == DatasetKind::kTagging)
-      FinishTagging(std::move(raw_), input_.options, errors_, reading_);
+    if (HasTags(reading_.dataset.kind)) FinishTagging(std::move(raw_), input_.options, errors_, reading_);
     return errors_.ToStatus(input_.field);
   }
 
@@ -118,7 +121,7 @@ class JsonReader {
       return roles_.problem;
     }
     if (first_ && !roles_.SameAnnotation(*first_)) return OtherRoles();
-    std::string problem = roles_.kind == DatasetKind::kTagging ? TaggedRow(line, json) : TextRow(json);
+    std::string problem = HasTags(roles_.kind) ? TaggedRow(line, json) : TextRow(json);
     if (problem.empty() && !first_) first_ = roles_;
     return problem;
   }
@@ -133,6 +136,7 @@ class JsonReader {
       if (!firsts.empty()) there.push_back(firsts);
     };
     compare(roles_.text, first_->text);
+    compare(roles_.second_text, first_->second_text);
     compare(roles_.label, first_->label);
     compare(roles_.words, first_->words);
     compare(roles_.tags, first_->tags);
@@ -140,15 +144,16 @@ class JsonReader {
     return absl::StrCat("has ", QuotedList(here), " where the first row has ", QuotedList(there));
   }
 
-  std::string Text(const Json& json, std::string& text) const {
-    const Json& value = json[roles_.text];
-    if (!value.is_string()) return absl::StrCat("has a ", Quoted(roles_.text), " that is no string");
+  static std::string Text(const Json& json, const std::string& key, std::string& text) {
+    const Json& value = json[key];
+    if (!value.is_string()) return absl::StrCat("has a ", Quoted(key), " that is no string");
     text = value.get<std::string>();
     return "";
   }
+  std::string Text(const Json& json, std::string& text) const { return Text(json, roles_.text, text); }
 
   std::string TextRow(const Json& json) {
-    std::string text, label;
+    std::string text, second, label;
     if (roles_.text.empty()) {
       std::vector<std::string> words;
       if (std::string problem = Words(json[roles_.words], words); !problem.empty()) return problem;
@@ -156,8 +161,13 @@ class JsonReader {
     } else if (std::string problem = Text(json, text); !problem.empty()) {
       return problem;
     }
-    if (tagging::TrimWhiteSpace(text).empty()) return "has an empty \"text\"";
-    if (roles_.kind == DatasetKind::kClassification) {
+    if (tagging::TrimWhiteSpace(text).empty())
+      return absl::StrCat("has an empty ", Quoted(roles_.text.empty() ? "text" : roles_.text));
+    if (roles_.kind == DatasetKind::kPairs) {
+      if (std::string problem = Text(json, roles_.second_text, second); !problem.empty()) return problem;
+      if (tagging::TrimWhiteSpace(second).empty()) return absl::StrCat("has an empty ", Quoted(roles_.second_text));
+    }
+    if (HasLabels(roles_.kind)) {
       const Json& value = json[roles_.label];
       if (value.is_array() && value.size() != 1)
         return absl::StrCat("has ", value.size(), " labels (", Quoted(roles_.label),
@@ -167,6 +177,7 @@ class JsonReader {
       if (tagging::TrimWhiteSpace(*name).empty()) return absl::StrCat("has an empty ", Quoted(roles_.label));
       reading_.dataset.labels.push_back(*name);
     }
+    if (roles_.kind == DatasetKind::kPairs) reading_.dataset.second_texts.push_back(std::move(second));
     reading_.dataset.texts.push_back(std::move(text));
     return "";
   }
@@ -221,8 +232,9 @@ class JsonReader {
       if (!key.empty()) reading_.columns.emplace_back(key, role);
     };
     add(first_->text, "text");
+    add(first_->second_text, "second text");
     add(first_->label, "label");
-    add(first_->words, first_->kind == DatasetKind::kTagging ? "words" : "text");
+    add(first_->words, HasTags(first_->kind) ? "words" : "text");
     add(first_->tags, "tags");
     add(first_->entities, "entities");
     for (const std::string& key : first_->unread) add(key, "not read");

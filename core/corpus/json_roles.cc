@@ -40,7 +40,7 @@ class RoleFinder {
     FindTagging();
     FindLabel();
     ChooseKind();
-    if (roles_.words.empty()) FindText();
+    if (roles_.words.empty()) FindTexts();
     if (!roles_.words.empty()) FindTextOfWords();
     FindRest();
     return std::move(roles_);
@@ -94,6 +94,7 @@ class RoleFinder {
                           }),
                           "lists of words", "--word-column");
     }
+    if (options_.kind == DatasetKind::kWordTags) return FindWordTags();
     if (!options_.tag_column.empty()) {
       std::string named;
       Named(options_.tag_column, named);
@@ -116,6 +117,16 @@ class RoleFinder {
     if (roles_.tags.empty()) roles_.entities = Only(entities, "lists of entities", "--tag-column");
     // Words without tags are how a text was cut, where the text itself and its entities are there.
     if (roles_.tags.empty() && !roles_.entities.empty()) roles_.words.clear();
+  }
+
+  // Tags that make no entities, one for each word.
+  void FindWordTags() {
+    if (Named(options_.tag_column, roles_.tags)) return;
+    roles_.tags =
+        Only(KeysThat([&](const auto& key, const auto& name, Shape shape) {
+               return (IsTagsName(name) || IsPartOfSpeechName(name)) && shape == Shape::kScalars && key != roles_.words;
+             }),
+             "lists of tags", "--tag-column");
   }
 
   void FindLabel() {
@@ -141,66 +152,88 @@ class RoleFinder {
     } else if (tagging) {
       roles_.kind = DatasetKind::kTagging;
     }
-    if (roles_.kind == DatasetKind::kTagging && !tagging) {
+    if (HasTags(roles_.kind) && !tagging) {
       Fail(roles_.words.empty() ? absl::StrCat("has no entities or tags; its keys are ", QuotedList(AllKeys()))
                                 : "needs \"words\" and \"tags\", two lists of the same length");
     }
-    if (roles_.kind == DatasetKind::kClassification && !label)
-      Fail(absl::StrCat("has no label; its keys are ", QuotedList(AllKeys())));
-    if (roles_.kind != DatasetKind::kTagging) roles_.entities.clear(), roles_.tags.clear();
-    if (roles_.kind != DatasetKind::kClassification) roles_.label.clear();
-    const bool has_text = !options_.text_column.empty() || !TextKeys().empty();
-    if (roles_.kind != DatasetKind::kTagging && has_text) roles_.words.clear();
+    if (HasLabels(roles_.kind) && !label) Fail(absl::StrCat("has no label; its keys are ", QuotedList(AllKeys())));
+    if (!HasTags(roles_.kind)) roles_.entities.clear(), roles_.tags.clear();
+    if (!HasLabels(roles_.kind)) roles_.label.clear();
+    const bool has_text = !options_.text_column.empty() || !Texts().all.empty();
+    if (!HasTags(roles_.kind) && has_text) roles_.words.clear();
     if (roles_.kind == DatasetKind::kText && !has_text && !roles_.words.empty() && !options_.kind)
       Fail("needs \"words\" and \"tags\", two lists of the same length");
   }
 
-  Keys TextKeys() const {
-    return KeysThat([&](const auto& key, const auto& name, Shape) { return IsTextName(name) && key != roles_.label; });
+  TextNames Texts() const {
+    return FindTextNames(KeysThat(
+        [&](const auto& key, const auto&, Shape) { return key != roles_.label && key != roles_.second_text; }));
   }
 
-  void FindText() {
-    if (Named(options_.text_column, roles_.text)) return;
-    const Keys keys = TextKeys();
-    if (keys.empty()) {
-      const Keys all = AllKeys();
-      const auto is = [&](Shape shape) { return [=, this](const std::string& key) { return At(key) == shape; }; };
-      const auto lists = std::count_if(all.begin(), all.end(), is(Shape::kThings));
-      const auto empty = std::count_if(all.begin(), all.end(), is(Shape::kEmpty));
-      if (lists > 0 && lists + empty == static_cast<int64_t>(all.size())) {
-        Fail(absl::StrCat("has no \"text\", but lists (", QuotedList(all),
-                          "): write the rows of one of them alone, one object per line"));
-      }
-      Fail(absl::StrCat("has no \"text\"; ", all.empty() ? std::string("it has no keys")
-                                                         : absl::StrCat("its keys are ", QuotedList(all),
-                                                                        "; name the text's with --text-column")));
+  void FindTexts() {
+    const bool second_named = Named(options_.pair_column, roles_.second_text);
+    if (!Named(options_.text_column, roles_.text)) {
+      const TextNames texts = Texts();
+      if (texts.all.empty()) return Fail(NoText());
+      const bool pairs = texts.pair && !second_named && !HasTags(roles_.kind) &&
+                         options_.kind.value_or(DatasetKind::kPairs) == DatasetKind::kPairs;
+      if (texts.all.size() > 1 && !pairs) Fail(SeveralTexts(texts));
+      roles_.text = pairs ? texts.pair->first : texts.all[0];
+      if (pairs) roles_.second_text = texts.pair->second;
+    }
+    for (const std::string& key : {roles_.text, roles_.second_text}) {
+      if (!key.empty()) CheckText(key);
+    }
+    if (roles_.second_text.empty()) {
+      if (roles_.kind == DatasetKind::kPairs)
+        Fail(absl::StrCat("has one text only (", Quoted(roles_.text), "); name the second with --pair-column"));
       return;
     }
-    if (keys.size() > 1) {
-      Fail(absl::StrCat("has several texts: ", QuotedList(keys),
-                        "; no task reads pairs of texts: name one with --text-column"));
+    if (roles_.second_text == roles_.text) Fail("has one key for both texts");
+    if (!HasLabels(roles_.kind)) {
+      Fail(absl::StrCat("has a pair of texts (", QuotedList({roles_.text, roles_.second_text}),
+                        ") and no label; its keys are ", QuotedList(AllKeys()),
+                        ": name the label's with --label-column, or one text with --text-column"));
     }
-    roles_.text = keys[0];
-    const Shape shape = At(keys[0]);
+    roles_.kind = DatasetKind::kPairs;
+  }
+
+  std::string NoText() const {
+    const Keys all = AllKeys();
+    const auto is = [&](Shape shape) { return [=, this](const std::string& key) { return At(key) == shape; }; };
+    const auto lists = std::count_if(all.begin(), all.end(), is(Shape::kThings));
+    const auto empty = std::count_if(all.begin(), all.end(), is(Shape::kEmpty));
+    if (lists > 0 && lists + empty == static_cast<int64_t>(all.size())) {
+      return absl::StrCat("has no \"text\", but lists (", QuotedList(all),
+                          "): write the rows of one of them alone, one object per line");
+    }
+    return absl::StrCat("has no \"text\"; ", all.empty() ? std::string("it has no keys")
+                                                         : absl::StrCat("its keys are ", QuotedList(all),
+                                                                        "; name the text's with --text-column"));
+  }
+
+  void CheckText(const std::string& key) {
+    const Shape shape = At(key);
     if (shape == Shape::kObject || shape == Shape::kScalars || shape == Shape::kThings) {
-      Fail(absl::StrCat("has a ", Quoted(keys[0]),
+      Fail(absl::StrCat("has a ", Quoted(key),
                         " that is no string but holds several: if these are the rows, write one object per line "
-                        "(pandas: to_json with orient=\"records\", lines=True)"));
+                        "(pandas: to_json with orient=\"records\", lines=True); if they are the texts of one pair, "
+                        "write them under two names (\"text1\", \"text2\")"));
     }
   }
 
   // The text beside words is kept, if it is there.
   void FindTextOfWords() {
     if (Named(options_.text_column, roles_.text)) return;
-    const Keys keys = TextKeys();
-    if (keys.size() == 1) roles_.text = keys[0];
+    const TextNames texts = Texts();
+    if (texts.all.size() == 1) roles_.text = texts.all[0];
   }
 
   void FindRest() {
     const bool named = options_.kind || !options_.label_column.empty() || !options_.tag_column.empty();
     const Keys rest = KeysThat([&](const auto& key, const auto& name, Shape shape) {
       const bool used = key == roles_.text || key == roles_.label || key == roles_.words || key == roles_.tags ||
-                        key == roles_.entities;
+                        key == roles_.entities || key == roles_.second_text;
       // Prodigy's and others' tokens say where words begin and end, and bookkeeping says nothing of the text.
       const bool no_annotation = (name == "tokens" && shape == Shape::kThings) || IsNumberName(name) ||
                                  name == "_input_hash" || name == "_task_hash" || shape == Shape::kEmpty;

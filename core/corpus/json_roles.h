@@ -14,14 +14,15 @@ namespace engram::corpus {
 // Names of keys; empty where there is none.
 struct JsonRoles {
   DatasetKind kind = DatasetKind::kText;
-  std::string text, label, words, tags, entities;
+  std::string text, second_text, label, words, tags, entities;
   std::vector<std::string> unread;  // keys that an option leaves out
   std::string problem;              // why the row cannot be read; empty if it can
 
   // What must be the same in all rows of a file. A text beside words may be there or not.
   bool SameAnnotation(const JsonRoles& other) const {
     return kind == other.kind && label == other.label && words == other.words && tags == other.tags &&
-           entities == other.entities && (text == other.text || text.empty() || other.text.empty());
+           entities == other.entities && second_text == other.second_text &&
+           (text == other.text || text.empty() || other.text.empty());
   }
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -56,7 +57,7 @@ void NoteSpellings(const std::vector<std::string>& labels, std::vector<Note>& no
 }
 
 void NoteMissing(const std::vector<std::pair<std::string, int64_t>>& counts, std::vector<Note>& notes) {
-  static const std::set<std::string> kMissing = {"nan", "none", "null", "n/a", "na", "<na>", "undefined"};
+  static const std::set<std::string> kMissing = {"nan", "none", "null", "n/a", "na", "<na>", "undefined", "-", "?"};
   for (const auto& [label, count] : counts) {
     if (!kMissing.contains(Folded(label))) continue;
     notes.push_back(
@@ -66,15 +67,36 @@ void NoteMissing(const std::vector<std::pair<std::string, int64_t>>& counts, std
   }
 }
 
+// What a row is of, as far as texts are the same: its text, or both of a pair.
+using RowText = std::pair<std::string_view, std::string_view>;
+
+struct RowTextHash {
+  size_t operator()(const RowText& text) const {
+    constexpr std::hash<std::string_view> hash;
+    return hash(text.first) * 31 + hash(text.second);
+  }
+};
+
+RowText TextOf(const Dataset& dataset, int64_t row) {
+  const auto i = static_cast<size_t>(row);
+  if (HasTags(dataset.kind)) return {dataset.sentences[i].text, {}};
+  return {dataset.texts[i], dataset.kind == DatasetKind::kPairs ? std::string_view(dataset.second_texts[i]) : ""};
+}
+
+std::string Shown(const RowText& text) {
+  return text.second.empty() ? Quoted(text.first) : absl::StrCat(Quoted(text.first), " with ", Quoted(text.second));
+}
+
 void NoteConflicts(const Dataset& dataset, std::vector<Note>& notes) {
-  std::unordered_map<std::string_view, const std::string*> label_of;
-  std::unordered_set<std::string_view> conflicts;
+  std::unordered_map<RowText, const std::string*, RowTextHash> label_of;
+  std::unordered_set<RowText, RowTextHash> conflicts;
   std::string shown;
   for (size_t i = 0; i < dataset.texts.size(); ++i) {
-    const auto [known, added] = label_of.emplace(dataset.texts[i], &dataset.labels[i]);
-    if (added || *known->second == dataset.labels[i] || !conflicts.insert(dataset.texts[i]).second) continue;
+    const RowText text = TextOf(dataset, static_cast<int64_t>(i));
+    const auto [known, added] = label_of.emplace(text, &dataset.labels[i]);
+    if (added || *known->second == dataset.labels[i] || !conflicts.insert(text).second) continue;
     if (conflicts.size() <= 3) {
-      absl::StrAppend(&shown, shown.empty() ? "" : "; ", Quoted(dataset.texts[i]), " as ",
+      absl::StrAppend(&shown, shown.empty() ? "" : "; ", Shown(text), " as ",
                       QuotedList({*known->second, dataset.labels[i]}));
     }
   }
@@ -85,11 +107,6 @@ void NoteConflicts(const Dataset& dataset, std::vector<Note>& notes) {
        absl::StrCat(count, " text(s) stand there under different labels: ", shown, count > 3 ? "; ..." : ""), count});
 }
 
-std::string_view TextOf(const Dataset& dataset, int64_t row) {
-  const auto i = static_cast<size_t>(row);
-  return dataset.kind == DatasetKind::kTagging ? dataset.sentences[i].text : dataset.texts[i];
-}
-
 }  // namespace
 
 std::vector<std::pair<std::string, int64_t>> CountLabels(const Dataset& dataset) {
@@ -97,7 +114,11 @@ std::vector<std::pair<std::string, int64_t>> CountLabels(const Dataset& dataset)
   for (const std::string& label : dataset.labels) ++counts[label];
   for (const TaggedSentence& sentence : dataset.sentences) {
     for (const std::string& tag : sentence.tags) {
-      if (tag[0] == 'B') ++counts[tag.substr(2)];
+      if (dataset.kind == DatasetKind::kWordTags) {
+        ++counts[tag];
+      } else if (tag[0] == 'B') {
+        ++counts[tag.substr(2)];
+      }
     }
   }
   return {counts.begin(), counts.end()};
@@ -109,7 +130,7 @@ std::vector<Note> OddRows(const Dataset& dataset) {
   std::vector<std::string> labels;
   for (const auto& [label, count] : counts) labels.push_back(label);
   NoteSpellings(labels, notes);
-  if (dataset.kind != DatasetKind::kClassification) return notes;
+  if (!HasLabels(dataset.kind)) return notes;
   NoteMissing(counts, notes);
   const auto distinct = static_cast<int64_t>(labels.size());
   if (distinct * 10 > dataset.size()) {
@@ -123,19 +144,19 @@ std::vector<Note> OddRows(const Dataset& dataset) {
 }
 
 std::vector<Note> SharedRows(const Dataset& training, const Dataset& part, std::string_view which) {
-  std::unordered_set<std::string_view> known;
+  std::unordered_set<RowText, RowTextHash> known;
   for (int64_t i = 0; i < training.size(); ++i) known.insert(TextOf(training, i));
   int64_t shared = 0;
-  std::vector<std::string> shown;
+  std::string shown;
   for (int64_t i = 0; i < part.size(); ++i) {
-    const std::string_view text = TextOf(part, i);
+    const RowText text = TextOf(part, i);
     if (!known.contains(text)) continue;
-    if (++shared <= 3) shown.emplace_back(text);
+    if (++shared <= 3) absl::StrAppend(&shown, shown.empty() ? "" : ", ", Shown(text));
   }
   if (shared == 0) return {};
   return {{which == "test" ? "TEST_IN_TRAINING" : "VALIDATION_IN_TRAINING",
-           absl::StrCat(shared, " row(s) of the ", AbslView(which),
-                        " part also stand in the training part: ", QuotedList(shown), shared > 3 ? "; ..." : ""),
+           absl::StrCat(shared, " row(s) of the ", AbslView(which), " part also stand in the training part: ", shown,
+                        shared > 3 ? "; ..." : ""),
            shared}};
 }
 

@@ -25,13 +25,14 @@ absl::StatusOr<Format> FormatOf(std::string_view name, std::string_view field, c
       {"jsonl", Format::kJson},  {"json", Format::kJson}, {"csv", Format::kCsv},          {"tsv", Format::kTsv},
       {"conll", Format::kConll}, {"txt", Format::kPlain}, {"fasttext", Format::kFastText}};
   static const std::map<std::string, Format> kByExtension = {
-      {".jsonl", Format::kJson},   {".ndjson", Format::kJson},   {".json", Format::kJson},
-      {".csv", Format::kCsv},      {".tsv", Format::kTsv},       {".tab", Format::kTsv},
-      {".conll", Format::kConll},  {".bio", Format::kConll},     {".iob", Format::kConll},
-      {".iob2", Format::kConll},   {".bioes", Format::kConll},   {".txt", Format::kPlain},
-      {".ft", Format::kFastText},  {".train", Format::kUnknown}, {".dev", Format::kUnknown},
-      {".test", Format::kUnknown}, {".valid", Format::kUnknown}, {".testa", Format::kUnknown},
-      {".testb", Format::kUnknown}};
+      {".jsonl", Format::kJson},    {".ndjson", Format::kJson},   {".json", Format::kJson},
+      {".csv", Format::kCsv},       {".tsv", Format::kTsv},       {".tab", Format::kTsv},
+      {".conll", Format::kConll},   {".bio", Format::kConll},     {".iob", Format::kConll},
+      {".iob2", Format::kConll},    {".bioes", Format::kConll},   {".conllu", Format::kConll},
+      {".conllup", Format::kConll}, {".bmes", Format::kConll},    {".iobes", Format::kConll},
+      {".ner", Format::kUnknown},   {".txt", Format::kPlain},     {".ft", Format::kFastText},
+      {".train", Format::kUnknown}, {".dev", Format::kUnknown},   {".test", Format::kUnknown},
+      {".valid", Format::kUnknown}, {".testa", Format::kUnknown}, {".testb", Format::kUnknown}};
   if (!options.format.empty()) {
     const auto found = kByOption.find(absl::AsciiStrToLower(options.format));
     if (found != kByOption.end()) return found->second;
@@ -51,6 +52,11 @@ absl::StatusOr<Format> FormatOf(std::string_view name, std::string_view field, c
 absl::Status NoteFormat(const char* what, Reading& reading) {
   reading.notes.push_back({"FORMAT", absl::StrCat("the file's lines are ", what, " and were read so")});
   return absl::OkStatus();
+}
+
+// Whether the user's options are of words and tags.
+bool TagsAreMeant(const ReadOptions& options) {
+  return !options.word_column.empty() || !options.tag_column.empty() || options.kind == DatasetKind::kWordTags;
 }
 
 absl::Status LabelledLines(const LineLabel& label, std::string_view field) {
@@ -78,12 +84,12 @@ absl::Status ReadByLines(const ReaderInput& input, Format format, Reading& readi
                                                   " lines begin with __label__; correct the others, or say with "
                                                   "--format txt that these are words of the text"));
   }
-  if (!options.word_column.empty() || !options.tag_column.empty() || LooksLikeTags(input.text)) {
+  if (TagsAreMeant(options) || LooksLikeTags(input.text)) {
     ENGRAM_RETURN_IF_ERROR(NoteFormat("words and tags in columns (CoNLL)", reading));
     return ReadConll(input, reading);
   }
   const int64_t columns = TabColumns(input.text);
-  const bool named = !options.text_column.empty() || !options.label_column.empty();
+  const bool named = !options.text_column.empty() || !options.label_column.empty() || !options.pair_column.empty();
   if (named || (columns > 1 && HasKnownHeader(input, '\t'))) {
     ENGRAM_RETURN_IF_ERROR(NoteFormat("rows of a table", reading));
     return ReadTable(input, '\t', reading);
@@ -101,6 +107,13 @@ absl::Status ReadByLines(const ReaderInput& input, Format format, Reading& readi
     ENGRAM_RETURN_IF_ERROR(NoteFormat("rows of a table", reading));
     return ReadTable(input, separator, reading);
   }
+  if (LooksLikeSlashTags(input.text)) {
+    return InvalidField(
+        input.field,
+        "has words with their tags behind a slash, under a name that says plain text; write a word, a tab "
+        "and its tag per line, with an empty line between sentences (.conll), or say with --format txt "
+        "that each line is one text");
+  }
   if (const auto label = FindLineLabel(input.text)) return LabelledLines(*label, input.field);
   if (format == Format::kPlain) return ReadPlain(input, reading);
   return InvalidField(absl::StrCat(AbslView(input.field), "_file"),
@@ -117,8 +130,8 @@ absl::Status ReadRows(const ReaderInput& input, Format format, Reading& reading)
   }
   const bool table = format == Format::kCsv || format == Format::kTsv;
   const char separator = format == Format::kTsv ? '\t' : ',';
-  const bool tags_named = !input.options.word_column.empty() || !input.options.tag_column.empty();
-  if (table && !said && (tags_named || (!HasKnownHeader(input, separator) && LooksLikeTags(input.text)))) {
+  if (table && !said &&
+      (TagsAreMeant(input.options) || (!HasKnownHeader(input, separator) && LooksLikeTags(input.text)))) {
     ENGRAM_RETURN_IF_ERROR(NoteFormat("words and tags in columns (CoNLL)", reading));
     return ReadConll(input, reading);
   }
@@ -142,7 +155,9 @@ absl::Status ReadRows(const ReaderInput& input, Format format, Reading& reading)
 
 const char* KindName(DatasetKind kind) {
   return kind == DatasetKind::kClassification ? "texts with labels"
-         : kind == DatasetKind::kTagging      ? "words with tags"
+         : kind == DatasetKind::kPairs        ? "pairs of texts with labels"
+         : kind == DatasetKind::kTagging      ? "words with tags of entities"
+         : kind == DatasetKind::kWordTags     ? "words with tags"
                                               : "plain texts";
 }
 
@@ -150,9 +165,11 @@ const char* KindName(DatasetKind kind) {
 absl::Status MakeKind(const ReadOptions& options, std::string_view field, Reading& reading) {
   Dataset& dataset = reading.dataset;
   if (!options.kind || *options.kind == dataset.kind) return absl::OkStatus();
-  if (*options.kind != DatasetKind::kText) {
-    return InvalidField(field, absl::StrCat("holds ", KindName(dataset.kind), ", not the ", KindName(*options.kind),
-                                            " that --kind asks for"));
+  if (*options.kind != DatasetKind::kText || dataset.kind == DatasetKind::kPairs) {
+    return InvalidField(
+        field,
+        absl::StrCat("holds ", KindName(dataset.kind), ", not the ", KindName(*options.kind), " that --kind asks for",
+                     dataset.kind == DatasetKind::kPairs ? "; name one text with --text-column" : ""));
   }
   for (TaggedSentence& sentence : dataset.sentences) dataset.texts.push_back(std::move(sentence.text));
   dataset.sentences.clear();

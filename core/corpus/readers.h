@@ -39,7 +39,7 @@ struct RawSentences {
   std::vector<std::vector<int64_t>> lines;
 };
 // Rewrites the tags in BIO2 and moves the sentences into the reading. Tags that are none go to `errors`, and with
-// `strict` those that are out of their scheme; else these are a note.
+// `strict` those that are out of their scheme; else these are a note. With the kind kWordTags they stay as they are.
 void FinishTagging(RawSentences&& raw, const ReadOptions& options, RowErrors& errors, Reading& reading);
 
 // The sentence's text where only its words are known: the words joined by spaces.

@@ -40,6 +40,8 @@ struct ReadOptions {
   // Names of columns or keys, in any case; or a column's number from 1, where the file has no header. With the label's
   // or the tags' column named, other columns are left out (a note says so).
   std::string text_column, label_column, word_column, tag_column;
+  // The same of the second text of each row: named, or known by its name beside the first one's, rows are pairs.
+  std::string pair_column;
   // Refuse what would be repaired: tags out of their scheme, repeated headers, entities that cover no word.
   bool strict = false;
 };
@@ -47,7 +49,7 @@ struct ReadOptions {
 struct Reading {
   Dataset dataset;
   std::string format;  // as it was read: one of ReadOptions::format
-  // Column or key (or "column 2") and what it was read as: "text", "label", "words", "tags", "entities", "not read".
+  // Column or key (or "column 2") and what it was read as: "text", "second text", "label", "words", "tags", "entities", "not read".
   std::vector<std::pair<std::string, std::string>> columns;
   std::vector<Note> notes;
 };
@@ -65,7 +67,7 @@ std::vector<Note> OddRows(const Dataset& dataset);
 // VALIDATION_IN_TRAINING.
 std::vector<Note> SharedRows(const Dataset& training, const Dataset& part, std::string_view which);
 
-// How often each label occurs (classification) or how many entities each type has (tagging), in DistinctLabels' order.
+// How often each label or tag occurs, or how many entities each type has (tagging), in DistinctLabels' order.
 std::vector<std::pair<std::string, int64_t>> CountLabels(const Dataset& dataset);
 
 }  // namespace engram::corpus

@@ -1,5 +1,6 @@
 #include "core/corpus/sniff.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <vector>
@@ -93,6 +94,27 @@ bool LooksLikeJson(std::string_view text) {
   const auto at = static_cast<size_t>(line.data() - text.data());
   const size_t behind = text.find_first_not_of(" \t\r\n", at + 1);
   return behind != std::string_view::npos && text[behind] == '{';
+}
+
+bool LooksLikeSlashTags(std::string_view text) {
+  int64_t lines = 0, tagged = 0;
+  bool entity = false;
+  ForEachLine(text, [&](int64_t, std::string_view whole) {
+    std::string_view line = tagging::TrimWhiteSpace(whole);
+    if (line.empty()) return;
+    ++lines;
+    while (!line.empty()) {
+      const size_t end = std::min(line.find(' '), line.size());
+      const std::string_view word = line.substr(0, end);
+      const size_t slash = word.rfind('/');
+      const auto tag = slash == std::string_view::npos ? std::nullopt : tagging::ParseTag(word.substr(slash + 1));
+      if (!word.empty() && !tag) return;
+      entity = entity || (tag && tag->prefix != 'O');
+      line.remove_prefix(std::min(end + 1, line.size()));
+    }
+    ++tagged;
+  });
+  return entity && tagged * 10 >= lines * 9;
 }
 
 bool LooksLikeTags(std::string_view text) {

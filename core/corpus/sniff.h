@@ -21,6 +21,10 @@ struct FastTextLines {
 };
 FastTextLines CountFastText(std::string_view text);
 
+// At least nine of ten lines that are not empty are words with their tags behind a slash ("Ada/B-PER lived/O"), and some
+// entity begins.
+bool LooksLikeSlashTags(std::string_view text);
+
 // All lines that are neither empty nor comments (#) have this many columns separated by tabs; 1 if they differ, or if there is one line.
 int64_t TabColumns(std::string_view text);
 

@@ -19,11 +19,14 @@ constexpr const char* kUnnamedHelp =
     "has text in a column that the header does not name; name the columns, or leave it out with --label-column or "
     "--kind text";
 constexpr const char* kHelp =
-    "name the columns with --text-column and --label-column (by their numbers, from 1, if the file has no header)";
+    "name the columns with --text-column and --label-column, a second text's with --pair-column (by their numbers, "
+    "from 1, "
+    "if the file has no header)";
 
 // Which columns of a table are what.
 struct TableLayout {
   size_t text = 0;
+  std::optional<size_t> pair;  // the second text
   std::optional<size_t> label;
   bool header = true;               // the first row is one
   std::vector<std::string> unread;  // columns that an option leaves out
@@ -38,6 +41,10 @@ std::vector<size_t> ColumnsThat(const std::vector<std::string>& header, bool (*i
     if (is(ComparableName(header[i]))) columns.push_back(i);
   }
   return columns;
+}
+
+size_t PlaceOf(const std::vector<std::string>& header, const std::string& name) {
+  return static_cast<size_t>(std::find(header.begin(), header.end(), name) - header.begin());
 }
 
 std::vector<std::string> NamesOf(const std::vector<std::string>& header, const std::vector<size_t>& columns) {
@@ -59,11 +66,18 @@ class LayoutPlanner {
     ENGRAM_RETURN_IF_ERROR(FindText());
     const bool text_alone = options.kind == DatasetKind::kText && options.label_column.empty();
     if (!text_alone) ENGRAM_RETURN_IF_ERROR(FindLabel());
+    if (layout_.pair && !layout_.label) {
+      return InvalidField(
+          where_,
+          absl::StrCat("has pairs of texts (", QuotedList({first_[layout_.text], first_[*layout_.pair]}),
+                       ") and no column of labels that is known by its name; its columns are ", QuotedList(first_),
+                       ": name the labels' with --label-column, or one text with --text-column"));
+    }
     layout_.header = !by_number_ || (by_name_ || HeaderByName());
     layout_.rest_is_named = text_alone || !options.label_column.empty();
     std::vector<std::string> rest;
     for (size_t i = 0; i < first_.size(); ++i) {
-      if (i == layout_.text || layout_.label == i) continue;
+      if (i == layout_.text || layout_.label == i || layout_.pair == i) continue;
       const std::string name = layout_.header ? first_[i] : absl::StrCat("column ", i + 1);
       if (!layout_.header || !IsNumberName(ComparableName(name))) rest.push_back(name);
       if (layout_.header && ComparableName(name).empty()) layout_.unnamed.push_back(i);
@@ -82,40 +96,53 @@ class LayoutPlanner {
 
  private:
   absl::Status FindText() {
-    if (!input_.options.text_column.empty()) {
-      ENGRAM_ASSIGN_OR_RETURN(layout_.text, Named(input_.options.text_column, "text_column"));
+    const ReadOptions& options = input_.options;
+    if (!options.pair_column.empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(layout_.pair, Named(options.pair_column, "pair_column"));
+    }
+    if (!options.text_column.empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(layout_.text, Named(options.text_column, "text_column"));
+      if (layout_.pair == layout_.text) return InvalidField("pair_column", "is the column of the first texts too");
       return absl::OkStatus();
     }
-    const std::vector<size_t> texts = ColumnsThat(first_, IsTextName);
-    if (texts.empty() && !ColumnsThat(first_, IsWordName).empty()) {
+    std::vector<std::string> names = first_;
+    if (layout_.pair) names.erase(names.begin() + static_cast<std::ptrdiff_t>(*layout_.pair));
+    TextNames texts = FindTextNames(names);
+    std::erase_if(texts.all, [&](const std::string& name) {
+      return ComparableName(name) == ComparableName(options.label_column) && !texts.pair;
+    });
+    if (texts.all.empty()) return NoText();
+    ENGRAM_RETURN_IF_ERROR(NotTwice(ColumnsThat(first_, IsTextName)));
+    by_name_ = true;
+    // A kind of single texts asks for one of the two.
+    const bool pairs = texts.pair && !layout_.pair && options.kind.value_or(DatasetKind::kPairs) == DatasetKind::kPairs;
+    if (texts.all.size() > 1 && !pairs) return InvalidField(where_, SeveralTexts(texts));
+    layout_.text = PlaceOf(first_, pairs ? texts.pair->first : texts.all[0]);
+    if (pairs) layout_.pair = PlaceOf(first_, texts.pair->second);
+    return absl::OkStatus();
+  }
+
+  absl::Status NoText() const {
+    if (!ColumnsThat(first_, IsWordName).empty()) {
       return InvalidField(where_, absl::StrCat("has a column of words (its columns are ", QuotedList(first_),
                                                "); words and tags are read from .conll: a word, a tab and its tag per "
                                                "line, an empty line between sentences"));
     }
-    if (texts.empty()) {
-      return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
-                                               "sentence, ...); its columns are ",
-                                               QuotedList(first_), "; ", kHelp));
-    }
-    ENGRAM_RETURN_IF_ERROR(NotTwice(texts));
-    if (texts.size() > 1) {
-      return InvalidField(where_, absl::StrCat("has several columns of texts: ", QuotedList(NamesOf(first_, texts)),
-                                               "; no task reads pairs of texts: name one with --text-column"));
-    }
-    layout_.text = texts[0];
-    by_name_ = true;
-    return absl::OkStatus();
+    return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
+                                             "sentence, ...); its columns are ",
+                                             QuotedList(first_), "; ", kHelp));
   }
 
   absl::Status FindLabel() {
     if (!input_.options.label_column.empty()) {
       ENGRAM_ASSIGN_OR_RETURN(const size_t label, Named(input_.options.label_column, "label_column"));
-      if (label == layout_.text) return InvalidField("label_column", "is the column of the texts too");
+      if (label == layout_.text || layout_.pair == label)
+        return InvalidField("label_column", "is a column of texts too");
       layout_.label = label;
       return absl::OkStatus();
     }
     std::vector<size_t> labels = ColumnsThat(first_, IsLabelName);
-    std::erase(labels, layout_.text);
+    std::erase_if(labels, [&](size_t i) { return i == layout_.text || layout_.pair == i; });
     ENGRAM_RETURN_IF_ERROR(NotTwice(labels));
     if (labels.size() > 1) {
       return InvalidField(where_, absl::StrCat("has several columns of labels: ", QuotedList(NamesOf(first_, labels)),
@@ -193,7 +220,7 @@ std::optional<char> ChooseSeparator(const ReaderInput& input, char promised) {
     const absl::StatusOr<bool> read = reader.Next(first);
     if (!read.ok() || !*read) return false;
     if (!asked.empty() && !by_number) return FindColumn(first.cells, asked, "text_column").ok();
-    return !ColumnsThat(first.cells, IsTextName).empty();
+    return !FindTextNames(first.cells).all.empty();
   };
   constexpr std::array kOthers = {',', ';', '\t', '|'};
   // Columns by number: no name can tell, but all rows have as many.
@@ -212,6 +239,7 @@ void DescribeColumns(const DelimitedRow& first, const TableLayout& layout, Readi
   for (size_t i = 0; i < first.cells.size(); ++i) {
     reading.columns.emplace_back(layout.header ? first.cells[i] : absl::StrCat("column ", i + 1),
                                  i == layout.text    ? "text"
+                                 : layout.pair == i  ? "second text"
                                  : layout.label == i ? "label"
                                                      : "not read");
   }
@@ -267,7 +295,7 @@ absl::Status RefuseTags(const ReaderInput& input, const Dataset& dataset) {
 absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const DelimitedRow& first,
                       DelimitedReader& rows, Reading& reading) {
   Dataset& dataset = reading.dataset;
-  dataset.kind = layout.label ? DatasetKind::kClassification : DatasetKind::kText;
+  dataset.kind = layout.pair ? DatasetKind::kPairs : layout.label ? DatasetKind::kClassification : DatasetKind::kText;
   RowErrors errors;
   LineList headers, unnamed;
   DelimitedRow row = first;
@@ -281,7 +309,9 @@ absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const
     } else if (row.cells.size() != first.cells.size()) {
       errors.Add(row.line, absl::StrCat("has ", row.cells.size(), " cells where the header has ", first.cells.size()));
     } else if (tagging::TrimWhiteSpace(row.cells[layout.text]).empty()) {
-      errors.Add(row.line, "has no text");
+      errors.Add(row.line, layout.pair ? "has no first text" : "has no text");
+    } else if (layout.pair && tagging::TrimWhiteSpace(row.cells[*layout.pair]).empty()) {
+      errors.Add(row.line, "has no second text");
     } else if (layout.label && tagging::TrimWhiteSpace(row.cells[*layout.label]).empty()) {
       errors.Add(row.line, "has no label");
     } else {
@@ -291,6 +321,7 @@ absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const
         if (!layout.rest_is_named) errors.Add(row.line, kUnnamedHelp);
       }
       dataset.texts.push_back(std::move(row.cells[layout.text]));
+      if (layout.pair) dataset.second_texts.push_back(std::move(row.cells[*layout.pair]));
       if (layout.label) dataset.labels.push_back(std::move(row.cells[*layout.label]));
     }
     ENGRAM_ASSIGN_OR_RETURN(more, rows.Next(row));
@@ -310,7 +341,7 @@ bool HasLabelledHeader(const ReaderInput& input, char separator) {
   DelimitedReader reader(input.text, separator, input.field);
   DelimitedRow first;
   const absl::StatusOr<bool> read = reader.Next(first);
-  return read.ok() && *read && !ColumnsThat(first.cells, IsTextName).empty() &&
+  return read.ok() && *read && !FindTextNames(first.cells).all.empty() &&
          !ColumnsThat(first.cells, IsLabelName).empty();
 }
 

@@ -18,7 +18,8 @@ std::map<std::string, int64_t> Numbers(const std::vector<std::string>& labels) {
 }
 
 absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
-                        const tokenize::Tokenizer& tokenizer, ExampleSet& out) {
+                        const tokenize::Tokenizer& tokenizer, int64_t token_types, ExampleSet& out) {
+  const bool pairs = dataset.kind == corpus::DatasetKind::kPairs;
   const std::map<std::string, int64_t> numbers = Numbers(labels);
   tokenize::EncodeOptions options;
   options.max_length = max_length;
@@ -29,10 +30,13 @@ absl::Status Classified(const corpus::Dataset& dataset, const std::vector<std::s
       return InvalidField(absl::StrCat("rows[", i, "].label"),
                           absl::StrCat("\"", dataset.labels[i], "\" is no label of the task"));
     }
-    ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.Encode(dataset.texts[i], options));
+    ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding,
+                            pairs ? tokenizer.EncodePair(dataset.texts[i], dataset.second_texts[i], options)
+                                  : tokenizer.Encode(dataset.texts[i], options));
     out.cut += encoding.truncated() ? 1 : 0;
     train::TrainingExample example;
-    example.sequence = {std::move(encoding.ids), {}};
+    example.sequence.ids = std::move(encoding.ids);
+    if (pairs && token_types > 1) example.sequence.type_ids = std::move(encoding.type_ids);
     example.label = number->second;
     example.source = static_cast<int64_t>(i);
     out.examples.push_back(std::move(example));
@@ -56,14 +60,29 @@ void AddWindow(WordWindow window, ExampleSet& out) {
   out.places.windows.push_back({sentence, std::move(window.rows)});
 }
 
+// Tags that make no entities, as ids.
+absl::StatusOr<std::vector<int32_t>> IdsOfWords(const tagging::TagSet& tags, const std::vector<std::string>& words) {
+  std::vector<int32_t> ids;
+  for (const std::string& tag : words) {
+    ids.push_back(tags.Find(tag));
+    if (ids.back() == tagging::TagSet::kNone)
+      return InvalidField("rows", absl::StrCat("\"", tag, "\" is no tag of the task"));
+  }
+  return ids;
+}
+
 absl::Status Tagged(const corpus::Dataset& dataset, const std::vector<std::string>& labels, int64_t max_length,
                     const tokenize::Tokenizer& tokenizer, ExampleSet& out) {
   ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(labels));
-  if (tags.outside() == tagging::TagSet::kNone) {
+  const bool of_words = dataset.kind == corpus::DatasetKind::kWordTags;
+  if (!of_words && tags.outside() == tagging::TagSet::kNone) {
     return InvalidField("dataset", "has entities, and the task's tags have no \"O\" for the words outside of them");
   }
+  if (of_words && tags.reading() != tagging::TagReading::kWords)
+    return InvalidField("dataset", "has tags of words, and the task's tags make entities");
   for (const corpus::TaggedSentence& sentence : dataset.sentences) {
-    ENGRAM_ASSIGN_OR_RETURN(std::vector<int32_t> gold, tagging::IdsOfBio2(tags, sentence.tags));
+    ENGRAM_ASSIGN_OR_RETURN(std::vector<int32_t> gold,
+                            of_words ? IdsOfWords(tags, sentence.tags) : tagging::IdsOfBio2(tags, sentence.tags));
     out.places.gold.push_back(std::move(gold));
     const std::vector<std::string_view> words(sentence.words.begin(), sentence.words.end());
     ENGRAM_ASSIGN_OR_RETURN(WordWindows windows, EncodeWordWindows(words, max_length, tokenizer));
@@ -101,20 +120,21 @@ int64_t ExampleSet::texts() const {
 
 absl::StatusOr<ExampleSet> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
                                         const std::vector<std::string>& labels, int64_t max_length,
-                                        const tokenize::Tokenizer& tokenizer) {
+                                        const tokenize::Tokenizer& tokenizer, int64_t token_types) {
   ExampleSet out;
   switch (kind) {
     case checkpoint::TaskKind::kSequenceClassification:
-      if (dataset.kind != corpus::DatasetKind::kClassification) return InvalidField("dataset", "has no labels");
-      ENGRAM_RETURN_IF_ERROR(Classified(dataset, labels, max_length, tokenizer, out));
+      if (!corpus::HasLabels(dataset.kind)) return InvalidField("dataset", "has no labels");
+      ENGRAM_RETURN_IF_ERROR(Classified(dataset, labels, max_length, tokenizer, token_types, out));
       break;
     case checkpoint::TaskKind::kTokenClassification:
-      if (dataset.kind != corpus::DatasetKind::kTagging) return InvalidField("dataset", "has no tags");
+      if (!corpus::HasTags(dataset.kind)) return InvalidField("dataset", "has no tags");
       ENGRAM_RETURN_IF_ERROR(Tagged(dataset, labels, max_length, tokenizer, out));
       break;
     case checkpoint::TaskKind::kMaskedLanguageModel:
-      if (dataset.kind == corpus::DatasetKind::kTagging)
-        return InvalidField("dataset", "holds tagged words; plain text is needed");
+      if (corpus::HasTags(dataset.kind)) return InvalidField("dataset", "holds tagged words; plain text is needed");
+      if (dataset.kind == corpus::DatasetKind::kPairs)
+        return InvalidField("dataset", "holds pairs of texts; plain text is needed");
       ENGRAM_RETURN_IF_ERROR(Plain(dataset, max_length, tokenizer, out));
       break;
   }

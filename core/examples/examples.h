@@ -37,13 +37,15 @@ struct ExampleSet {
   int64_t texts() const;  // texts that have an example: fewer than examples where long sentences are several windows
 };
 
-// Classification: one example per text, cut at `max_length` tokens. Tagging: one per sentence, long ones as several
-// windows of whole words, each word tagged in exactly one of them, at its first token. Plain text: consecutive pieces of
-// at most `max_length` tokens. Lengths include special tokens. INVALID_ARGUMENT for labels that are not among `labels`,
-// for rows of another kind than the task's, and for a data set without a single known token.
+// Classification: one example per text or pair of texts, cut at `max_length` tokens, of a pair the longer text first
+// (transformers' truncation="longest_first"). Tagging: one per sentence, long ones as several windows of whole words, each
+// word tagged in exactly one of them, at its first token. Plain text: consecutive pieces of at most `max_length` tokens.
+// Lengths include special tokens. `token_types`: that the model tells apart (type_vocab_size); pairs have their type ids
+// where it has two or more. INVALID_ARGUMENT for labels that are not among `labels`, for rows of another kind than the
+// task's (tags of words where the labels make entities, too), and for a data set without a single known token.
 absl::StatusOr<ExampleSet> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
                                         const std::vector<std::string>& labels, int64_t max_length,
-                                        const tokenize::Tokenizer& tokenizer);
+                                        const tokenize::Tokenizer& tokenizer, int64_t token_types);
 
 // Nothing is cut silently: the warning that `cut` of `texts` lose something at `max_length` tokens (`which` they are:
 // "training texts"), if any do. `window`: what the model takes. For runs and for their estimates.

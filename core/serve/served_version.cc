@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
   served->vectors = LoadVectors(directory, served->version, *served->tokenizer);
   for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
     if (task.kind != checkpoint::TaskKind::kTokenClassification) continue;
-    ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.iob1));
     served->tag_sets.emplace(task.name, std::move(tags));
   }
   return std::shared_ptr<const ServedVersion>(std::move(served));

@@ -160,7 +160,7 @@ absl::Status TagSet::Add(int32_t id, TagPrefix prefix, std::string_view type) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
+absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags, bool iob1) {
   if (tags.size() > kMaxTags) return InvalidField("labels", absl::StrCat("more than ", kMaxTags, " tags"));
   const std::set<std::string_view> names(tags.begin(), tags.end());
   if (names.size() != tags.size()) {
@@ -185,6 +185,7 @@ absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags) {
                  : prefixed && has_outside && every_inside_begins ? TagReading::kBio2
                  : has_outside || prefixed                        ? TagReading::kIob1
                                                                   : TagReading::kWords;
+  if (iob1 && set.reading_ == TagReading::kBio2) set.reading_ = TagReading::kIob1;
   if (set.reading_ == TagReading::kBioes && !has_outside) return InvalidField("labels", "the tag \"O\" is missing");
   set.tags_ = tags;
   set.prefix_.assign(tags.size(), TagPrefix::kOutside);

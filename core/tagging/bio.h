@@ -39,8 +39,8 @@ class TagSet {
   // there are E, S, L, U or M beside a prefix for all others; else kIob1 if there is an "O", or prefixes alone; else
   // kWords. INVALID_ARGUMENT if a tag is there twice (under two spellings, too), a type is none (ValidateTypeName), or
   // BIOES lacks the O or a type's end. Types are numbered in the order in which they occur, in kBio2 in that of their B
-  // tags.
-  static absl::StatusOr<TagSet> FromTags(const std::vector<std::string>& tags);
+  // tags. `iob1`: kIob1 in place of kBio2, for tags whose names leave it open.
+  static absl::StatusOr<TagSet> FromTags(const std::vector<std::string>& tags, bool iob1 = false);
 
   int32_t size() const { return static_cast<int32_t>(tags_.size()); }
   const std::vector<std::string>& types() const { return types_; }

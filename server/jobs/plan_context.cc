@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/corpus/dataset.h"
 #include "core/tagging/bio.h"
 #include "server/rpc/names.h"
 
@@ -59,8 +60,39 @@ absl::Status CheckPriority(int32_t priority) {
 absl::StatusOr<std::vector<std::string>> OutputsOf(checkpoint::TaskKind kind, const jobs::DatasetRecord& dataset) {
   if (kind == checkpoint::TaskKind::kSequenceClassification) return dataset.labels;
   if (kind != checkpoint::TaskKind::kTokenClassification) return std::vector<std::string>();
+  if (static_cast<corpus::DatasetKind>(dataset.kind) == corpus::DatasetKind::kWordTags) return dataset.labels;
   ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTypes(dataset.labels));
   return tags.names();
+}
+
+absl::Status CheckRows(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset) {
+  const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
+  const auto unfit = [&](const char* rows, const char* task_is) {
+    return InvalidField("dataset", absl::StrCat("\"", dataset.name, "\" ", rows, " task \"", task.name, "\" ", task_is,
+                                                "; choose another data set"));
+  };
+  switch (task.kind) {
+    case checkpoint::TaskKind::kSequenceClassification:
+      if (!corpus::HasLabels(kind)) return unfit("has no labels, but", "is a classification");
+      if (!task.imported() && task.text_pairs != (kind == corpus::DatasetKind::kPairs)) {
+        return task.text_pairs ? unfit("has single texts, but", "was learned on pairs")
+                               : unfit("has pairs of texts, but", "was learned on single ones");
+      }
+      return absl::OkStatus();
+    case checkpoint::TaskKind::kTokenClassification: {
+      if (!corpus::HasTags(kind)) return unfit("has no tags, but", "tags words");
+      ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+      const bool of_words = tags.reading() == tagging::TagReading::kWords;
+      if (of_words == (kind == corpus::DatasetKind::kWordTags)) return absl::OkStatus();
+      return of_words ? unfit("has entities, but", "gives each word a tag of its own")
+                      : unfit("has tags that make no entities, but", "finds entities");
+    }
+    case checkpoint::TaskKind::kMaskedLanguageModel:
+      if (corpus::HasTags(kind)) return unfit("has tagged words, but", "is learned on plain texts");
+      if (kind == corpus::DatasetKind::kPairs) return unfit("has pairs of texts, but", "is learned on plain texts");
+      return absl::OkStatus();
+  }
+  return absl::InternalError("unknown kind of task");
 }
 
 absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector<std::string>& outputs) {
@@ -92,6 +124,7 @@ absl::Status CheckLabels(const checkpoint::ManifestTask& task, const std::vector
 void SetDataset(const jobs::DatasetRecord& dataset, engram::worker::v1::RunDataset* out) {
   out->set_name(dataset.name);
   out->set_digest(dataset.digest);
+  out->mutable_labels()->Assign(dataset.labels.begin(), dataset.labels.end());
 }
 
 void FillDatasetPaths(const DataPaths& paths, engram::worker::v1::RunDataset* dataset) {

@@ -29,6 +29,8 @@ constexpr bool Mirrors(corpus::DatasetKind ours, engram::v1::DatasetKind theirs)
 static_assert(Mirrors(corpus::DatasetKind::kClassification, engram::v1::DATASET_KIND_CLASSIFICATION));
 static_assert(Mirrors(corpus::DatasetKind::kTagging, engram::v1::DATASET_KIND_TAGGING));
 static_assert(Mirrors(corpus::DatasetKind::kText, engram::v1::DATASET_KIND_TEXT));
+static_assert(Mirrors(corpus::DatasetKind::kPairs, engram::v1::DATASET_KIND_PAIRS));
+static_assert(Mirrors(corpus::DatasetKind::kWordTags, engram::v1::DATASET_KIND_WORD_TAGS));
 
 engram::v1::TaskKind ToProto(checkpoint::TaskKind kind) {
   switch (kind) {
@@ -184,6 +186,8 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
     for (const std::string& label : from.labels) task->add_labels(label);
     task->set_dataset(from.dataset.empty() ? "" : DatasetName(from.dataset));
     task->set_training_examples(from.training_examples);
+    task->set_text_pairs(from.text_pairs);
+    if (from.iob1) task->set_tag_scheme("iob1");
     if (from.abstention) {
       engram::v1::Abstention* abstention = task->mutable_abstention();
       abstention->set_temperature(from.abstention->temperature);

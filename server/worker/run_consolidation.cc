@@ -33,8 +33,9 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
-                          examples::MakeExamples(training, task.kind, task.labels, max_length, tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const examples::ExampleSet examples,
+      examples::MakeExamples(training, task.kind, task.labels, max_length, tokenizer, model.config().type_vocab_size));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
   continual::ImportanceOptions options;
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/continual/importance.h"
-#include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
@@ -76,16 +75,7 @@ class ConsolidateKind final : public JobKindFor<ConsolidateTaskRequest> {
     }
     if (request.dataset().empty()) return TrainedDataset(context, task);
     ENGRAM_ASSIGN_OR_RETURN(jobs::DatasetRecord dataset, FindDataset(context, request.dataset()));
-    const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
-    const bool fits =
-        task.kind == checkpoint::TaskKind::kSequenceClassification
-            ? kind == corpus::DatasetKind::kClassification
-            : (task.kind == checkpoint::TaskKind::kTokenClassification) == (kind == corpus::DatasetKind::kTagging);
-    if (!fits) {
-      return InvalidField("dataset",
-                          absl::StrCat("\"", dataset.name, "\" is not of the kind of task \"", task.name, "\" (",
-                                       AbslView(checkpoint::TaskKindName(task.kind)), "); choose another data set"));
-    }
+    ENGRAM_RETURN_IF_ERROR(CheckRows(task, dataset));
     ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outputs, OutputsOf(task.kind, dataset));
     ENGRAM_RETURN_IF_ERROR(CheckLabels(task, outputs));
     return dataset;

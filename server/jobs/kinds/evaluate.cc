@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
 #include "core/train/precision.h"
 #include "core/train/train_options.h"
@@ -25,16 +24,7 @@ using engram::worker::v1::RunSpec;
 
 // INVALID_ARGUMENT for a data set that the task cannot be measured on.
 absl::Status CheckMeasurable(const checkpoint::ManifestTask& task, const jobs::DatasetRecord& dataset) {
-  const auto kind = static_cast<corpus::DatasetKind>(dataset.kind);
-  const bool classified = task.kind == checkpoint::TaskKind::kSequenceClassification,
-             tagged = task.kind == checkpoint::TaskKind::kTokenClassification;
-  if (classified && kind != corpus::DatasetKind::kClassification)
-    return InvalidField("dataset", absl::StrCat("has no labels to measure the classification task \"", task.name,
-                                                "\" on; choose one with labels"));
-  if (tagged != (kind == corpus::DatasetKind::kTagging))
-    return InvalidField(
-        "dataset", absl::StrCat(tagged ? "has no tags to measure" : "holds tagged words, but is to measure", " task \"",
-                                task.name, "\"; choose another data set"));
+  ENGRAM_RETURN_IF_ERROR(CheckRows(task, dataset));
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> outputs, OutputsOf(task.kind, dataset));
   return CheckLabels(task, outputs);
 }

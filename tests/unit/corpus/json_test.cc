@@ -42,8 +42,8 @@ TEST(Json, AKeyThatIsNotReadIsRefusedOrNamed) {
               HasSubstr("its keys are \"label\", \"story\"; name the text's with --text-column"));
   options.text_column = "story";
   EXPECT_THAT(Labelled(Parse(R"({"story": "a", "label": "x"})", "t.jsonl", options)), ElementsAre("a -> x"));
-  EXPECT_THAT(RefusalText(R"({"premise": "a", "hypothesis": "b", "label": "x"})", "t.jsonl"),
-              HasSubstr("\"hypothesis\", \"premise\"; no task reads pairs of texts"));
+  EXPECT_THAT(RefusalText(R"({"title": "a", "body": "b", "label": "x"})", "t.jsonl"),
+              HasSubstr("several texts: \"body\", \"title\"; name one with --text-column"));
 }
 
 TEST(Json, WordsAndTagsUnderOtherNames) {

@@ -45,9 +45,9 @@ TEST(Table, AColumnThatIsNotReadIsRefusedOrNamed) {
   EXPECT_THAT(RefusalText("text,label\nGood,pos\n", "t.csv", tags), HasSubstr("texts with labels"));
 }
 
-TEST(Table, PairsAndSeveralCandidatesAreRefused) {
-  EXPECT_THAT(RefusalText("premise,hypothesis,label\na,b,x\n", "t.csv"),
-              HasSubstr("\"premise\", \"hypothesis\"; no task reads pairs of texts"));
+TEST(Table, SeveralCandidatesAreRefused) {
+  EXPECT_THAT(RefusalText("title,body,label\na,b,x\n", "t.csv"),
+              HasSubstr("several texts: \"title\", \"body\"; name one with --text-column"));
   EXPECT_THAT(RefusalText("text,label,label_text\na,0,neg\n", "t.csv"), HasSubstr("\"label\", \"label_text\""));
   EXPECT_THAT(RefusalText("a,b\n1,2\n", "t.csv"), HasSubstr("its columns are \"a\", \"b\""));
   ReadOptions options;

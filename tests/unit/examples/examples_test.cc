@@ -48,7 +48,8 @@ TEST(Examples, ATextIsOneExampleAndIsCutAtTheEnd) {
   dataset.kind = corpus::DatasetKind::kClassification;
   dataset.texts = {"a b", "axy c d"};
   dataset.labels = {"yes", "no"};
-  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters());
+  const auto made =
+      MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters(), 2);
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->examples.size(), 2U);
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kSep));
@@ -62,12 +63,47 @@ TEST(Examples, ATextIsOneExampleAndIsCutAtTheEnd) {
   EXPECT_EQ(TotalTokens(made->examples), 9);
 }
 
+TEST(Examples, APairIsOneExampleWithTwoTypesOfTokens) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kPairs;
+  dataset.texts = {"a", "axy b c"};
+  dataset.second_texts = {"b c", "d"};
+  dataset.labels = {"yes", "no"};
+  const auto kind = checkpoint::TaskKind::kSequenceClassification;
+  const auto made = MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 2);
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 2U);
+  EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kSep, kB, kC, kSep));
+  EXPECT_THAT(made->examples[0].sequence.type_ids, ElementsAre(0, 0, 0, 1, 1, 1));
+  EXPECT_EQ(made->examples[0].label, 1);
+  // The longer text is cut.
+  EXPECT_THAT(made->examples[1].sequence.ids, ElementsAre(kCls, kA, kXx, kSep, kD, kSep));
+  EXPECT_THAT(made->examples[1].sequence.type_ids, ElementsAre(0, 0, 0, 0, 1, 1));
+  EXPECT_EQ(made->cut, 1);
+  // A model with a single type has none to tell apart.
+  EXPECT_TRUE(MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 1)->examples[0].sequence.type_ids.empty());
+  EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 6, Letters(), 2).ok());
+}
+
+TEST(Examples, TagsOfWordsAreEachWordsOwn) {
+  corpus::Dataset dataset = Sentence({"a", "bx", "c"}, {"DT", "NN", "DT"});
+  dataset.kind = corpus::DatasetKind::kWordTags;
+  const auto kind = checkpoint::TaskKind::kTokenClassification;
+  const auto made = MakeExamples(dataset, kind, {"NN", "DT"}, 8, Letters(), 2);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_THAT(made->examples[0].tags, ElementsAre(kNone, 1, 0, kNone, 1, kNone));
+  EXPECT_FALSE(MakeExamples(dataset, kind, {"NN", "VB"}, 8, Letters(), 2).ok());
+  EXPECT_EQ(StatusField(MakeExamples(dataset, kind, kTags, 8, Letters(), 2).status()), "dataset");
+  EXPECT_EQ(StatusField(MakeExamples(LongSentence(), kind, {"NN", "DT"}, 8, Letters(), 2).status()), "dataset");
+}
+
 TEST(Examples, ALabelThatTheTaskDoesNotHaveNamesItsRow) {
   corpus::Dataset dataset;
   dataset.kind = corpus::DatasetKind::kClassification;
   dataset.texts = {"a", "b"};
   dataset.labels = {"yes", "perhaps"};
-  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters());
+  const auto made =
+      MakeExamples(dataset, checkpoint::TaskKind::kSequenceClassification, {"no", "yes"}, 5, Letters(), 2);
   EXPECT_EQ(StatusField(made.status()), "rows[1].label");
 }
 
@@ -75,7 +111,7 @@ TEST(Examples, PlainTextIsCutIntoConsecutivePieces) {
   corpus::Dataset dataset;
   dataset.kind = corpus::DatasetKind::kText;
   dataset.texts = {"a b c d ax", kDropped, "b"};
-  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 5, Letters());
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 5, Letters(), 2);
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->examples.size(), 3U);
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kC, kSep));
@@ -84,12 +120,12 @@ TEST(Examples, PlainTextIsCutIntoConsecutivePieces) {
   EXPECT_EQ(made->examples[1].source, 0);
   EXPECT_EQ(made->examples[2].source, 2) << "the dropped text is one of the data set's";
   EXPECT_EQ(made->cut, 0);
-  EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 2, Letters()).ok());
+  EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 2, Letters(), 2).ok());
 }
 
 TEST(Examples, AWordIsTaggedAtItsFirstTokenAndADroppedOneNowhere) {
   const corpus::Dataset dataset = Sentence({"ax", "b", kDropped, "cxy", "d"}, {"B-P", "I-P", "I-P", "O", "B-P"});
-  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kTokenClassification, kTags, 32, Letters());
+  const auto made = MakeExamples(dataset, checkpoint::TaskKind::kTokenClassification, kTags, 32, Letters(), 2);
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->examples.size(), 1U);
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kXx, kB, kC, kXx, kYy, kD, kSep));
@@ -102,7 +138,7 @@ TEST(Examples, AWordIsTaggedAtItsFirstTokenAndADroppedOneNowhere) {
 }
 
 TEST(Examples, ALongSentenceIsSeveralWindowsThatOwnEachWordOnce) {
-  const auto made = MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  const auto made = MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters(), 2);
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->examples.size(), 2U);
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kB, kC, kD, kSep));
@@ -119,7 +155,7 @@ TEST(Examples, ALongSentenceIsSeveralWindowsThatOwnEachWordOnce) {
 
 TEST(Examples, ASingleWordLongerThanTheWindowCountsAsCut) {
   const auto made = MakeExamples(Sentence({"axyxyx", "b"}, {"O", "O"}), checkpoint::TaskKind::kTokenClassification,
-                                 kTags, 6, Letters());
+                                 kTags, 6, Letters(), 2);
   ASSERT_TRUE(made.ok()) << made.status();
   EXPECT_EQ(made->cut, 1);
   EXPECT_THAT(made->examples[0].sequence.ids, ElementsAre(kCls, kA, kXx, kYy, kXx, kSep));
@@ -131,13 +167,14 @@ TEST(Examples, DataOfAnotherKindIsRefused) {
   plain.kind = corpus::DatasetKind::kText;
   plain.texts = {"a"};
   for (const auto kind : {checkpoint::TaskKind::kSequenceClassification, checkpoint::TaskKind::kTokenClassification})
-    EXPECT_EQ(StatusField(MakeExamples(plain, kind, kTags, 8, Letters()).status()), "dataset");
-  EXPECT_FALSE(MakeExamples(LongSentence(), checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters()).ok());
+    EXPECT_EQ(StatusField(MakeExamples(plain, kind, kTags, 8, Letters(), 2).status()), "dataset");
+  EXPECT_FALSE(MakeExamples(LongSentence(), checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters(), 2).ok());
   EXPECT_FALSE(
-      MakeExamples(Sentence({"a"}, {"B-Q"}), checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters()).ok());
+      MakeExamples(Sentence({"a"}, {"B-Q"}), checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters(), 2).ok());
   plain.texts = {kDropped};
   EXPECT_THAT(
-      std::string(MakeExamples(plain, checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters()).status().message()),
+      std::string(
+          MakeExamples(plain, checkpoint::TaskKind::kMaskedLanguageModel, {}, 8, Letters(), 2).status().message()),
       HasSubstr("no text with a token"));
 }
 
@@ -180,7 +217,7 @@ at::Tensor Saying(const train::TrainingExample& example, const std::vector<int64
 TEST(EntityF1, AnEntityThatTwoWindowsShareIsOneOfTheSentence) {
   const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
   const ExampleSet made =
-      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters(), 2);
   const auto score = [&](const train::TokenMetric& metric, const std::vector<at::Tensor>& logits) {
     return metric(made.examples, logits).value();
   };
@@ -200,7 +237,7 @@ TEST(EntityF1, AnEntityThatTwoWindowsShareIsOneOfTheSentence) {
 TEST(EntityF1, ADroppedWordIsOutsideAndEndsTheEntity) {
   const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
   const ExampleSet made = *MakeExamples(Sentence({"a", kDropped, "b"}, {"B-P", "I-P", "I-P"}),
-                                        checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters());
+                                        checkpoint::TaskKind::kTokenClassification, kTags, 8, Letters(), 2);
   const std::vector<at::Tensor> logits = {Saying(made.examples[0], {1, 2})};
   EXPECT_EQ(SentenceEntityF1(tags, made.places)(made.examples, logits).value(), 0);
 }
@@ -211,7 +248,7 @@ TEST(EntityF1, HeldOutTextsAreScoredAsIfTheyWereAll) {
   corpus::Dataset three = LongSentence();
   three.sentences.push_back(three.sentences[0]);
   three.sentences.push_back(Sentence({"a", "b"}, {"B-P", "O"}).sentences[0]);
-  const ExampleSet made = *MakeExamples(three, checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+  const ExampleSet made = *MakeExamples(three, checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters(), 2);
   ASSERT_EQ(made.examples.size(), 5U);
   const std::vector<train::TrainingExample> held_out = {made.examples[0], made.examples[1], made.examples[4]};
   tagging::EntityScores all;
@@ -233,7 +270,7 @@ TEST(EntityF1, HeldOutTextsAreScoredAsIfTheyWereAll) {
 TEST(EntityF1, PlacesOfOtherExamplesAreRefused) {
   const tagging::TagSet tags = *tagging::TagSet::FromTags(kTags);
   const ExampleSet made =
-      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters());
+      *MakeExamples(LongSentence(), checkpoint::TaskKind::kTokenClassification, kTags, 6, Letters(), 2);
   EXPECT_FALSE(SentenceEntityF1(tags, SentencePlaces())(made.examples, {}).ok());
 }
 
