@@ -30,6 +30,10 @@ struct TaskArguments {
   uint64_t seed = 0;
   // evaluate
   std::string heat_map;
+  // cross-validate
+  int folds = 5;
+  uint64_t fold_seed = 0;
+  bool term_held_out = false;
 };
 
 // MODEL@BASE and --from say the same; both is an error.
@@ -41,9 +45,9 @@ bool ResolveBase(TaskArguments& arguments) {
   return true;
 }
 
-int Start(Session& session, TaskArguments arguments) {
-  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
-  engram::v1::StartTaskRequest request;
+// What a training and its cross-validation are asked for alike; what is wrong with it, or nothing.
+template <typename Request>
+std::optional<std::string> FillTraining(const TaskArguments& arguments, Request& request) {
   request.set_model(arguments.model);
   request.set_task(arguments.task);
   request.set_dataset(arguments.dataset);
@@ -61,10 +65,29 @@ int Start(Session& session, TaskArguments arguments) {
   if (arguments.epochs) options["epochs"] = std::to_string(*arguments.epochs);
   for (const std::string& setting : arguments.settings) {
     const size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return Session::Usage("--set takes key=value, not \"" + setting + "\"");
+    if (equals == std::string::npos || equals == 0) return "--set takes key=value, not \"" + setting + "\"";
     options[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
+  return std::nullopt;
+}
+
+int CrossValidate(Session& session, TaskArguments arguments) {
+  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
+  engram::v1::CrossValidateTaskRequest request;
+  if (const auto wrong = FillTraining(arguments, request)) return Session::Usage(*wrong);
+  request.set_folds(arguments.folds);
+  request.set_fold_seed(arguments.fold_seed);
+  request.set_term_held_out(arguments.term_held_out);
+  Job job;
+  const auto context = session.NewContext();
+  const grpc::Status status = session.Stub<TaskService>()->CrossValidateTask(context.get(), request, &job);
+  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+}
+
+int Start(Session& session, TaskArguments arguments) {
+  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
+  engram::v1::StartTaskRequest request;
+  if (const auto wrong = FillTraining(arguments, request)) return Session::Usage(*wrong);
   Job job;
   const auto context = session.NewContext();
   const grpc::Status status = session.Stub<TaskService>()->StartTask(context.get(), request, &job);
@@ -133,6 +156,20 @@ void AddCommon(CLI::App& verb, TaskArguments& arguments) {
                 "check everything and estimate time, memory and disk, but queue nothing");
 }
 
+// The options of a training.
+void AddTraining(CLI::App& verb, TaskArguments& a) {
+  verb.add_option("TASK", a.task, "name of the task")->required();
+  verb.add_option("--dataset", a.dataset, "data set to train on")->required();
+  verb.add_option("--kind", a.kind, "default: what the data set is for")
+      ->check(CLI::IsMember({"classification", "ner", "mlm"}));
+  verb.add_option("--strategy", a.strategy,
+                  "how forgetting is prevented; `engram strategies` lists them and says which is taken by default");
+  verb.add_option("--lambda", a.lambda, "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
+  verb.add_option("--epochs", a.epochs, "passes over the training part; the same as --set epochs=");
+  verb.add_option("--set", a.settings, "an option of the training or of the strategy as key=value; repeatable");
+  verb.add_option("--label", a.label, "label to set to the new version");
+}
+
 }  // namespace
 
 void AddTaskVerbs(CLI::App& app, Session& session) {
@@ -143,19 +180,23 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
                                        "Train a task on top of a version\nExample: engram start-task news emotion "
                                        "--dataset emotion --strategy ewc --wait");
   AddCommon(*start, a);
-  start->add_option("TASK", a.task, "name of the task")->required();
-  start->add_option("--dataset", a.dataset, "data set to train on")->required();
-  start->add_option("--kind", a.kind, "default: what the data set is for")
-      ->check(CLI::IsMember({"classification", "ner", "mlm"}));
-  start->add_option("--strategy", a.strategy,
-                    "how forgetting is prevented; `engram strategies` lists them and says which is taken by default");
-  start->add_option("--lambda", a.lambda,
-                    "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
-  start->add_option("--epochs", a.epochs, "passes over the training part; the same as --set epochs=");
-  start->add_option("--set", a.settings, "an option of the training or of the strategy as key=value; repeatable");
-  start->add_option("--label", a.label, "label to set to the new version");
+  AddTraining(*start, a);
   start->footer([&app, &session] { return TaskOptionsHelp(app, session); });
   start->callback([&session, arguments] { session.run = [=, &session] { return Start(session, *arguments); }; });
+
+  CLI::App* cross =
+      app.add_subcommand("cross-validate",
+                         "Measure a training by folds of its data set, then train the task on all of it\n"
+                         "Example: engram cross-validate news emotion --dataset emotion --folds 5 --wait");
+  AddCommon(*cross, a);
+  AddTraining(*cross, a);
+  cross->add_option("--folds", a.folds, "parts of the data set, 2 to 50")->capture_default_str();
+  cross->add_option("--fold-seed", a.fold_seed, "of the choice of folds")->capture_default_str();
+  cross->add_flag("--term-held-out", a.term_held_out,
+                  "train no fold on rows in which one of its entities occurs: how well are unknown names found?");
+  cross->footer([&app, &session] { return TaskOptionsHelp(app, session); });
+  cross->callback(
+      [&session, arguments] { session.run = [=, &session] { return CrossValidate(session, *arguments); }; });
 
   CLI::App* consolidate =
       app.add_subcommand("consolidate-task",

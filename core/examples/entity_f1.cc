@@ -25,9 +25,11 @@ double MicroF1(const tagging::EntityScorer& scorer, tagging::EntityScores* score
 
 }  // namespace
 
-train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores) {
-  return [tags, scores, places = std::move(places)](std::span<const train::TrainingExample> examples,
-                                                    std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
+train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores,
+                                    std::vector<std::string> types) {
+  return [tags, scores, types = std::move(types), places = std::move(places)](
+             std::span<const train::TrainingExample> examples,
+             std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
     if (examples.size() != places.windows.size())
       return absl::InternalError("the examples are not those that the places belong to");
     std::vector<WordLogits> sentences;
@@ -36,18 +38,19 @@ train::TokenMetric SentenceEntityF1(const tagging::TagSet& tags, SentencePlaces 
       const SentencePlaces::Window& window = places.windows[i];
       sentences[window.sentence].Take(window.rows, logits[i].const_data_ptr<float>());
     }
-    tagging::EntityScorer scorer(tags);
+    tagging::EntityScorer scorer(tags, tagging::SpanReading::kLenient, types);
     for (size_t sentence = 0; sentence < sentences.size(); ++sentence)
       ENGRAM_RETURN_IF_ERROR(Score(tags, places.gold[sentence], sentences[sentence].values(), scorer));
     return MicroF1(scorer, scores);
   };
 }
 
-train::TokenMetric HeldOutEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores) {
+train::TokenMetric HeldOutEntityF1(const tagging::TagSet& tags, SentencePlaces places, tagging::EntityScores* scores,
+                                   std::vector<std::string> types) {
   // Where each text's windows begin: they follow each other.
   std::map<size_t, size_t> first;
   for (size_t i = 0; i < places.windows.size(); ++i) first.emplace(places.windows[i].sentence, i);
-  return [tags, scores, first = std::move(first), places = std::move(places)](
+  return [tags, scores, types = std::move(types), first = std::move(first), places = std::move(places)](
              std::span<const train::TrainingExample> examples,
              std::span<const at::Tensor> logits) -> absl::StatusOr<double> {
     std::map<size_t, WordLogits> sentences;
@@ -61,7 +64,7 @@ train::TokenMetric HeldOutEntityF1(const tagging::TagSet& tags, SentencePlaces p
       const auto sentence = sentences.try_emplace(text, places.gold[text].size(), tags).first;
       sentence->second.Take(places.windows[at].rows, logits[i].const_data_ptr<float>());
     }
-    tagging::EntityScorer scorer(tags);
+    tagging::EntityScorer scorer(tags, tagging::SpanReading::kLenient, types);
     for (const auto& [text, sentence] : sentences)
       ENGRAM_RETURN_IF_ERROR(Score(tags, places.gold[text], sentence.values(), scorer));
     return MicroF1(scorer, scores);

@@ -25,8 +25,12 @@ absl::StatusOr<WordWindow> EncodeWindow(std::span<const std::string_view> words,
     const bool first_token = word >= 0 && word != previous;
     previous = word;
     const int32_t in_text = word + plan.first_word;
-    if (first_token && in_text >= plan.first_owned && in_text < plan.end_owned)
+    if (word < 0 || in_text < plan.first_owned || in_text >= plan.end_owned) continue;
+    if (first_token) {
       window.rows.emplace_back(static_cast<int32_t>(token), in_text);
+      window.pieces.push_back(0);
+    }
+    ++window.pieces.back();
   }
   window.ids = std::move(encoding.ids);
   return window;
@@ -72,6 +76,16 @@ void WordLogits::Take(const WordRows& rows, const float* logits) {
   for (const auto& [token, word] : rows) {
     const float* row = logits + static_cast<size_t>(token) * tags_;
     std::copy(row, row + tags_, values_.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(word) * tags_));
+  }
+}
+
+void WordLogits::Take(const WordRows& rows, std::span<const int32_t> pieces, tagging::Aggregation aggregation,
+                      const float* logits) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto [token, word] = rows[i];
+    tagging::AggregateTokens(aggregation,
+                             {logits + static_cast<size_t>(token) * tags_, static_cast<size_t>(pieces[i]) * tags_},
+                             std::span(values_).subspan(static_cast<size_t>(word) * tags_, tags_));
   }
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/tagging/aggregation.h"
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
 
@@ -22,8 +23,9 @@ namespace engram::examples {
 using WordRows = std::vector<std::pair<int32_t, int32_t>>;
 
 struct WordWindow {
-  std::vector<int32_t> ids;  // special tokens included
-  WordRows rows;             // may be empty: a window whose own words the tokenizer drops
+  std::vector<int32_t> ids;     // special tokens included
+  WordRows rows;                // may be empty: a window whose own words the tokenizer drops
+  std::vector<int32_t> pieces;  // for each row: how many tokens the word has here, one behind the other
 };
 
 struct WordWindows {
@@ -46,8 +48,11 @@ class WordLogits {
  public:
   WordLogits(size_t words, const tagging::TagSet& tags);
 
-  // `logits`: fp32 [tokens of the window, tags] row-major.
+  // `logits`: fp32 [tokens of the window, tags] row-major. A word is what its first token is.
   void Take(const WordRows& rows, const float* logits);
+  // The same with all of a word's tokens put together; `pieces` as WordWindow has them.
+  void Take(const WordRows& rows, std::span<const int32_t> pieces, tagging::Aggregation aggregation,
+            const float* logits);
   // [words, tags] row-major.
   const std::vector<float>& values() const { return values_; }
 

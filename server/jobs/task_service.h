@@ -30,6 +30,9 @@ class TaskService final : public engram::v1::TaskService::CallbackService {
   grpc::ServerUnaryReactor* EvaluateTask(grpc::CallbackServerContext* context,
                                          const engram::v1::EvaluateTaskRequest* request,
                                          engram::v1::Job* response) override;
+  grpc::ServerUnaryReactor* CrossValidateTask(grpc::CallbackServerContext* context,
+                                              const engram::v1::CrossValidateTaskRequest* request,
+                                              engram::v1::Job* response) override;
   grpc::ServerUnaryReactor* ListStrategies(grpc::CallbackServerContext* context,
                                            const engram::v1::ListStrategiesRequest* request,
                                            engram::v1::ListStrategiesResponse* response) override;

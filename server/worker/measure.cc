@@ -64,6 +64,10 @@ absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
       absl::StrCat("data set \"", dataset.name(), "\" is not what was uploaded; delete it and upload it again"));
 }
 
+std::vector<std::string> LabelsOf(const engram::worker::v1::RunDataset& dataset) {
+  return {dataset.labels().begin(), dataset.labels().end()};
+}
+
 absl::StatusOr<corpus::Dataset> ReadPart(const std::string& path) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   return corpus::ParseCanonical(bytes);
@@ -95,15 +99,16 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
                                  engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
   const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
-                          examples::MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const examples::ExampleSet examples,
+      examples::MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer, model.config().type_vocab_size));
   context.WarnIfAny(examples::CutWarning(
       examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""), max_length, max_length));
   train::EvaluateOptions options;
   tagging::EntityScores entities;
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
-    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
-    options.token_metric = examples::SentenceEntityF1(tags, examples.places, &entities);
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.iob1));
+    options.token_metric = examples::SentenceEntityF1(tags, examples.places, &entities, on.types);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
   const absl::Time start = Clock::Real().Now();
@@ -129,6 +134,7 @@ void AddEvaluation(const std::string& model, const checkpoint::ManifestTask& tas
     case checkpoint::TaskKind::kTokenClassification: {
       AddMetric(measured, "entity_f1", evaluation.score, result);
       AddMetric(measured, "tag_accuracy", evaluation.metrics.accuracy, result);
+      AddMetric(measured, "entity_boundary_f1", entities.boundary.f1, result);
       std::vector<std::string> types;
       std::vector<train::ClassScores> scores;
       for (const auto& [type, score] : entities.by_type) {
@@ -152,12 +158,15 @@ std::vector<checkpoint::Measurement> Measurements(const engram::v1::JobResult& r
   std::vector<checkpoint::Measurement> measured;
   for (const engram::v1::Metric& metric : result.metrics()) {
     const std::string task = server::LastPart(metric.task()), part = PartName(metric.part());
+    // A data set that the task had before this training is none of this version's own.
+    if (metric.part() == engram::v1::MEASURED_PART_TEST && !metric.own_test_part()) continue;
     if (measured.empty() || measured.back().task != task || measured.back().part != part)
       measured.push_back({task, part, metric.count(), {}, {}});
     measured.back().metrics[metric.metric()] = metric.value();
   }
   for (const engram::v1::LabelMetrics& label : result.label_metrics()) {
     const std::string task = server::LastPart(label.task()), part = PartName(label.part());
+    if (label.has_f1_before()) continue;
     for (checkpoint::Measurement& of : measured) {
       if (of.task == task && of.part == part)
         of.labels.push_back({label.label(), label.precision(), label.recall(), label.f1(), label.support()});

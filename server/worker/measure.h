@@ -30,7 +30,8 @@ struct WorkDone {
 // Which texts a task is measured on.
 struct MeasuredOn {
   engram::v1::MeasuredPart part = engram::v1::MEASURED_PART_UNSPECIFIED;
-  bool own_test_part = false;  // the test part of the data set that the task was trained on
+  bool own_test_part = false;           // the test part of the data set that the task was trained on
+  std::vector<std::string> types = {};  // of a tagger: those that the data set says anything of; empty: all
 };
 
 // Measures a task and appends its metrics (accuracy, macro_f1, loss, expected_calibration_error; entity_f1 for taggers;
@@ -39,6 +40,8 @@ struct MeasuredOn {
 absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, const checkpoint::ManifestTask& task,
                                  const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset, MeasuredOn on,
                                  engram::v1::JobResult& result);
+// The labels of a data set, for EntityScorer::Scores.
+std::vector<std::string> LabelsOf(const engram::worker::v1::RunDataset& dataset);
 // Appends what `evaluation` says of a task, over `texts` texts. `entities`: of a tagger; for other tasks it is not
 // looked at.
 void AddEvaluation(const std::string& model, const checkpoint::ManifestTask& task, const train::Evaluation& evaluation,

@@ -10,6 +10,7 @@ namespace engram::worker {
 
 void RunContext::Report(engram::v1::JobProgress progress) const {
   for (const std::string& warning : warnings) progress.add_warnings(warning);
+  if (!stage.empty()) progress.set_phase(stage + ", " + progress.phase());
   engram::worker::v1::RunEvent event;
   *event.mutable_progress() = std::move(progress);
   events->Send(event);

@@ -28,7 +28,7 @@ RunResult RunEvaluation(RunContext& context) {
     const MeasuredOn on = {has_test ? engram::v1::MEASURED_PART_TEST
                            : own    ? engram::v1::MEASURED_PART_TRAINING
                                     : engram::v1::MEASURED_PART_OTHER,
-                           has_test && own};
+                           has_test && own, LabelsOf(item.dataset())};
     if (on.part == engram::v1::MEASURED_PART_TRAINING) {
       context.warnings.push_back(absl::StrCat(
           "TRAINING_ROWS: \"", task->name,

@@ -13,6 +13,7 @@
 #include "core/examples/entity_f1.h"
 #include "core/examples/examples.h"
 #include "core/nn/device.h"
+#include "core/nn/grow_head.h"
 #include "core/train/abstention.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
@@ -130,8 +131,9 @@ struct Validation {
 };
 
 absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint::ManifestTask& task,
-                                          const examples::ExampleSet& training, int64_t max_length, int64_t window,
-                                          const train::TrainOptions& options, const tokenize::Tokenizer& tokenizer) {
+                                          const examples::ExampleSet& training, int64_t max_length,
+                                          const nn::EncoderConfig& config, const train::TrainOptions& options,
+                                          const tokenize::Tokenizer& tokenizer) {
   Validation validation;
   const std::string& path = context.spec.train().dataset().validation_path();
   if (path.empty()) {
@@ -143,9 +145,10 @@ absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint:
     return validation;
   }
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset rows, ReadPart(path));
-  ENGRAM_ASSIGN_OR_RETURN(validation.own, examples::MakeExamples(rows, task.kind, task.labels, max_length, tokenizer));
-  context.WarnIfAny(
-      examples::CutWarning(validation.own.cut, validation.own.texts(), "validation texts", max_length, window));
+  ENGRAM_ASSIGN_OR_RETURN(validation.own, examples::MakeExamples(rows, task.kind, task.labels, max_length, tokenizer,
+                                                                 config.type_vocab_size));
+  context.WarnIfAny(examples::CutWarning(validation.own.cut, validation.own.texts(), "validation texts", max_length,
+                                         config.max_length()));
   validation.texts = rows.size();
   return validation;
 }
@@ -165,6 +168,7 @@ absl::StatusOr<std::optional<checkpoint::Abstention>> AbstentionOf(const nn::Mod
 void AddValidation(RunContext& context, const checkpoint::ManifestTask& task, const train::TrainResult& trained,
                    const tagging::EntityScores& entities, int64_t texts, engram::v1::JobResult& result) {
   if (!trained.validation) {
+    if (context.measured_elsewhere) return;
     context.warnings.emplace_back(
         "NOT_MEASURED: the data set has no test part and no validation part, and nothing was held out, so that there "
         "is no figure of how good this version is; upload a data set with --test or --validation, or set "
@@ -197,12 +201,47 @@ absl::StatusOr<corpus::Dataset> ReadVerified(const engram::worker::v1::RunDatase
   return ReadPart(dataset.test_path());
 }
 
-// Measures the tasks that the version knew before, on their own test parts. A data set that is not what it was costs its
-// figure, not the training.
+// Of a task that gets further labels: what it reaches, before it is trained, on the test part of the data set that it
+// had. Nothing where that is not at hand.
+absl::StatusOr<engram::v1::JobResult> MeasureBefore(RunContext& context, const nn::Model& model,
+                                                    const checkpoint::ManifestTask& known,
+                                                    const tokenize::Tokenizer& tokenizer) {
+  engram::v1::JobResult before;
+  for (const auto& item : context.spec.train().earlier()) {
+    if (item.task() != known.name) continue;
+    const absl::StatusOr<corpus::Dataset> test = ReadVerified(item.dataset());
+    if (!test.ok()) continue;  // MeasureEarlier says so
+    ENGRAM_RETURN_IF_ERROR(Measure(context, model, known, tokenizer, *test,
+                                   {engram::v1::MEASURED_PART_TEST, false, LabelsOf(item.dataset())}, before)
+                               .status());
+  }
+  return before;
+}
+
+// Sets what the same figures were before, from the `metrics`th and `labels`th on.
+void AddBefore(const engram::v1::JobResult& before, int metrics, int labels, engram::v1::JobResult& result) {
+  for (int i = metrics; i < result.metrics_size(); ++i) {
+    for (const engram::v1::Metric& metric : before.metrics()) {
+      if (metric.metric() == result.metrics(i).metric()) result.mutable_metrics(i)->set_before(metric.value());
+    }
+  }
+  for (int i = labels; i < result.label_metrics_size(); ++i) {
+    engram::v1::LabelMetrics& after = *result.mutable_label_metrics(i);
+    after.set_f1_before(0);  // of a type that was neither there nor found
+    for (const engram::v1::LabelMetrics& label : before.label_metrics()) {
+      if (label.label() == after.label()) after.set_f1_before(label.f1());
+    }
+  }
+}
+
+// Measures the tasks that the version knew before, on their own test parts, and `trained` on the one that it had if it
+// got further labels. A data set that is not what it was costs its figure, not the training.
 absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const checkpoint::VersionManifest& base,
+                            const checkpoint::ManifestTask& trained, const engram::v1::JobResult& before,
                             const tokenize::Tokenizer& tokenizer, engram::v1::JobResult& result) {
   for (const auto& item : context.spec.train().earlier()) {
-    const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base, item.task());
+    const bool own = item.task() == trained.name;
+    const checkpoint::ManifestTask* const task = own ? &trained : checkpoint::FindManifestTask(base, item.task());
     if (task == nullptr) continue;
     const absl::StatusOr<corpus::Dataset> test = ReadVerified(item.dataset());
     if (!test.ok()) {
@@ -210,9 +249,12 @@ absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const c
                                               "\" was not measured after this training: ", test.status().message()));
       continue;
     }
+    const int metrics = result.metrics_size(), labels = result.label_metrics_size();
     ENGRAM_RETURN_IF_ERROR(Measure(context, model, *task, tokenizer, *test,
-                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true}, result)
+                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/!own, LabelsOf(item.dataset())},
+                                   result)
                                .status());
+    if (own) AddBefore(before, metrics, labels, result);
   }
   return absl::OkStatus();
 }
@@ -252,6 +294,7 @@ RunResult RunTraining(RunContext& context) {
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
   ENGRAM_ASSIGN_OR_RETURN(checkpoint::ManifestTask task, DescribeTask(work, training.size()));
+  task.text_pairs = training.kind == corpus::DatasetKind::kPairs;
 
   nn::VersionOptions load;
   load.device = device;
@@ -260,28 +303,35 @@ RunResult RunTraining(RunContext& context) {
   load.new_head = nn::ToHeadConfig(task);
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   nn::Model& model = *base.model;
+  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
   const auto known = model.heads().find(task.name);
+  const auto labels = static_cast<int64_t>(task.labels.size());
+  int64_t known_labels = 0;      // of a task that gets further ones
+  engram::v1::JobResult before;  // of such a task
   if (known == model.heads().end()) {
     ENGRAM_RETURN_IF_ERROR(model.AddHead(task.name, nn::ToHeadConfig(task), options.seed));
     if (task.kind == checkpoint::TaskKind::kMaskedLanguageModel) StartFromMaskedLm(base.manifest, task.name, model);
-  } else if (known->second.labels != static_cast<int64_t>(task.labels.size())) {
-    nn::HeadConfig grown = known->second;
-    grown.labels = static_cast<int64_t>(task.labels.size());
-    ENGRAM_RETURN_IF_ERROR(model.ReplaceHead(task.name, grown, options.seed));
+  } else if (known->second.labels != labels) {
+    known_labels = known->second.labels;
+    ENGRAM_ASSIGN_OR_RETURN(
+        before, MeasureBefore(context, model, *checkpoint::FindManifestTask(base.manifest, task.name), *tokenizer));
+    ENGRAM_RETURN_IF_ERROR(nn::GrowHead(task.name, labels, options.seed, model));
   }
-  ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
-  ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, *tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(train::TaskSpec spec, MakeTaskSpec(task, *tokenizer));
+  spec.known_labels = known_labels;
   const int64_t window = model.config().max_length();
   const int64_t max_length = std::min(options.max_length, window);
-  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
-                          examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const examples::ExampleSet examples,
+      examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer, model.config().type_vocab_size));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
   ENGRAM_ASSIGN_OR_RETURN(const Validation validation,
-                          ReadValidation(context, task, examples, max_length, window, options, *tokenizer));
+                          ReadValidation(context, task, examples, max_length, model.config(), options, *tokenizer));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
                           OpenStrategy(context, work, strategy_options, model));
 
   ProgressObserver observer(context);
+  const std::vector<std::string> types = LabelsOf(work.dataset());
   tagging::EntityScores entities;  // of the last validation
   train::TrainInput input;
   input.task = spec;
@@ -295,8 +345,9 @@ RunResult RunTraining(RunContext& context) {
   input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
     ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    input.task.outside = tags.outside();
     input.token_metric = examples::HeldOutEntityF1(
-        tags, validation.own.examples.empty() ? examples.places : validation.own.places, &entities);
+        tags, validation.own.examples.empty() ? examples.places : validation.own.places, &entities, types);
   }
   engram::v1::JobResult result;
   const absl::Time start = Clock::Real().Now();
@@ -306,10 +357,10 @@ RunResult RunTraining(RunContext& context) {
     if (!work.dataset().test_path().empty()) {
       ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
       ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test,
-                                     {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true}, result)
+                                     {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true, types}, result)
                                  .status());
     }
-    return MeasureEarlier(context, model, base.manifest, *tokenizer, result);
+    return MeasureEarlier(context, model, base.manifest, task, before, *tokenizer, result);
   };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
@@ -317,6 +368,7 @@ RunResult RunTraining(RunContext& context) {
   if (work.dataset().test_path().empty()) AddValidation(context, task, trained, entities, validation.texts, result);
   context.WarnIfAny(NothingLearned(result, work.strategy(), strategy_options));
   result.set_steps(trained.steps);
+  result.set_best_epoch(trained.best_epoch);
   result.set_tokens(trained.tokens);
   result.set_work_seconds(absl::ToDoubleSeconds(trained_at - start));
   result.set_stopped_early(trained.outcome == train::TrainOutcome::kStoppedEarly);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/checkpoint/manifest.h"
 #include "core/nn/version.h"
@@ -70,8 +71,8 @@ class RunTest : public ::testing::Test {
     std::string training, test;
     for (int i = 0; i < 14; ++i) {
       const char first = i % 2 == 0 ? one : other;
-      const std::string text = std::string(1, first) + static_cast<char>('e' + i) + " xx";
-      (i < 10 ? training : test) += R"({"text":")" + text + R"(","label":")" + first + "\"}\n";
+      const std::string label(1, first), text = absl::StrCat(label, std::string(1, static_cast<char>('e' + i)), " xx");
+      absl::StrAppend(i < 10 ? &training : &test, R"({"text":")", text, R"(","label":")", label, "\"}\n");
     }
     return MakeDataset(name, training, test);
   }
@@ -123,6 +124,7 @@ class RunTest : public ::testing::Test {
     if (spec.has_train()) result = RunTraining(context);
     if (spec.has_consolidate()) result = RunConsolidation(context);
     if (spec.has_evaluate()) result = RunEvaluation(context);
+    if (spec.has_cross_validate()) result = RunCrossValidation(context);
     close(descriptor);
     events = ReadFrames(*ReadFile(path));
     warnings = context.warnings;
