@@ -4,7 +4,7 @@ BUILD ?= build
 PYTHON := .deps/oracle/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: setup setup-oracle build demo test unit parity integration lint bench mutate format sanitize fuzz gpu-bundle clean
+.PHONY: setup setup-oracle build demo demo-ner test unit parity integration lint bench bench-continual mutate format sanitize fuzz gpu-bundle clean
 
 setup:
 	@scripts/setup.sh runtime
@@ -24,6 +24,10 @@ compile: $(BUILD)/build.ninja
 
 demo: build
 	@ENGRAM_BUILD=$(BUILD) CONTROLS=$(CONTROLS) python3 scripts/demo.py
+
+# From web pages and a list of terms to a tagger, and a page with what it found.
+demo-ner: build
+	@ENGRAM_BUILD=$(BUILD) python3 scripts/demo_ner.py
 
 test: setup-oracle compile
 	@BUILD=$(BUILD) scripts/test.sh
@@ -45,6 +49,11 @@ format:
 bench: setup-oracle compile
 	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/run.py $(if $(ONLY),--only $(ONLY))
 
+# Every strategy on streams of tasks: runs that are not made yet, for HOURS, and docs/results.md out of all that are.
+bench-continual: setup-oracle compile
+	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/continual.py run --hours $(or $(HOURS),8)
+	@$(PYTHON) bench/continual.py report
+
 # Whether the tests notice wrong formulas: one mutation after another in a scratch copy. ONLY=REGEX: some of them.
 mutate: setup-oracle
 	@$(PYTHON) scripts/mutate.py --jobs $(JOBS) $(if $(ONLY),--only '$(ONLY)')
@@ -57,7 +66,7 @@ fuzz: setup
 	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 clean:
-	rm -rf build build-asan build-fuzz build-tidy build-mutate
+	rm -rf build build-sanitized build-tidy build-mutate
 
 # Programs and libraries in one folder for a machine that has only the torch wheel.
 BUNDLE ?= build/bundle

@@ -32,11 +32,11 @@ def say(text: str) -> None:
 class Server:
     """engramd on free ports, with a data directory of its own."""
 
-    def __init__(self):
+    def __init__(self, config: str = ""):
         shutil.rmtree(HOME, ignore_errors=True)
         HOME.mkdir(parents=True)
         (HOME / "engramd.yaml").write_text(
-            f"data_dir: {HOME / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n")
+            f"data_dir: {HOME / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n{config}")
         self.log = open(HOME / "engramd.log", "w")
         self.process = subprocess.Popen([BUILD / "bin" / "engramd", "--config", HOME / "engramd.yaml"],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)

@@ -56,7 +56,8 @@ TEST(Collection, TokensThatNoAnswerGaveAreRefused) {
   for (const char* token : {"1", "14", "16", "-1", "0", "31", "x", "99999999999999999999"})
     EXPECT_EQ(StatusField(ReadPages(path, token, 1, answer)), "page_token") << token;
   ASSERT_TRUE(WriteFileAtomic(path, "{\"source\":\"a\"}\nnot json\n").ok());
-  EXPECT_TRUE(absl::IsDataLoss(ReadPages(path, "", 2, answer)));
+  ListPagesResponse damaged;
+  EXPECT_TRUE(absl::IsDataLoss(ReadPages(path, "", 2, damaged)));
 }
 
 }  // namespace
