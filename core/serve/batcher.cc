@@ -8,11 +8,31 @@
 namespace engram::serve {
 namespace {
 
+// Before anything is measured: a pass of a small model on a processor for some tens of milliseconds.
+constexpr double kFirstTokens = 512;
+// Below this, what a batch costs by itself would outweigh what its tokens do.
+constexpr double kFewestTokens = 64;
+// Keys whose measurements are kept: more than versions that are in memory at once.
+constexpr size_t kMostBudgets = 256;
+
 absl::Status WhyDead(const BatchItem& item, absl::Time now) {
   if (item.cancelled()) return absl::CancelledError("the client went away");
   if (item.deadline() <= now)
     return absl::DeadlineExceededError("the deadline passed while the text waited for the device");
   return absl::OkStatus();
+}
+
+// Items that nobody waits for any more; outside of the batcher's lock.
+void FailDead(const std::vector<std::shared_ptr<BatchItem>>& dead, absl::Time now) {
+  for (const auto& item : dead) {
+    const absl::Status why = WhyDead(*item, now);
+    item->Fail(why.ok() ? absl::CancelledError("the request ended") : why);
+  }
+}
+
+// Packed kernels like equal lengths together.
+void LongestFirst(std::vector<std::shared_ptr<BatchItem>>& batch) {
+  std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a->tokens() > b->tokens(); });
 }
 
 }  // namespace
@@ -61,25 +81,47 @@ void Batcher::SweepLocked(Items& dead) {
   turns_.remove_if([](const Turn& turn) { return turn.items.empty(); });
 }
 
-Batcher::Items Batcher::CutLocked() {
+double Batcher::BudgetLocked(const void* key) const {
+  const auto most = static_cast<double>(limits_.batch_tokens);
+  if (limits_.batch_time == absl::InfiniteDuration()) return most;
+  const auto found = budgets_.find(key);
+  return std::min(most, found == budgets_.end() ? kFirstTokens : found->second);
+}
+
+int64_t Batcher::budget(const void* key) const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int64_t>(BudgetLocked(key));
+}
+
+std::optional<const void*> Batcher::NextKeyLocked(bool fitting) const {
+  for (const Turn& turn : turns_) {
+    const auto budget = static_cast<int64_t>(BudgetLocked(turn.key));
+    const auto fits = [&](const auto& item) { return !fitting || item->tokens() <= budget; };
+    if (std::any_of(turn.items.begin(), turn.items.end(), fits)) return turn.key;
+  }
+  return std::nullopt;
+}
+
+Batcher::Items Batcher::CutLocked(bool fitting) {
   Items batch;
-  if (turns_.empty()) return batch;
+  const std::optional<const void*> key = NextKeyLocked(fitting);
+  if (!key) return batch;
   struct Place {
     std::list<Turn>::iterator turn;
     size_t next = 0;  // those before it were taken, or do not fit any more
   };
   std::vector<Place> places;
   for (auto it = turns_.begin(); it != turns_.end(); ++it) {
-    if (it->key == turns_.front().key) places.push_back({it});
+    if (it->key == *key) places.push_back({it});
   }
-  const auto budget = static_cast<int64_t>(budget_);
+  const auto budget = static_cast<int64_t>(BudgetLocked(*key));
   int64_t tokens = 0;
   for (bool taken = true; taken && tokens < budget;) {
     taken = false;
     for (Place& place : places) {
       for (Items& items = place.turn->items; place.next < items.size();) {
         std::shared_ptr<BatchItem>& item = items[place.next++];
-        if (!batch.empty() && tokens + item->tokens() > budget) continue;
+        if ((fitting || !batch.empty()) && tokens + item->tokens() > budget) continue;
         tokens += item->tokens();
         batch.push_back(std::move(item));
         taken = true;
@@ -99,19 +141,19 @@ Batcher::Items Batcher::CutLocked() {
   return batch;
 }
 
-void Batcher::Computed(int64_t tokens, absl::Duration time) {
-  // Below this, what a batch costs by itself would outweigh what its tokens do.
-  constexpr double kFewestTokens = 64;
-  // How fast the budget follows a measurement, and by how much at most for each.
-  constexpr double kFollows = 0.3, kMostChange = 2;
+void Batcher::Computed(const void* key, int64_t tokens, absl::Duration time) {
+  // A budget that is too large is lowered at once, for every batch of it keeps the others waiting; one that is too small
+  // costs little and at most doubles for each batch that was faster.
+  constexpr double kMostGrowth = 2;
   absl::MutexLock lock(&mutex_);
   const auto count = static_cast<double>(tokens);
+  const double budget = BudgetLocked(key);
   // What is far from full says nothing about a full one.
-  if (limits_.batch_time == absl::InfiniteDuration() || time <= absl::ZeroDuration() || count < 0.8 * budget_) return;
+  if (limits_.batch_time == absl::InfiniteDuration() || time <= absl::ZeroDuration() || count < 0.8 * budget) return;
   const double fits = count * absl::FDivDuration(limits_.batch_time, time);
-  const double bounded = std::clamp(fits, budget_ / kMostChange, budget_ * kMostChange);
   const auto most = static_cast<double>(limits_.batch_tokens);
-  budget_ = std::clamp(budget_ + kFollows * (bounded - budget_), std::min(kFewestTokens, most), most);
+  if (budgets_.size() >= kMostBudgets && !budgets_.contains(key)) budgets_.erase(budgets_.begin());
+  budgets_[key] = std::clamp(std::min(fits, kMostGrowth * budget), std::min(kFewestTokens, most), most);
 }
 
 Batcher::Items Batcher::NextBatch() {
@@ -123,19 +165,27 @@ Batcher::Items Batcher::NextBatch() {
       mutex_.Await(absl::Condition(this, &Batcher::ReadyLocked));
       SweepLocked(dead);
       shut_down = shut_down_;
-      if (!shut_down) batch = CutLocked();
+      if (!shut_down) batch = CutLocked(/*fitting=*/false);
     }
-    const absl::Time now = clock_.Now();
-    for (const auto& item : dead) {
-      const absl::Status why = WhyDead(*item, now);
-      item->Fail(why.ok() ? absl::CancelledError("the request ended") : why);
-    }
+    FailDead(dead, clock_.Now());
     if (shut_down) return {};
     if (batch.empty()) continue;
-    std::stable_sort(batch.begin(), batch.end(),
-                     [](const auto& a, const auto& b) { return a->tokens() > b->tokens(); });
+    LongestFirst(batch);
     return batch;
   }
+}
+
+Batcher::Items Batcher::NextFitting() {
+  Items dead, batch;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (shut_down_) return {};
+    SweepLocked(dead);
+    batch = CutLocked(/*fitting=*/true);
+  }
+  FailDead(dead, clock_.Now());
+  LongestFirst(batch);
+  return batch;
 }
 
 void Batcher::ShutDown() {

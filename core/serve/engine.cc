@@ -8,6 +8,7 @@
 #include "c10/core/InferenceMode.h"
 #include "core/base/finite.h"
 #include "core/base/process.h"
+#include "core/nn/between_layers.h"
 #include "core/nn/device.h"
 #include "core/nn/packed_batch.h"
 
@@ -46,8 +47,18 @@ absl::Status ForwardVectors(const ServedVersion& version, const std::vector<cons
 
 }  // namespace
 
+// What a batch came to.
+struct Engine::Pass {
+  absl::Time start;
+  absl::Duration time = absl::ZeroDuration();  // with what was computed between its layers
+  nn::PackedBatch packed = {};
+  absl::StatusOr<std::map<std::string, at::Tensor>> logits = absl::UnknownError("not computed");
+  std::vector<at::Tensor> vectors = {};  // of each item, where vectors are asked for
+};
+
 Engine::Engine(const Clock& clock, BatcherLimits limits, int threads, std::function<void()> on_device_failure)
     : clock_(clock),
+      admission_(clock, limits.queue_time),
       batcher_(clock, limits),
       health_(std::move(on_device_failure)),
       thread_([this, threads] { Run(threads); }) {}
@@ -60,11 +71,25 @@ Engine::~Engine() {
 void Engine::Run(int threads) {
   const c10::InferenceMode inference;
   at::set_num_threads(threads > 0 ? threads : UsableCores());
-  for (auto batch = batcher_.NextBatch(); !batch.empty(); batch = batcher_.NextBatch()) Compute(batch);
+  for (auto batch = batcher_.NextBatch(); !batch.empty(); batch = batcher_.NextBatch()) {
+    Compute(batch);
+    computing_since_ = 0;
+  }
+}
+
+absl::Duration Engine::computing() const {
+  const int64_t since = computing_since_;
+  return since == 0 ? absl::ZeroDuration() : clock_.Now() - absl::FromUnixNanos(since);
+}
+
+void Engine::ComputeOthers() {
+  if (const auto fitting = batcher_.NextFitting(); !fitting.empty()) Compute(fitting);
+  computing_since_ = absl::ToUnixNanos(clock_.Now());  // with the next layer
 }
 
 void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
-  const absl::Time start = clock_.Now();
+  Pass pass{.start = clock_.Now()};
+  computing_since_ = absl::ToUnixNanos(pass.start);
   std::vector<const nn::Sequence*> sequences;
   std::set<std::string> heads;
   for (const auto& item : batch) {
@@ -72,50 +97,59 @@ void Engine::Compute(const std::vector<std::shared_ptr<BatchItem>>& batch) {
     sequences.push_back(&sequence.sequence());
     heads.insert(sequence.heads().begin(), sequence.heads().end());
   }
-  const ServedVersion& version = static_cast<const SequenceItem&>(*batch.front()).version();
-  nn::PackedBatch packed;
-  std::vector<at::Tensor> vectors;
-  // One batch asks for vectors or for logits, never for both: their keys differ.
-  const bool for_vectors = static_cast<const SequenceItem&>(*batch.front()).vector().has_value();
-  const auto logits = nn::GuardTorch([&]() -> absl::StatusOr<std::map<std::string, at::Tensor>> {
-    if (!for_vectors) return Forward(version, sequences, heads, packed);
-    ENGRAM_RETURN_IF_ERROR(ForwardVectors(version, sequences, batch, packed, vectors));
+  const auto& first = static_cast<const SequenceItem&>(*batch.front());
+  const ServedVersion& version = first.version();
+  const int64_t budget = batcher_.budget(first.batch_key());
+  absl::Duration others = absl::ZeroDuration();
+  std::optional<nn::BetweenLayers> pauses;
+  if (batch.size() == 1 && first.tokens() > budget) {
+    pauses.emplace([this, &others] {
+      const absl::Time paused = clock_.Now();
+      ComputeOthers();
+      others += clock_.Now() - paused;
+    });
+  }
+  pass.logits = nn::GuardTorch([&]() -> absl::StatusOr<std::map<std::string, at::Tensor>> {
+    // One batch asks for vectors or for logits, never for both: their keys differ.
+    if (!first.vector()) return Forward(version, sequences, heads, pass.packed);
+    ENGRAM_RETURN_IF_ERROR(ForwardVectors(version, sequences, batch, pass.packed, pass.vectors));
     return std::map<std::string, at::Tensor>();
   });
-  health_.Note(logits.status());
-  const absl::Duration compute = clock_.Now() - start;
+  pauses.reset();
+  health_.Note(pass.logits.status());
+  pass.time = clock_.Now() - pass.start;
+  const absl::Duration compute = pass.time - others;
   ++counters_.batches;
   counters_.sequences += static_cast<int64_t>(batch.size());
-  counters_.tokens += packed.tokens();
+  counters_.tokens += pass.packed.tokens();
   counters_.microseconds += absl::ToInt64Microseconds(compute);
-  if (logits.ok()) batcher_.Computed(packed.tokens(), compute);
-  for (size_t i = 0; i < batch.size(); ++i) {
-    auto& item = static_cast<SequenceItem&>(*batch[i]);
-    if (!logits.ok()) {
-      item.Fail(logits.status());
-      continue;
-    }
-    SequenceResult result;
-    result.queue_seconds = absl::ToDoubleSeconds(start - item.enqueued);
-    result.compute_seconds = absl::ToDoubleSeconds(compute);
-    if (for_vectors) result.vector = vectors[i];
-    for (const std::string& head : item.heads()) {
-      const at::Tensor& all = logits->at(head);
-      const auto row = static_cast<int64_t>(i);
-      const bool per_text = all.size(0) == packed.sequences() && version.version.model->heads().at(head).kind ==
-                                                                     checkpoint::TaskKind::kSequenceClassification;
-      result.logits[head] =
-          per_text ? all.select(0, row) : all.narrow(0, packed.host_cu_seqlens[i], packed.length(row));
-    }
-    absl::Status finite;
-    for (const auto& [head, rows] : result.logits)  // rows of a contiguous tensor
-      finite.Update(CheckFinite({rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}));
-    if (!finite.ok()) {
-      item.Fail(finite);
-      continue;
-    }
-    item.Finish(std::move(result));
+  if (pass.logits.ok()) {
+    batcher_.Computed(first.batch_key(), pass.packed.tokens(), compute);
+    admission_.Computed(pass.packed.tokens(), budget);
   }
+  for (size_t i = 0; i < batch.size(); ++i) Finish(pass, i, static_cast<SequenceItem&>(*batch[i]));
+}
+
+void Engine::Finish(const Pass& pass, size_t index, SequenceItem& item) {
+  if (!pass.logits.ok()) return item.Fail(pass.logits.status());
+  SequenceResult result;
+  result.queue_seconds = absl::ToDoubleSeconds(pass.start - item.enqueued);
+  result.compute_seconds = absl::ToDoubleSeconds(pass.time);
+  if (item.vector()) result.vector = pass.vectors[index];
+  const auto row = static_cast<int64_t>(index);
+  for (const std::string& head : item.heads()) {
+    const at::Tensor& all = pass.logits->at(head);
+    const bool per_text =
+        all.size(0) == pass.packed.sequences() &&
+        item.version().version.model->heads().at(head).kind == checkpoint::TaskKind::kSequenceClassification;
+    result.logits[head] =
+        per_text ? all.select(0, row) : all.narrow(0, pass.packed.host_cu_seqlens[index], pass.packed.length(row));
+  }
+  absl::Status finite;
+  for (const auto& [head, rows] : result.logits)  // rows of a contiguous tensor
+    finite.Update(CheckFinite({rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())}));
+  if (!finite.ok()) return item.Fail(finite);
+  item.Finish(std::move(result));
 }
 
 }  // namespace engram::serve

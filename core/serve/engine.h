@@ -1,7 +1,8 @@
 #pragma once
 
 // The device's side of inference: one thread that takes batches from the Batcher, encodes them and hands each item its
-// logits.
+// logits. A text that alone takes longer than a batch may is computed layer by layer, and between two layers what has come
+// meanwhile and fits a batch.
 //
 //   Engine engine(clock, limits, threads);
 //   engine.batcher().Submit({std::make_shared<SequenceItem>(version, sequence, heads, deadline, done)});
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "core/serve/admission.h"
 #include "core/serve/batcher.h"
 #include "core/serve/device_health.h"
 #include "core/serve/served_version.h"
@@ -35,7 +37,7 @@ struct SequenceResult {
   std::map<std::string, at::Tensor> logits;
   at::Tensor vector;           // of nn::SentenceVectors::Apply, for a VectorQuery
   double queue_seconds = 0;    // from Submit to the batch
-  double compute_seconds = 0;  // of the whole batch
+  double compute_seconds = 0;  // of the whole batch, others between its layers included
 };
 
 // One sequence, and the heads that are asked for it or the vector. Items that ask for vectors share no batch with others.
@@ -92,19 +94,30 @@ class Engine {
 
   // Only SequenceItems may be submitted.
   Batcher& batcher() { return batcher_; }
+  // To be asked before a call is tokenized.
+  Admission& admission() { return admission_; }
   // For those that compute on the same device beside the engine to note what they saw.
   DeviceHealth& health() { return health_; }
   const EngineCounters& counters() const { return counters_; }
+  // For how long the device has been at what it computes now: at a batch, or, of a text that is computed layer by layer, at
+  // a layer. Zero while nothing waits.
+  absl::Duration computing() const;
   void ShutDown() { batcher_.ShutDown(); }
 
  private:
   void Run(int threads);
+  struct Pass;
+  // Computes a batch, and others between its layers if it is above the budget.
   void Compute(const std::vector<std::shared_ptr<BatchItem>>& batch);
+  void ComputeOthers();
+  static void Finish(const Pass& pass, size_t index, SequenceItem& item);
 
   const Clock& clock_;
+  Admission admission_;  // outlives the tickets of what the batcher holds
   Batcher batcher_;
   DeviceHealth health_;
   EngineCounters counters_;
+  std::atomic<int64_t> computing_since_{0};  // nanoseconds of the clock; 0: not computing
   std::thread thread_;
 };
 

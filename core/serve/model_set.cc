@@ -20,18 +20,52 @@ absl::StatusOr<ModelSet::Pointer> ModelSet::Get(const std::string& model, int64_
     }
     entries_[key] = {};
   }
-  absl::StatusOr<Pointer> loaded = loader_(model, number);
-  absl::MutexLock lock(&mutex_);
-  Entry& entry = entries_.at(key);
-  if (!loaded.ok() || entry.dropped) {
-    entries_.erase(key);
-    return loaded;
+  return Load(key);
+}
+
+absl::StatusOr<ModelSet::Pointer> ModelSet::Load(const Key& key) {
+  absl::StatusOr<Pointer> loaded = loader_(key.first, key.second);
+  std::vector<Done> waiting;
+  {
+    absl::MutexLock lock(&mutex_);
+    Entry& entry = entries_.at(key);
+    waiting.swap(entry.waiting);
+    if (!loaded.ok() || entry.dropped) {
+      entries_.erase(key);
+    } else {
+      entry.loading = false;
+      entry.version = *loaded;
+      entry.used = ++uses_;
+      EvictAllBut(key);
+    }
   }
-  entry.loading = false;
-  entry.version = *loaded;
-  entry.used = ++uses_;
-  EvictAllBut(key);
+  for (const Done& done : waiting) done(loaded);
   return loaded;
+}
+
+ModelSet::Pointer ModelSet::Fetch(const std::string& model, int64_t number, const Run& run, Done done) {
+  const Key key(model, number);
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto [entry, is_new] = entries_.try_emplace(key);
+    if (!entry->second.loading) {
+      entry->second.used = ++uses_;
+      return entry->second.version;
+    }
+    entry->second.waiting.push_back(std::move(done));
+    if (!is_new) return nullptr;
+  }
+  run([this, key] { Load(key).status().IgnoreError(); });
+  return nullptr;
+}
+
+void ModelSet::Prefetch(const std::string& model, int64_t number, const Run& run) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto first = entries_.lower_bound({model, 0});
+    if (first == entries_.end() || first->first.first != model) return;
+  }
+  Fetch(model, number, run, [](const auto&) {});
 }
 
 void ModelSet::EvictAllBut(const Key& newest) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -30,6 +31,15 @@ class ModelSet {
 
   // Blocks while the version is loaded. A failed load is not remembered: of those that waited for it, the next one tries again.
   absl::StatusOr<Pointer> Get(const std::string& model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  using Run = std::function<void(std::function<void()>)>;  // runs a function elsewhere, some time
+  using Done = std::function<void(const absl::StatusOr<Pointer>&)>;
+  // The version, if it is there. Else null, and `done` is told once it is, or why not, from the thread that loads it; `run` is given the
+  // load, unless one is under way. Holds no thread.
+  Pointer Fetch(const std::string& model, int64_t number, const Run& run, Done done) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Loads a version that will be asked for, if another one of its model is there.
+  void Prefetch(const std::string& model, int64_t number, const Run& run) ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Lets a version go (after it was deleted). One that is being loaded goes to the request that loads it and is not kept.
   void Drop(const std::string& model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
   // Versions that are kept; not those that are on their way.
@@ -42,7 +52,10 @@ class ModelSet {
     bool dropped = false;  // while it was being loaded
     Pointer version;
     uint64_t used = 0;  // larger: later
+    std::vector<Done> waiting;
   };
+  // Loads the version whose entry says so, and tells those that wait.
+  absl::StatusOr<Pointer> Load(const Key& key) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Arrived(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EvictAllBut(const Key& newest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -1,9 +1,9 @@
 """The batcher, the engine, the versions in memory; the order of jobs."""
 GROUPS = [
     ("core/serve/batcher.cc", "test_serve", [
-        ("batcher: two models share a batch", "if (it->key == turns_.front().key) places", "places"),
+        ("batcher: two models share a batch", "if (it->key == *key) places", "places"),
         ("batcher: the budget is not kept", "tokens + item->tokens() > budget) continue;", "tokens > budget) continue;"),
-        ("batcher: an item above the budget waits for ever", "if (!batch.empty() && tokens + item->tokens()", "if (tokens + item->tokens()"),
+        ("batcher: an item above the budget waits for ever", "if ((fitting || !batch.empty()) && tokens + item->tokens()", "if (tokens + item->tokens()"),
         ("batcher: shortest first", "return a->tokens() > b->tokens();", "return a->tokens() < b->tokens();"),
         ("batcher: who left is computed", "if (item.cancelled()) return absl::CancelledError", "if (false) return absl::CancelledError"),
         ("batcher: who is late is computed", "if (item.deadline() <= now)", "if (now == absl::InfiniteFuture())"),
@@ -12,9 +12,9 @@ GROUPS = [
         ("batcher: shutting down drops what is queued", "for (const Turn& turn : left) {", "for (const Turn& turn : std::list<Turn>()) {"),
         ("batcher: a long call keeps its turn", "turns_.splice(turns_.end(), turns_, place.turn);", ""),
         ("batcher: a call takes all it can before the next one's turn", "taken = true; break;", "taken = true;"),
-        ("batcher: the budget follows nothing", "budget_ = std::clamp(budget_ + kFollows * (bounded - budget_)", "budget_ = std::clamp(budget_"),
+        ("batcher: the budget follows nothing", "std::clamp(std::min(fits, kMostGrowth * budget), std::min(kFewestTokens", "std::clamp(budget, std::min(kFewestTokens"),
         ("batcher: the budget is the speed in tokens per second", "count * absl::FDivDuration(limits_.batch_time, time)", "count / absl::ToDoubleSeconds(time)"),
-        ("batcher: a batch that is far from full counts", "|| count < 0.8 * budget_) return;", ") return;"),
+        ("batcher: a batch that is far from full counts", "|| count < 0.8 * budget) return;", ") return;"),
     ]),
     ("server/jobs/job_table.cc", "test_server", [
         ("jobs: the waits do not grow", "options_.try_again * (int64_t{1} << doublings)", "options_.try_again * (doublings >= 0 ? 1 : 0)"),
@@ -31,11 +31,11 @@ GROUPS = [
     ]),
     ("core/serve/engine.cc", "test_serve", [
         ("engine: every text gets the first one's row", "all.select(0, row)", "all.select(0, 0 * row)"),
-        ("engine: tokens start at the batch's beginning", "all.narrow(0, packed.host_cu_seqlens[i], packed.length(row))", "all.narrow(0, 0 * packed.host_cu_seqlens[i], packed.length(row))"),
-        ("engine: the queue time is not measured", "result.queue_seconds = absl::ToDoubleSeconds(start - item.enqueued);", ""),
-        ("engine: the device's failures are not noted", "health_.Note(logits.status());", ""),
-        ("engine: a failed batch is answered for its first text only", "item.Fail(logits.status()); continue;", "if (i == 0) { item.Fail(logits.status()); } continue;"),
-        ("engine: tokens are not counted", "counters_.tokens += packed.tokens();", ""),
+        ("engine: tokens start at the batch's beginning", "all.narrow(0, pass.packed.host_cu_seqlens[index], pass.packed.length(row))", "all.narrow(0, 0 * pass.packed.host_cu_seqlens[index], pass.packed.length(row))"),
+        ("engine: the queue time is not measured", "result.queue_seconds = absl::ToDoubleSeconds(pass.start - item.enqueued);", ""),
+        ("engine: the device's failures are not noted", "health_.Note(pass.logits.status());", ""),
+        ("engine: a failed batch is answered for its first text only", "if (!pass.logits.ok()) return item.Fail(pass.logits.status());", "if (!pass.logits.ok()) { if (index == 0) item.Fail(pass.logits.status()); return; }"),
+        ("engine: tokens are not counted", "counters_.tokens += pass.packed.tokens();", ""),
     ]),
     ("core/serve/model_set.cc", "test_serve", [
         ("model set: the newest goes first", "entry->second.used < oldest->second.used", "entry->second.used > oldest->second.used"),

@@ -92,19 +92,51 @@ TEST_F(BatcherTest, AShortCallNeverWaitsForTheEndOfALongOne) {
 
 TEST_F(BatcherTest, BatchesAreAsLongAsTheDeviceComputesInTheirTime) {
   Batcher batcher(clock_, {.batch_tokens = 8192, .queued_tokens = 1 << 20, .batch_time = absl::Milliseconds(20)});
-  // A device of 10 tokens a millisecond, and 2 ms for each batch: (20 - 2) x 10 tokens are 20 ms.
-  int64_t tokens = 0;
-  for (int i = 0; i < 60; ++i) {
-    std::vector<std::shared_ptr<BatchItem>> items;
-    for (int n = 0; n < 9000; ++n) items.push_back(std::make_shared<FakeItem>(1, &a_));
-    ASSERT_TRUE(batcher.Submit(std::move(items)).ok());
-    tokens = static_cast<int64_t>(batcher.NextBatch().size());
-    batcher.Computed(tokens, absl::Milliseconds(2) + absl::Microseconds(100) * tokens);
-  }
-  EXPECT_NEAR(static_cast<double>(tokens), 180, 2);
-  // A batch that is far from full says nothing.
-  batcher.Computed(1, absl::Seconds(1));
-  EXPECT_NEAR(static_cast<double>(batcher.NextBatch().size()), 180, 2);
+  std::vector<std::shared_ptr<BatchItem>> items;
+  for (int n = 0; n < 40'000; ++n) items.push_back(std::make_shared<FakeItem>(1, &a_));
+  ASSERT_TRUE(batcher.Submit(std::move(items)).ok());
+  // A device that needs 2 ms for each batch and so long for each token: the tokens of the last of `batches` batches.
+  const auto compute = [&](absl::Duration each, int batches) {
+    int64_t tokens = 0;
+    for (int i = 0; i < batches; ++i) {
+      tokens = static_cast<int64_t>(batcher.NextBatch().size());
+      batcher.Computed(&a_, tokens, absl::Milliseconds(2) + each * tokens);
+    }
+    return static_cast<double>(tokens);
+  };
+  // The first batch is short of what would hold others up for seconds; (20 - 2) x 10 tokens are 20 ms.
+  EXPECT_LE(compute(absl::Microseconds(100), 1), 1000);
+  EXPECT_NEAR(compute(absl::Microseconds(100), 6), 180, 2);
+  // Ten times as slow: one batch too long, and the next ones are not. The least is 64.
+  compute(absl::Milliseconds(1), 1);
+  EXPECT_LE(compute(absl::Milliseconds(1), 1), 64);
+  // Fast again: (20 - 2) x 100, and what has grown has not grown beyond that.
+  EXPECT_NEAR(compute(absl::Microseconds(10), 8), 1800, 20);
+  // A batch that is far from full says nothing, and one of another model nothing of this.
+  batcher.Computed(&a_, 1, absl::Seconds(1));
+  batcher.Computed(&b_, 8192, absl::Seconds(100));
+  EXPECT_NEAR(compute(absl::Microseconds(10), 1), 1800, 20);
+}
+
+TEST_F(BatcherTest, BetweenTheLayersOfALongTextGoesWhatFitsABatch) {
+  Batcher batcher(clock_, {.batch_tokens = 8192, .queued_tokens = 1 << 20, .batch_time = absl::Milliseconds(20)});
+  batcher.Computed(&a_, 512, absl::Milliseconds(20) * 512 / 100);  // 100 tokens are 20 ms
+  ASSERT_EQ(batcher.budget(&a_), 100);
+  const auto long_text = [&] { return std::make_shared<FakeItem>(400, &a_); };
+  ASSERT_TRUE(batcher.Submit({long_text(), long_text()}).ok());
+  EXPECT_THAT(Sizes(batcher.NextBatch()), ElementsAre(400));
+  EXPECT_THAT(batcher.NextFitting(), SizeIs(0)) << "the other long text waits for its turn";
+  auto gone = std::make_shared<FakeItem>(5, &a_);
+  gone->gone = true;
+  ASSERT_TRUE(batcher.Submit({std::make_shared<FakeItem>(60, &a_), std::make_shared<FakeItem>(30, &a_)}).ok());
+  ASSERT_TRUE(batcher.Submit({gone}).ok());
+  ASSERT_TRUE(batcher.Submit({std::make_shared<FakeItem>(20, &b_)}).ok());
+  EXPECT_THAT(Sizes(batcher.NextFitting()), ElementsAre(60, 30));
+  EXPECT_THAT(Sizes(batcher.NextFitting()), ElementsAre(20)) << "of another model, too";
+  EXPECT_EQ(gone->failures, 1);
+  EXPECT_THAT(batcher.NextFitting(), SizeIs(0));
+  EXPECT_THAT(Sizes(batcher.NextBatch()), ElementsAre(400));
+  EXPECT_EQ(batcher.queued_tokens(), 0);
 }
 
 TEST_F(BatcherTest, AFullQueueTakesNothingOfARequest) {

@@ -142,6 +142,8 @@ TEST_F(EngineTest, WhatComesWhileItComputesIsTheNextBatchAndKnowsHowLongItWaited
   auto first = std::make_shared<SequenceItem>(version_, Text(1, 4), std::vector<std::string>{"mood"},
                                               absl::InfiniteFuture(), nullptr, [&](const auto& result) {
                                                 EXPECT_TRUE(result.ok());
+                                                clock_.Advance(absl::Seconds(7));
+                                                EXPECT_EQ(engine_.computing(), absl::Seconds(7));
                                                 computing.Notify();  // on the engine's thread, which stands still now
                                                 go_on.WaitForNotification();
                                               });
@@ -163,6 +165,30 @@ TEST_F(EngineTest, WhatComesWhileItComputesIsTheNextBatchAndKnowsHowLongItWaited
   left.Wait();
   EXPECT_EQ(engine_.counters().batches, 2);
   EXPECT_THAT(waited, ::testing::ElementsAre(4, 2));
+}
+
+TEST_F(EngineTest, AShortTextIsAnsweredBeforeALongOneThatIsBeingComputed) {
+  Engine engine(clock_, {.batch_tokens = 16, .batch_time = absl::Milliseconds(20)}, /*threads=*/1, [] {});
+  const std::vector<Asked> asked = {{Text(1, 30), {"mood"}}, {Text(2, 4), {"mood"}}, {Text(3, 25), {"mood"}}};
+  std::vector<size_t> order;
+  absl::BlockingCounter left(3);
+  std::vector<std::shared_ptr<BatchItem>> items;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    items.push_back(std::make_shared<SequenceItem>(
+        version_, asked[i].sequence, asked[i].heads, absl::InfiniteFuture(), nullptr,
+        [&, i](const absl::StatusOr<SequenceResult>& result) {
+          ASSERT_TRUE(result.ok()) << result.status();
+          EXPECT_LT((result->logits.at("mood") - Alone(*version_, asked[i].sequence, "mood")).abs().max().item<float>(),
+                    1e-4);
+          order.push_back(i);
+          left.DecrementCount();
+        }));
+  }
+  ASSERT_TRUE(engine.batcher().Submit(std::move(items)).ok());
+  left.Wait();
+  // The long ones are above what a batch takes: the short one is computed between the layers of the first.
+  EXPECT_THAT(order, ::testing::ElementsAre(1, 0, 2));
+  EXPECT_EQ(engine.counters().batches, 3);
 }
 
 TEST_F(EngineTest, AForwardPassThatFailsFailsEachTextOnceAndTheNextOneIsComputed) {

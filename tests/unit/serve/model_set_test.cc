@@ -178,6 +178,49 @@ TEST_F(ModelSetTest, DroppedVersionsAreLoadedAnewAndUsableWhileInUse) {
   EXPECT_THAT(loads(), ElementsAre("m@1", "m@2", "m@1"));
 }
 
+TEST_F(ModelSetTest, AFetchHoldsNoThreadAndOneLoadTellsAllThatWait) {
+  ModelSet set = Make(2);
+  std::vector<std::function<void()>> work;
+  const auto run = [&](std::function<void()> load) { work.push_back(std::move(load)); };
+  std::vector<int64_t> told;
+  const auto done = [&](const auto& version) { told.push_back(version.ok() ? (*version)->number : -1); };
+  EXPECT_EQ(set.Fetch("m", 1, run, done), nullptr);
+  EXPECT_EQ(set.Fetch("m", 1, run, done), nullptr);
+  EXPECT_EQ(set.Fetch("m", 2, run, done), nullptr);
+  EXPECT_THAT(loads(), ElementsAre());
+  ASSERT_EQ(work.size(), 2);
+  work[0]();
+  EXPECT_THAT(told, ElementsAre(1, 1));
+  Fail(absl::DataLossError("a digest differs"));
+  work[1]();
+  EXPECT_THAT(told, ElementsAre(1, 1, -1));
+  EXPECT_EQ(set.Fetch("m", 1, run, done)->number, 1);
+  EXPECT_THAT(loads(), ElementsAre("m@1", "m@2"));
+  Fail(absl::OkStatus());
+  EXPECT_EQ(set.Fetch("m", 2, run, done), nullptr) << "a failure is not remembered";
+  EXPECT_EQ(work.size(), 3);
+  work[2]();
+  EXPECT_THAT(told, ElementsAre(1, 1, -1, 2));
+}
+
+TEST_F(ModelSetTest, WhatWillBeAskedForIsLoadedWhereItsModelIsInUse) {
+  ModelSet set = Make(2);
+  int runs = 0;
+  const auto run = [&](const std::function<void()>& load) {
+    ++runs;
+    load();
+  };
+  set.Prefetch("m", 2, run);
+  set.Prefetch("a", 2, run);
+  EXPECT_EQ(runs, 0);
+  ASSERT_TRUE(set.Get("m", 1).ok());
+  set.Prefetch("m", 2, run);
+  set.Prefetch("m", 2, run);
+  set.Prefetch("l", 2, run);
+  EXPECT_EQ(runs, 1);
+  EXPECT_THAT(loads(), ElementsAre("m@1", "m@2"));
+}
+
 TEST_F(ModelSetTest, AVersionThatIsDroppedWhileItIsLoadedIsNotKept) {
   ModelSet set = Make(2);
   std::thread slow([&] { EXPECT_TRUE(set.Get("held", 1).ok()); });
