@@ -12,6 +12,7 @@
 
 #include "client/commands.h"
 #include "client/confirm.h"
+#include "client/gc_verb.h"
 #include "client/output.h"
 #include "client/send_file.h"
 #include "client/stream_view.h"
@@ -42,25 +43,29 @@ std::set<std::string> ModuleFolders(const std::string& directory) {
 // What a version is made of, or what Engram exported. Everything else in a model's directory (README, other formats) is
 // named and stays at home.
 bool IsModelFile(const std::string& path, const std::set<std::string>& modules) {
-  static const char* const kFiles[] = {"config.json",
-                                       "model.safetensors",
-                                       "tokenizer.json",
-                                       "tokenizer_config.json",
-                                       "vocab.txt",
-                                       "special_tokens_map.json",
-                                       "added_tokens.json",
-                                       "modules.json",
-                                       "sentence_bert_config.json",
-                                       "config_sentence_transformers.json",
-                                       "engram.json",
-                                       "heads.safetensors",
-                                       "continual.safetensors"};
+  static const char* const kFiles[] = {
+      "config.json",           "model.safetensors", "tokenizer.json",
+      "tokenizer_config.json", "vocab.txt",         "special_tokens_map.json",
+      "added_tokens.json",     "modules.json",      "config_sentence_transformers.json",
+      "engram.json",           "heads.safetensors", "continual.safetensors"};
   if (std::find(std::begin(kFiles), std::end(kFiles), path) != std::end(kFiles)) return true;
   if (path.starts_with("memory/")) return true;
+  // The Transformer's own file: "sentence_bert_config.json", "sentence_roberta_config.json", ...
+  if (path.starts_with("sentence_") && path.ends_with("_config.json") && path.find('/') == std::string::npos)
+    return true;
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos || !modules.contains(path.substr(0, slash))) return false;
   const std::string file = path.substr(slash + 1);
   return file == "config.json" || file == "model.safetensors";
+}
+
+// Weights of a sentence-transformers module that are there in PyTorch's form alone, which the server converts.
+bool IsModuleBin(const std::string& path, const std::set<std::string>& modules, const std::vector<std::string>& files) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos || path.substr(slash + 1) != "pytorch_model.bin") return false;
+  const std::string folder = path.substr(0, slash);
+  return modules.contains(folder) &&
+         std::find(files.begin(), files.end(), folder + "/model.safetensors") == files.end();
 }
 
 // Weights in another form than model.safetensors, of which the server makes it: its shards with their index, else those
@@ -176,8 +181,7 @@ void PrintMemories(const google::protobuf::RepeatedPtrField<Version>& versions) 
   if (rows.size() > 1) std::printf("\n%s", Table(rows).c_str());
 }
 
-int Import(Session& session, const std::string& name, const std::string& directory, const std::string& label,
-           const std::string& task, const std::string& request_id) {
+int Import(Session& session, const std::string& directory, const engram::v1::ImportHeader& what) {
   std::vector<std::string> files, skipped;
   std::error_code error;
   const std::set<std::string> module_folders = ModuleFolders(directory);
@@ -189,6 +193,11 @@ int Import(Session& session, const std::string& name, const std::string& directo
   }
   if (error) return Session::Usage(directory + " cannot be read: " + error.message());
   TakeWeights(files, skipped);
+  const auto bins = std::stable_partition(skipped.begin(), skipped.end(), [&](const std::string& path) {
+    return !IsModuleBin(path, module_folders, files);
+  });
+  files.insert(files.end(), bins, skipped.end());
+  skipped.erase(bins, skipped.end());
   if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
     return Session::Usage(directory + " has no config.json; give the directory of a model in Hugging Face layout");
   }
@@ -197,10 +206,7 @@ int Import(Session& session, const std::string& name, const std::string& directo
   auto stub = session.Stub<ModelService>();
   auto writer = stub->ImportModel(context.get(), &version);
   engram::v1::ImportModelRequest header;
-  header.mutable_header()->set_model(name);
-  header.mutable_header()->set_label(label);
-  header.mutable_header()->set_task(task);
-  header.mutable_header()->set_request_id(request_id);
+  *header.mutable_header() = what;
   bool sent = writer->Write(header);
   std::string unreadable;
   for (const std::string& file : files) {
@@ -489,7 +495,7 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   group->require_subcommand(1);
   const auto name = std::make_shared<std::string>(), directory = std::make_shared<std::string>(),
              label = std::make_shared<std::string>(), task = std::make_shared<std::string>(),
-             request_id = std::make_shared<std::string>();
+             tag_scheme = std::make_shared<std::string>(), request_id = std::make_shared<std::string>();
 
   CLI::App* imports = group->add_subcommand("import",
                                             "Make a version out of a directory in Hugging Face layout\nExample: engram "
@@ -501,9 +507,22 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   imports->add_option("--label", *label, "label to set to the version");
   imports->add_option("--task", *task,
                       "name for the task of the head in the files, if there is one; default: imported");
+  imports
+      ->add_option(
+          "--tag-scheme", *tag_scheme,
+          "of a tagger whose labels are O, and B-x for each I-x: iob1 if it begins entities with I-x; default: bio2")
+      ->check(CLI::IsMember({"bio2", "iob1"}));
   imports->add_option("--request-id", *request_id, "the same id again gives the same version");
   imports->callback([=, &session] {
-    session.run = [=, &session] { return Import(session, *name, *directory, *label, *task, *request_id); };
+    session.run = [=, &session] {
+      engram::v1::ImportHeader header;
+      header.set_model(*name);
+      header.set_label(*label);
+      header.set_task(*task);
+      header.set_tag_scheme(*tag_scheme);
+      header.set_request_id(*request_id);
+      return Import(session, *directory, header);
+    };
   });
   group->add_subcommand("list", "List models")->callback([&session] {
     session.run = [&session] { return List(session); };
@@ -532,6 +551,7 @@ void AddModelVerbs(CLI::App& app, Session& session) {
       [=, &session] { session.run = [=, &session] { return Delete(session, SplitReference(*name), *yes); }; });
   AddLabelVerbs(*group, session);
   AddForgetVerb(*group, session);
+  AddGcVerb(*group, session);
 }
 
 }  // namespace engram::client

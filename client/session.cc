@@ -2,6 +2,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <utility>
 
 #include "client/address.h"
 #include "client/json_output.h"
@@ -35,6 +38,28 @@ int Say(const engram::v1::Error& error, int exit_code) {
 std::string Variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
+}
+
+constexpr const char* kSystem = "system";  // --ca of this machine's authorities
+
+bool ReadSmallFile(const std::string& path, std::string& text) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream read;
+  read << file.rdbuf();
+  text = read.str();
+  return file.is_open() && !file.bad();
+}
+
+// Of a file of one token, or of names and tokens as engramd's token_file.
+std::string FirstToken(const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string first, second;
+    if (!(words >> first) || first.starts_with('#')) continue;
+    return words >> second ? second : first;
+  }
+  return "";
 }
 
 // What to say of an address where nothing that speaks gRPC answers.
@@ -71,6 +96,29 @@ engram::v1::Error ToError(const grpc::Status& status) {
   return error;
 }
 
+std::string Session::Prepare() {
+  if (certificate.empty() != key.empty()) return "--certificate and --key go together";
+  if (!certificate.empty() && ca.empty()) return "--certificate and --key go with --ca";
+  credentials_ = grpc::InsecureChannelCredentials();
+  if (!ca.empty()) {
+    grpc::SslCredentialsOptions options;
+    for (const auto& [file, text] :
+         {std::pair(&ca, &options.pem_root_certs), std::pair(&certificate, &options.pem_cert_chain),
+          std::pair(&key, &options.pem_private_key)}) {
+      if (file->empty() || *file == kSystem) continue;
+      if (!ReadSmallFile(*file, *text) || text->empty()) return "\"" + *file + "\" cannot be read, or is empty";
+    }
+    credentials_ = grpc::SslCredentials(options);
+  }
+  if (token_file.empty()) return "";
+  if (ca.empty() && !IsLoopback(address))
+    return "a token is not sent over a connection that everybody on the way can read; say --ca, too";
+  std::string text;
+  if (!ReadSmallFile(token_file, text)) return "\"" + token_file + "\" cannot be read";
+  token_ = FirstToken(text);
+  return token_.empty() ? "\"" + token_file + "\" holds no token" : "";
+}
+
 std::shared_ptr<grpc::Channel> Session::Channel() {
   if (!channel_) {
     grpc::ChannelArguments arguments;
@@ -78,13 +126,18 @@ std::shared_ptr<grpc::Channel> Session::Channel() {
     arguments.SetMaxSendMessageSize(-1);
     // No proxy leads back to this machine.
     if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    channel_ = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    channel_ = grpc::CreateCustomChannel(address, credentials_, arguments);
   }
   return channel_;
 }
 
+void Session::Authorize(grpc::ClientContext& context) const {
+  if (!token_.empty()) context.AddMetadata("authorization", "Bearer " + token_);
+}
+
 std::unique_ptr<grpc::ClientContext> Session::NewContext() const {
   auto context = std::make_unique<grpc::ClientContext>();
+  Authorize(*context);
   if (timeout_seconds > 0) {
     context->set_deadline(std::chrono::system_clock::now() +
                           std::chrono::milliseconds(static_cast<int64_t>(timeout_seconds * 1000)));

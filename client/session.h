@@ -25,10 +25,19 @@ class Session {
   std::string address = "127.0.0.1:7860";
   bool json = false;
   double timeout_seconds = 0;  // of one call; 0: none
+  // PEM files. Authorities that the server's certificate is checked with, or "system" for those of this machine; empty: no
+  // TLS. Certificate and key that are shown to a server that wants some; both or neither.
+  std::string ca, certificate, key;
+  std::string token_file;  // its first word that is no comment, or the second of two, is the token; empty: none
   // What the chosen verb does; set by its parser, called once.
   std::function<int()> run;
 
-  // A context with the call's deadline; waits for a server that is just starting.
+  // What is wrong with the files above; empty if nothing is. To be called once, before the first call.
+  std::string Prepare();
+
+  // Shows the token to the server.
+  void Authorize(grpc::ClientContext& context) const;
+  // A context with the call's deadline and the token.
   std::unique_ptr<grpc::ClientContext> NewContext() const;
   template <typename Service>
   std::unique_ptr<typename Service::Stub> Stub() {
@@ -60,6 +69,8 @@ class Session {
  private:
   std::shared_ptr<grpc::Channel> Channel();
   std::shared_ptr<grpc::Channel> channel_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  std::string token_;
 };
 
 // An error as data: code, message, and the reason and field that the server gave with it (empty where it gave none).

@@ -88,20 +88,30 @@ int Show(Session& session, const std::string& name) {
 }
 
 // Help is printed before options reach their variables.
-std::string AddressOf(const CLI::App& app, const Session& session) {
-  const CLI::Option* option = app.get_option("--address");
-  if (option->count() > 0) return option->results().back();
-  const char* set = std::getenv("ENGRAM_ADDRESS");
-  return set != nullptr && *set != '\0' ? set : session.address;
+void Take(const CLI::App& app, const char* name, const char* variable, std::string& value) {
+  const CLI::Option* option = app.get_option(name);
+  const char* set = std::getenv(variable);
+  if (option->count() > 0) {
+    value = option->results().back();
+  } else if (set != nullptr && *set != '\0') {
+    value = set;
+  }
 }
 
 }  // namespace
 
 std::string TaskOptionsHelp(const CLI::App& app, Session& session) {
   constexpr auto kPatience = std::chrono::seconds(2);
-  session.address = AddressOf(app, session);
+  Take(app, "--address", "ENGRAM_ADDRESS", session.address);
+  Take(app, "--token-file", "ENGRAM_TOKEN_FILE", session.token_file);
+  Take(app, "--ca", "ENGRAM_CA", session.ca);
+  Take(app, "--certificate", "ENGRAM_CERTIFICATE", session.certificate);
+  Take(app, "--key", "ENGRAM_KEY", session.key);
+  if (const std::string wrong = session.Prepare(); !wrong.empty())
+    return "The options of --set and of each strategy are not listed here: " + wrong + ".";
   ListStrategiesResponse response;
   grpc::ClientContext context;
+  session.Authorize(context);
   context.set_deadline(std::chrono::system_clock::now() + kPatience);
   if (!List(session, context, response).ok()) {
     return "The options of --set and of each strategy are listed here where a server answers (none does at " +

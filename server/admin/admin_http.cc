@@ -15,10 +15,24 @@ namespace {
 constexpr time_t kPatienceSeconds = 2;  // for the next bytes of a client
 constexpr size_t kThreads = 64;
 
+// The files are asked again for each connection.
+std::unique_ptr<httplib::Server> MakeServer(TlsMaterial* tls) {
+  if (tls == nullptr) return std::make_unique<httplib::Server>();
+  return std::make_unique<httplib::SSLServer>([tls](SSL_CTX& context) {
+    SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
+    SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_cert_cb(
+        &context,
+        [](SSL* connection, void* material) { return static_cast<TlsMaterial*>(material)->Apply(connection) ? 1 : 0; },
+        tls);
+    return true;
+  });
+}
+
 }  // namespace
 
 struct AdminServer::Listener {
-  httplib::Server http;
+  std::unique_ptr<httplib::Server> server;
   AdminPages pages;
   std::thread thread;
 };
@@ -27,21 +41,30 @@ AdminServer::AdminServer(std::unique_ptr<Listener> listener, std::string address
     : listener_(std::move(listener)), address_(std::move(address)) {}
 
 AdminServer::~AdminServer() {
-  listener_->http.stop();
+  listener_->server->stop();
   listener_->thread.join();
 }
 
-absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address, AdminPages pages) {
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address, AdminPages pages,
+                                                                TlsMaterial* tls) {
   auto listener = std::make_unique<Listener>();
   listener->pages = std::move(pages);
   const AdminPages& shown = listener->pages;
-  httplib::Server& http = listener->http;
+  listener->server = MakeServer(tls);
+  httplib::Server& http = *listener->server;
   // A page is asked for without a body, and a body is read into memory whole: nobody sends one here. One request for each
   // connection, so that what a refused request still sends is never taken for the next one.
-  http.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+  http.set_pre_routing_handler([&shown](const httplib::Request& request, httplib::Response& response) {
     const bool reads = request.method == "GET" || request.method == "HEAD";
-    if (reads && !request.has_header("Transfer-Encoding") && request.get_header_value<uint64_t>("Content-Length") == 0)
-      return httplib::Server::HandlerResponse::Unhandled;
+    if (reads && !request.has_header("Transfer-Encoding") &&
+        request.get_header_value<uint64_t>("Content-Length") == 0) {
+      const bool health = request.path == "/healthz" || request.path == "/readyz";
+      if (health || !shown.allowed || shown.allowed(request.get_header_value("Authorization")))
+        return httplib::Server::HandlerResponse::Unhandled;
+      response.status = 401;
+      response.set_header("WWW-Authenticate", "Bearer");
+      return httplib::Server::HandlerResponse::Handled;
+    }
     response.status = reads ? 413 : 405;
     response.set_header("Allow", "GET, HEAD");
     return httplib::Server::HandlerResponse::Handled;
@@ -55,8 +78,11 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::strin
   http.Get("/metrics", [&shown](const httplib::Request&, httplib::Response& response) {
     response.set_content(shown.metrics(), "text/plain; version=0.0.4");
   });
-  http.Get("/healthz",
-           [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
+  http.Get("/healthz", [&shown](const httplib::Request&, httplib::Response& response) {
+    const bool alive = shown.alive();
+    response.status = alive ? 200 : 503;
+    response.set_content(alive ? "ok\n" : "hangs\n", "text/plain");
+  });
   http.Get("/readyz", [&shown](const httplib::Request&, httplib::Response& response) {
     const Readiness readiness = shown.ready();
     response.status = readiness.ready ? 200 : 503;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/base/status.h"
+#include "server/admin/tls_files.h"
 
 namespace engram::server {
 
@@ -18,15 +19,21 @@ struct Readiness {
 };
 
 struct AdminPages {
+  std::function<bool()> alive;  // /healthz: whether a new start would not help
   std::function<std::string()> metrics;
   std::function<Readiness()> ready;
   std::function<std::string()> status;  // a page of plain text
+  // Whether somebody with this "authorization" may see the metrics and the status page; empty: everybody. How the server
+  // fares (/healthz, /readyz) is told to everybody.
+  std::function<bool(const std::string&)> allowed = {};
 };
 
 class AdminServer {
  public:
-  // Listens on HOST:PORT (port 0: any free one) with threads of its own. UNAVAILABLE if the address cannot be bound.
-  static absl::StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& address, AdminPages pages);
+  // Listens on HOST:PORT (port 0: any free one) with threads of its own, over TLS where there is `tls`, which outlives it.
+  // UNAVAILABLE if the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& address, AdminPages pages,
+                                                            TlsMaterial* tls = nullptr);
   ~AdminServer();
   // HOST:PORT as it was bound.
   const std::string& address() const { return address_; }

@@ -36,6 +36,8 @@ Metrics::Metrics()
           Make(prometheus::BuildGauge(), "engram_inference", "State of the inference engine by value.", registry_)),
       training_(
           Make(prometheus::BuildGauge(), "engram_training", "Progress of running jobs by job and value.", registry_)),
+      disk_(Make(prometheus::BuildGauge(), "engram_model_disk_bytes",
+                 "Bytes on disk of all versions of a model; files that versions share once.", registry_)),
       worker_crashes_(&Make(prometheus::BuildCounter(), "engram_worker_crashes_total",
                             "Workers that ended without saying why.", registry_)
                            .Add({})),
@@ -75,6 +77,28 @@ void Metrics::SetInference(int64_t queued_texts, int64_t queued_tokens, int64_t 
   set("batches", static_cast<double>(batches));
   set("tokens", static_cast<double>(tokens));
   set("compute_seconds", seconds);
+}
+
+void Metrics::SetAdmission(int64_t taken_tokens, double tokens_per_second) {
+  inference_.Add({{"value", "taken_tokens"}}).Set(static_cast<double>(taken_tokens));
+  inference_.Add({{"value", "tokens_per_second"}}).Set(tokens_per_second);
+}
+
+void Metrics::SetDisk(const std::map<std::string, int64_t>& of_models) {
+  absl::MutexLock lock(&disk_mutex_);
+  for (auto shown = disk_of_models_.begin(); shown != disk_of_models_.end();) {
+    if (of_models.contains(shown->first)) {
+      ++shown;
+    } else {
+      disk_.Remove(shown->second);
+      shown = disk_of_models_.erase(shown);
+    }
+  }
+  for (const auto& [model, bytes] : of_models) {
+    prometheus::Gauge*& gauge = disk_of_models_[model];
+    if (gauge == nullptr) gauge = &disk_.Add({{"model", model}});
+    gauge->Set(static_cast<double>(bytes));
+  }
 }
 
 void Metrics::SetTraining(const std::string& job, double loss, double penalty, double tokens_per_second, double step) {

@@ -2,10 +2,14 @@
 
 // Prometheus metrics of the server; docs/metrics.md lists them. Thread-safe.
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "core/jobs/store.h"
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
@@ -31,6 +35,10 @@ class Metrics {
   void SetJobs(std::string_view state, int64_t count);
   void SetInference(int64_t queued_texts, int64_t queued_tokens, int64_t loaded_versions, int64_t batches,
                     int64_t tokens, double seconds);
+  // Tokens of all calls that were taken and are not answered, and how many the device computes in a second.
+  void SetAdmission(int64_t taken_tokens, double tokens_per_second);
+  // Bytes on disk by model; models that are not there are shown no more.
+  void SetDisk(const std::map<std::string, int64_t>& of_models) ABSL_LOCKS_EXCLUDED(disk_mutex_);
   // Progress of a running job; Remove once it has ended.
   void SetTraining(const std::string& job, double loss, double penalty, double tokens_per_second, double step);
   void RemoveTraining(const std::string& job);
@@ -39,9 +47,11 @@ class Metrics {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>&requests_, &texts_, &tokens_, &text_errors_, &jobs_ended_;
   prometheus::Family<prometheus::Histogram>&request_seconds_, &job_seconds_;
-  prometheus::Family<prometheus::Gauge>&jobs_, &inference_, &training_;
+  prometheus::Family<prometheus::Gauge>&jobs_, &inference_, &training_, &disk_;
   prometheus::Counter* worker_crashes_;
   prometheus::Gauge* postponed_;
+  absl::Mutex disk_mutex_;
+  std::map<std::string, prometheus::Gauge*> disk_of_models_ ABSL_GUARDED_BY(disk_mutex_);
 };
 
 }  // namespace engram::server

@@ -57,7 +57,10 @@ class ClassifyCall final : public BatchedCall {
  public:
   ClassifyCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                const ClassifyRequest& request, ClassifyResponse& response)
-      : BatchedCall(backend, context, response, "Classify"), request_(request), response_(response) {}
+      : BatchedCall(backend, context, response, "Classify", request.model(), request.version(), request.texts(),
+                    &request.text_pairs(), request.truncate()),
+        request_(request),
+        response_(response) {}
 
  private:
   absl::Status Prepare() override;
@@ -81,11 +84,23 @@ class ClassifyCall final : public BatchedCall {
 
 absl::Status ClassifyCall::ChooseTasks() {
   const std::string asked = ShortTaskName(version_->model, request_.task());
+  const bool pairs = request_.text_pairs_size() > 0;
+  std::string other;  // a task that was learned on pairs where single texts are sent, or the reverse
   for (const checkpoint::ManifestTask& task : version_->version.manifest.tasks) {
-    if (task.kind == checkpoint::TaskKind::kSequenceClassification && (asked.empty() || asked == task.name))
+    if (task.kind != checkpoint::TaskKind::kSequenceClassification || !(asked.empty() || asked == task.name)) continue;
+    if (task.imported() || task.text_pairs == pairs) {
       tasks_.push_back(task.name);
+    } else {
+      other = task.name;
+    }
   }
   if (!tasks_.empty()) return absl::OkStatus();
+  if (!other.empty()) {
+    return InvalidField("text_pairs",
+                        absl::StrCat(pairs ? "are there, but task \"" : "are missing: task \"", other,
+                                     pairs ? "\" was learned on single texts; leave them out"
+                                           : "\" was learned on pairs of texts; send the second text of each"));
+  }
   if (!asked.empty() && version_->FindTask(asked) != nullptr) {
     return InvalidField("task",
                         absl::StrCat("\"", asked, "\" is no classification task; use tag-entities for taggers"));
@@ -134,9 +149,11 @@ absl::Status ClassifyCall::CheckAbstention() const {
 }
 
 absl::Status ClassifyCall::CheckLongTexts() const {
-  if (!engram::v1::LongTexts_IsValid(request_.long_texts())) return InvalidField("long_texts", "must be chunk, or unset");
+  if (!engram::v1::LongTexts_IsValid(request_.long_texts()))
+    return InvalidField("long_texts", "must be chunk, or unset");
   if (request_.long_texts() != engram::v1::LONG_TEXTS_CHUNK) return absl::OkStatus();
-  if (request_.truncate()) return InvalidField("long_texts", "reads texts whole, and truncate cuts them; set one of both");
+  if (request_.truncate())
+    return InvalidField("long_texts", "reads texts whole, and truncate cuts them; set one of both");
   if (request_.text_pairs_size() > 0)
     return InvalidField("long_texts", "is for single texts; of a pair no chunk would hold both");
   return absl::OkStatus();
@@ -148,9 +165,9 @@ absl::Status ClassifyCall::AddLongText(int index) {
   ClassifyResult& result = *response_.mutable_results(index);
   const std::string field = absl::StrCat("texts[", index, "]");
   if (tagging::TrimWhiteSpace(text).empty()) return InvalidField(field, "is empty; send some text");
-  absl::StatusOr<TextChunks> chunks =
-      CutIntoChunks(*version_, text,
-                    request_.has_split_special_tokens() ? std::optional(request_.split_special_tokens()) : std::nullopt);
+  absl::StatusOr<TextChunks> chunks = CutIntoChunks(
+      *version_, text,
+      request_.has_split_special_tokens() ? std::optional(request_.split_special_tokens()) : std::nullopt);
   if (!chunks.ok()) return InvalidField(field, std::string(chunks.status().message()));
   result.set_full_tokens(chunks->full_tokens);
   result.set_tokens(chunks->tokens);
@@ -180,9 +197,9 @@ absl::Status ClassifyCall::AddText(int index) {
   if (pair && tagging::TrimWhiteSpace(request_.text_pairs(index)).empty())
     return InvalidField(absl::StrCat("text_pairs[", index, "]"), "is empty; send some text");
   if (encoding->full_tokens > version_->max_tokens() && !request_.truncate()) {
-    return InvalidField(field, absl::StrCat("has ", encoding->full_tokens, " tokens; the model takes ",
-                                            version_->max_tokens(),
-                                            ": shorten it, set long_texts to read it in chunks, or set truncate"));
+    return InvalidField(field,
+                        absl::StrCat("has ", encoding->full_tokens, " tokens; the model takes ", version_->max_tokens(),
+                                     ": shorten it, set long_texts to read it in chunks, or set truncate"));
   }
   result.set_truncated(encoding->truncated());
   result.set_tokens(static_cast<int64_t>(encoding->ids.size()));
@@ -195,11 +212,9 @@ absl::Status ClassifyCall::AddText(int index) {
 }
 
 absl::Status ClassifyCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
-  ENGRAM_RETURN_IF_ERROR(CheckPairs(request_.texts(), request_.text_pairs()));
   if (request_.top_k() < 0) return InvalidField("top_k", "must not be negative; 0 asks for all labels");
   ENGRAM_RETURN_IF_ERROR(CheckLongTexts());
-  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_RETURN_IF_ERROR(OpenVersion());
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
   ENGRAM_RETURN_IF_ERROR(CheckScores());
   ENGRAM_RETURN_IF_ERROR(CheckAbstention());

@@ -25,7 +25,10 @@ class EmbedCall final : public BatchedCall {
  public:
   EmbedCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context, const EmbedRequest& request,
             EmbedResponse& response)
-      : BatchedCall(backend, context, response, "Embed"), request_(request), response_(response) {}
+      : BatchedCall(backend, context, response, "Embed", request.model(), request.version(), request.texts(), nullptr,
+                    request.truncate()),
+        request_(request),
+        response_(response) {}
 
  private:
   struct Text {
@@ -85,8 +88,7 @@ absl::Status EmbedCall::AddText(int index) {
 }
 
 absl::Status EmbedCall::Prepare() {
-  ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
-  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_RETURN_IF_ERROR(OpenVersion());
   ENGRAM_RETURN_IF_ERROR(version_->vectors.status());
   ENGRAM_RETURN_IF_ERROR(CheckReplySize());
   ENGRAM_ASSIGN_OR_RETURN(prompt_, longcontext::FindPrompt(version_->vectors->modules(), request_.prompt_name()));

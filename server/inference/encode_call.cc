@@ -10,13 +10,13 @@ namespace {
 using engram::v1::LongContextEncodeRequest;
 using engram::v1::LongContextEncodeResponse;
 
-// Runs in the pool, as long work, not through the batcher: a long text is many full batches by itself, and the model is
+// Runs in a pool of its own, not through the batcher: a long text is many full batches by itself, and the model is
 // safe to share.
 class EncodeCall final : public PoolCall {
  public:
   EncodeCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context, LongEncodeBooks& books,
              const LongContextEncodeRequest& request, LongContextEncodeResponse& response)
-      : PoolCall(backend, context, response, "LongContextEncode", WorkPool::Length::kLong),
+      : PoolCall(backend, context, response, "LongContextEncode", backend.encodes, request.model(), request.version()),
         books_(books),
         request_(request),
         response_(response) {}
@@ -24,7 +24,7 @@ class EncodeCall final : public PoolCall {
  private:
   absl::Status Compute() override {
     if (!request_.config_json().empty()) return PlanShape(request_, response_);
-    ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+    ENGRAM_RETURN_IF_ERROR(OpenVersion());
     const LongEncodeHooks hooks{
         .clock = backend_.environment.clock, .deadline = scope_.deadline(), .alive = [this] { return scope_.Alive(); }};
     ENGRAM_RETURN_IF_ERROR(EncodeLong(*version_, request_, books_, hooks, response_));

@@ -28,7 +28,7 @@ class EncodeStream final : public StreamCall<StreamLongContextEncodeResponse> {
 
  private:
   void Open() override {
-    backend_.pool.Schedule([stream = shared_from_this(), this] { Work(); }, WorkPool::Length::kLong);
+    backend_.encodes.Schedule([stream = shared_from_this(), this] { Work(); });
   }
   void OnWritten() override ABSL_LOCKS_EXCLUDED(mutex_) {
     const absl::MutexLock lock(&mutex_);

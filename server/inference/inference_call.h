@@ -17,6 +17,12 @@ namespace engram::server {
 // What one call may ask of the server's memory: a token's place in an answer takes a hundred bytes.
 inline constexpr int64_t kMaxTextBytes = 16 << 20, kMaxTokens = 1 << 20;
 
+using Texts = google::protobuf::RepeatedPtrField<std::string>;
+
+int64_t BytesOf(const Texts& texts);
+// Where a call of so many bytes is tokenized: what takes milliseconds waits for nothing that takes a second.
+WorkPool& PoolFor(const InferenceBackend& backend, int64_t bytes);
+
 // ParseName, ResolveVersion, ModelSet::Get: blocks while the version is loaded.
 absl::StatusOr<std::shared_ptr<const serve::ServedVersion>> OpenServedVersion(const InferenceBackend& backend,
                                                                               const std::string& model,
@@ -24,19 +30,22 @@ absl::StatusOr<std::shared_ptr<const serve::ServedVersion>> OpenServedVersion(co
 
 class InferenceCall : public UnaryCall {
  public:
+  // `pool`: where it works. `model`, `version`: the request's, which lives as long as the call.
   InferenceCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
-                const google::protobuf::Message& reply, const char* method, WorkPool::Length length);
+                const google::protobuf::Message& reply, const char* method, WorkPool& pool, const std::string& model,
+                const std::string& version);
 
  protected:
-  // OpenServedVersion, for this call.
-  absl::Status OpenVersion(const std::string& model, const std::string& version);
+  // In the pool, once the version is in memory, or it is known why it cannot be. Leads to End, once, at once or later.
+  virtual void WorkOnVersion() = 0;
+  // The version of the call; or why there is none.
+  absl::Status OpenVersion();
   // Seconds since OpenVersion: loading, where it was needed, is no part of the call's own time.
   double SecondsSinceOpened() const;
   // INVALID_ARGUMENT unless they are 1 to max_texts of together at most kMaxTextBytes.
-  absl::Status CheckTexts(const google::protobuf::RepeatedPtrField<std::string>& texts) const;
+  absl::Status CheckTexts(const Texts& texts) const;
   // INVALID_ARGUMENT if there are second texts, but not one for each text, or more than kMaxTextBytes of them.
-  static absl::Status CheckPairs(const google::protobuf::RepeatedPtrField<std::string>& texts,
-                                 const google::protobuf::RepeatedPtrField<std::string>& pairs);
+  static absl::Status CheckPairs(const Texts& texts, const Texts& pairs);
   // Counts tokens of the call's texts: INVALID_ARGUMENT beyond kMaxTokens; CANCELLED or DEADLINE_EXCEEDED once nobody
   // waits any more. For calls that take texts of any length, before they make anything of the tokens.
   absl::Status AddTokens(size_t count);
@@ -48,6 +57,11 @@ class InferenceCall : public UnaryCall {
   engram::v1::Timings timings_;
 
  private:
+  // Finds the version, and waits for it without holding a thread where it has to be loaded.
+  void Work() final;
+
+  const std::string &model_, &asked_version_;
+  absl::StatusOr<std::shared_ptr<const serve::ServedVersion>> found_ = absl::UnknownError("not looked for");
   absl::Time opened_ = absl::InfinitePast();
   int64_t tokens_ = 0;  // of AddTokens
 };
@@ -60,7 +74,7 @@ class PoolCall : public InferenceCall {
  private:
   // Opens the version, checks the request, computes, fills the response.
   virtual absl::Status Compute() = 0;
-  void Work() final { End(Compute()); }
+  void WorkOnVersion() final { End(Compute()); }
 };
 
 }  // namespace engram::server

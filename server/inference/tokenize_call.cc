@@ -13,7 +13,9 @@ class TokenizeCall final : public PoolCall {
  public:
   TokenizeCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                const TokenizeRequest& request, TokenizeResponse& response)
-      : PoolCall(backend, context, response, "Tokenize", WorkPool::Length::kShort),
+      : PoolCall(backend, context, response, "Tokenize",
+                 PoolFor(backend, BytesOf(request.texts()) + BytesOf(request.text_pairs())), request.model(),
+                 request.version()),
         request_(request),
         response_(response) {}
 
@@ -42,7 +44,7 @@ void FillTokens(const tokenize::Tokenizer& tokenizer, const tokenize::Encoding& 
 absl::Status TokenizeCall::Compute() {
   ENGRAM_RETURN_IF_ERROR(CheckTexts(request_.texts()));
   ENGRAM_RETURN_IF_ERROR(CheckPairs(request_.texts(), request_.text_pairs()));
-  ENGRAM_RETURN_IF_ERROR(OpenVersion(request_.model(), request_.version()));
+  ENGRAM_RETURN_IF_ERROR(OpenVersion());
   tokenize::EncodeOptions options;
   options.add_special_tokens = !request_.no_special_tokens();
   if (request_.has_split_special_tokens()) options.split_special_tokens = request_.split_special_tokens();

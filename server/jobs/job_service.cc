@@ -2,6 +2,7 @@
 
 #include "server/jobs/job_view.h"
 #include "server/rpc/names.h"
+#include "server/rpc/page.h"
 #include "server/rpc/stream.h"
 #include "server/rpc/unary.h"
 
@@ -24,7 +25,7 @@ class WatchStream final : public StreamCall<Job> {
   absl::Status Watch() ABSL_LOCKS_EXCLUDED(watching_mutex_) {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", name_));
     const auto watcher = [weak = weak_from_this()](const absl::StatusOr<Job>& job) {
-      const std::shared_ptr<StreamCall<Job>> stream = weak.lock();
+      const auto stream = weak.lock();
       if (stream == nullptr) return;
       if (job.ok()) stream->Push(*job);
       if (!job.ok() || job->state() >= engram::v1::JOB_STATE_SUCCEEDED) stream->Close(job.status());
@@ -66,11 +67,12 @@ absl::Status ListPage(JobManager& jobs, const engram::v1::ListJobsRequest& reque
   std::optional<jobs::JobState> state;
   if (request.state() != engram::v1::JOB_STATE_UNSPECIFIED) state = StoredState(request.state());
   ENGRAM_ASSIGN_OR_RETURN(std::vector<Job> page, jobs.List(before, size + 1, model, state));
-  if (static_cast<int64_t>(page.size()) > size) {
-    page.pop_back();
-    response.set_next_page_token(page.back().name());
-  }
-  for (Job& job : page) *response.add_jobs() = std::move(job);
+  const auto describe = [](const Job& job, Job& out) {
+    out = job;
+    return absl::OkStatus();
+  };
+  ENGRAM_ASSIGN_OR_RETURN(const size_t count, FillPage(page, size, describe, *response.mutable_jobs()));
+  if (count < page.size()) response.set_next_page_token(page[count - 1].name());
   return absl::OkStatus();
 }
 
@@ -98,7 +100,7 @@ grpc::ServerWriteReactor<Job>* JobService::WatchJob(grpc::CallbackServerContext*
 
 grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::CancelJobRequest* request, Job* response) {
-  return Answer(environment_, context, response, "CancelJob", [this, request, response]() -> absl::Status {
+  return Change(environment_, context, *request, response, "CancelJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Cancel(id), response);
   });
@@ -106,7 +108,7 @@ grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* con
 
 grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* context,
                                                const engram::v1::PauseJobRequest* request, Job* response) {
-  return Answer(environment_, context, response, "PauseJob", [this, request, response]() -> absl::Status {
+  return Change(environment_, context, *request, response, "PauseJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Pause(id), response);
   });
@@ -114,7 +116,7 @@ grpc::ServerUnaryReactor* JobService::PauseJob(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* JobService::ResumeJob(grpc::CallbackServerContext* context,
                                                 const engram::v1::ResumeJobRequest* request, Job* response) {
-  return Answer(environment_, context, response, "ResumeJob", [this, request, response]() -> absl::Status {
+  return Change(environment_, context, *request, response, "ResumeJob", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string id, ParseJobName("name", request->name()));
     return Reply(jobs_.Resume(id), response);
   });

@@ -33,6 +33,7 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
  private:
   absl::Status Take(const UploadDatasetRequest& message) override;
   absl::Status Done(engram::v1::Dataset& response) override;
+  void CleanUp() override { held_.Release(); }
   // Reads a part beside the training part and replaces its bytes by their canonical form; gives its rows.
   absl::StatusOr<int64_t> CheckFurtherPart(const char* field, const std::string& file, const corpus::Dataset& training,
                                            std::string& bytes, engram::v1::PartReport& report,

@@ -6,6 +6,7 @@
 #include "server/library/forget_texts.h"
 #include "server/library/model_transfer.h"
 #include "server/rpc/names.h"
+#include "server/rpc/page.h"
 #include "server/rpc/unary.h"
 
 namespace engram::server {
@@ -15,11 +16,12 @@ absl::Status ListModelPage(jobs::Store& store, const engram::v1::ListModelsReque
                            engram::v1::ListModelsResponse& response) {
   ENGRAM_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size()));
   ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::ModelRecord> page, store.ListModels(request.page_token(), size + 1));
-  if (static_cast<int64_t>(page.size()) > size) {
-    page.pop_back();
-    response.set_next_page_token(page.back().name);
-  }
-  for (const jobs::ModelRecord& record : page) *response.add_models() = Catalog::Describe(record);
+  const auto describe = [](const jobs::ModelRecord& record, engram::v1::Model& out) {
+    out = Catalog::Describe(record);
+    return absl::OkStatus();
+  };
+  ENGRAM_ASSIGN_OR_RETURN(const size_t count, FillPage(page, size, describe, *response.mutable_models()));
+  if (count < page.size()) response.set_next_page_token(page[count - 1].name);
   return absl::OkStatus();
 }
 
@@ -32,13 +34,11 @@ absl::Status ListVersionPage(jobs::Store& store, const Catalog& catalog, const e
     return InvalidField("page_token", "is none that this server gave");
   }
   ENGRAM_ASSIGN_OR_RETURN(std::vector<jobs::VersionRecord> page, store.ListVersions(model, before, size + 1));
-  if (static_cast<int64_t>(page.size()) > size) {
-    page.pop_back();
-    response.set_next_page_token(absl::StrCat(page.back().number));
-  }
-  for (const jobs::VersionRecord& record : page) {
-    ENGRAM_ASSIGN_OR_RETURN(*response.add_versions(), catalog.Describe(record));
-  }
+  const auto describe = [&](const jobs::VersionRecord& record, engram::v1::Version& out) {
+    return Reply(catalog.Describe(record), &out);
+  };
+  ENGRAM_ASSIGN_OR_RETURN(const size_t count, FillPage(page, size, describe, *response.mutable_versions()));
+  if (count < page.size()) response.set_next_page_token(absl::StrCat(page[count - 1].number));
   return absl::OkStatus();
 }
 
@@ -79,7 +79,7 @@ grpc::ServerUnaryReactor* ModelService::ListVersions(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* context,
                                                  const engram::v1::SetLabelRequest* request,
                                                  engram::v1::Model* response) {
-  return Answer(environment_, context, response, "SetLabel", [this, request, response]() -> absl::Status {
+  return Change(environment_, context, *request, response, "SetLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
     if (request->version().empty())
@@ -91,6 +91,7 @@ grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* co
       ENGRAM_RETURN_IF_ERROR(catalog_.CheckForgetting(model, version, request->max_loss()));
     }
     ENGRAM_RETURN_IF_ERROR(store_.SetLabel(model, request->label(), version));
+    on_label_(model, version);
     return DescribeModel(store_, model, response);
   });
 }
@@ -98,13 +99,15 @@ grpc::ServerUnaryReactor* ModelService::SetLabel(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* ModelService::RollbackLabel(grpc::CallbackServerContext* context,
                                                       const engram::v1::RollbackLabelRequest* request,
                                                       engram::v1::Model* response) {
-  return Answer(environment_, context, response, "RollbackLabel", [this, request, response]() -> absl::Status {
-    ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
-    const std::string label = request->label().empty() ? "stable" : request->label();
-    ENGRAM_RETURN_IF_ERROR(CheckId("label", label));
-    ENGRAM_RETURN_IF_ERROR(store_.RollbackLabel(model, label).status());
-    return DescribeModel(store_, model, response);
-  });
+  return Change(environment_, context, *request, response, "RollbackLabel",
+                [this, request, response]() -> absl::Status {
+                  ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
+                  const std::string label = request->label().empty() ? "stable" : request->label();
+                  ENGRAM_RETURN_IF_ERROR(CheckId("label", label));
+                  ENGRAM_ASSIGN_OR_RETURN(const int64_t version, store_.RollbackLabel(model, label));
+                  on_label_(model, version);
+                  return DescribeModel(store_, model, response);
+                });
 }
 
 grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
@@ -119,13 +122,13 @@ grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContex
     RemoveStaged(staged);
     return absl::OkStatus();
   };
-  return Answer(environment_, context, response, "DeleteVersion", work, WorkPool::Length::kLong);
+  return Change(environment_, context, *request, response, "DeleteVersion", work, WorkPool::Length::kLong);
 }
 
 grpc::ServerUnaryReactor* ModelService::DeleteLabel(grpc::CallbackServerContext* context,
                                                     const engram::v1::DeleteLabelRequest* request,
                                                     engram::v1::Model* response) {
-  return Answer(environment_, context, response, "DeleteLabel", [this, request, response]() -> absl::Status {
+  return Change(environment_, context, *request, response, "DeleteLabel", [this, request, response]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const std::string model, ParseName("model", "models", request->model()));
     ENGRAM_RETURN_IF_ERROR(CheckId("label", request->label()));
     ENGRAM_RETURN_IF_ERROR(store_.DeleteLabel(model, request->label()));
@@ -147,14 +150,14 @@ grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext*
     }
     return absl::OkStatus();
   };
-  return Answer(environment_, context, response, "DeleteModel", work, WorkPool::Length::kLong);
+  return Change(environment_, context, *request, response, "DeleteModel", work, WorkPool::Length::kLong);
 }
 
 grpc::ServerUnaryReactor* ModelService::ForgetTexts(grpc::CallbackServerContext* context,
                                                     const engram::v1::ForgetTextsRequest* request,
                                                     engram::v1::ForgetTextsResponse* response) {
-  return Answer(
-      environment_, context, response, "ForgetTexts",
+  return Change(
+      environment_, context, *request, response, "ForgetTexts",
       [this, request, response] { return server::ForgetTexts(store_, catalog_, paths_, *request, *response); },
       WorkPool::Length::kLong);
 }

@@ -25,15 +25,18 @@ class ModelService final : public engram::v1::ModelService::CallbackService {
  public:
   using Api = engram::v1::ModelService;
 
-  // `on_delete`: told of each version that was deleted, from the pool's threads.
+  // `on_delete`: told of each version that was deleted, and `on_label` of each that a label now points to; from the pool's
+  // threads.
   ModelService(jobs::Store& store, const Catalog& catalog, DataPaths paths, const Config& config,
-               const CallEnvironment& environment, std::function<void(const std::string&, int64_t)> on_delete)
+               const CallEnvironment& environment, std::function<void(const std::string&, int64_t)> on_delete,
+               std::function<void(const std::string&, int64_t)> on_label)
       : store_(store),
         catalog_(catalog),
         paths_(std::move(paths)),
         max_bytes_(config.max_model_mb << 20),
         environment_(environment),
-        on_delete_(std::move(on_delete)) {}
+        on_delete_(std::move(on_delete)),
+        on_label_(std::move(on_label)) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const engram::v1::ListModelsRequest* request,
@@ -71,7 +74,7 @@ class ModelService final : public engram::v1::ModelService::CallbackService {
   const DataPaths paths_;
   const int64_t max_bytes_;
   const CallEnvironment environment_;
-  const std::function<void(const std::string&, int64_t)> on_delete_;
+  const std::function<void(const std::string&, int64_t)> on_delete_, on_label_;
 };
 
 }  // namespace engram::server

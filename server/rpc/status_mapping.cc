@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/retry.h"
 #include "core/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -10,7 +11,7 @@
 namespace engram::server {
 namespace {
 
-constexpr int64_t kRetrySeconds = 1;
+constexpr absl::Duration kRetry = absl::Seconds(1);  // where the status does not say when
 // The message stands three times in a status, which gRPC sends as metadata: 8 KiB of them in all by default.
 constexpr size_t kMaxMessageBytes = 2048;
 
@@ -41,7 +42,9 @@ grpc::Status ToGrpc(const absl::Status& status) {
   }
   if (status.code() == absl::StatusCode::kResourceExhausted || status.code() == absl::StatusCode::kUnavailable) {
     google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(kRetrySeconds);
+    const absl::Duration delay = RetryDelay(status).value_or(kRetry);
+    retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
+    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
     details.add_details()->PackFrom(retry);
   }
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details.SerializeAsString());

@@ -1,6 +1,6 @@
 #pragma once
 
-// Server streams.
+// Server streams, and the half of streams in both directions (rpc/duplex.h) that answers.
 
 #include <deque>
 #include <memory>
@@ -17,23 +17,23 @@
 
 namespace engram::server {
 
-// A server stream that is fed from anywhere: Push queues (or, with `latest_only`, replaces what waits), Close ends the
-// stream once all is written. A client that leaves ends it at once; what is pushed afterwards goes nowhere. Push and
-// Close are thread-safe and return at once.
+// A call whose answers are fed from anywhere: Push queues (or, with `latest_only`, replaces what waits), Close ends the
+// call once all is written. A client that leaves ends it at once; what is pushed afterwards goes nowhere. Push and
+// Close are thread-safe and return at once. `Reactor`: gRPC's, with StartWrite and Finish.
 //
 // To be made by std::make_shared and started by StartStream. Lives until gRPC is done with it, and longer for a feeder
 // that holds it; a feeder that would outlive the call stops in OnGone.
-template <typename Response>
-class StreamCall : public grpc::ServerWriteReactor<Response>,
-                   public std::enable_shared_from_this<StreamCall<Response>> {
+template <typename Reactor, typename Response>
+class FedCall : public Reactor, public std::enable_shared_from_this<FedCall<Reactor, Response>> {
  public:
-  StreamCall(const CallEnvironment& environment, const grpc::CallbackServerContext& context, const char* method,
-             bool latest_only)
+  FedCall(const CallEnvironment& environment, const grpc::CallbackServerContext& context, const char* method,
+          bool latest_only)
       : scope_(environment, context, method), pool_(environment.pool), latest_only_(latest_only) {}
 
   // To be called once, by the handler that returns the call.
   void Begin() {
     self_ = this->shared_from_this();
+    if (!scope_.entry().ok()) return Close(scope_.entry());
     pool_.Schedule([stream = self_] { stream->Open(); });
   }
   void Push(Response response) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -100,12 +100,19 @@ class StreamCall : public grpc::ServerWriteReactor<Response>,
   CallScope scope_;
   WorkPool& pool_;
   const bool latest_only_;
-  std::shared_ptr<StreamCall> self_;  // as long as gRPC needs it; set before and taken after every other use
+  std::shared_ptr<FedCall> self_;  // as long as gRPC needs it; set before and taken after every other use
   absl::Mutex mutex_;
   std::deque<Response> queue_ ABSL_GUARDED_BY(mutex_);
   Response current_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> closing_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false, finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// A server stream.
+template <typename Response>
+class StreamCall : public FedCall<grpc::ServerWriteReactor<Response>, Response> {
+ public:
+  using FedCall<grpc::ServerWriteReactor<Response>, Response>::FedCall;
 };
 
 // Makes a stream and starts it: for a handler to return.

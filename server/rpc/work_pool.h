@@ -5,6 +5,9 @@
 // Work is begun in order of arrival, but long work never has the last thread: short work that comes behind it finds one
 // that is soon free again.
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +26,14 @@ class WorkPool {
  public:
   enum class Length { kShort, kLong };  // kLong: may take seconds to minutes
 
-  explicit WorkPool(int threads) : long_limit_(std::max(1, threads - 1)) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+  // `nice`: how much the threads, and those that they start, stand back where cores are short (0 to 19).
+  explicit WorkPool(int threads, int nice = 0) : long_limit_(std::max(1, threads - 1)) {
+    for (int i = 0; i < threads; ++i) {
+      threads_.emplace_back([this, nice] {
+        if (nice > 0) StandBack(nice);
+        Run();
+      });
+    }
   }
   // Runs what is queued, then ends.
   ~WorkPool() {
@@ -41,6 +50,11 @@ class WorkPool {
     (length == Length::kLong ? long_ : short_).push_back({++last_number_, std::move(work)});
     return last_number_;
   }
+  // Work that has not begun.
+  size_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return short_.size() + long_.size();
+  }
   // Takes back work that has not begun: true if it will never run, false if it has begun.
   bool Withdraw(int64_t number) ABSL_LOCKS_EXCLUDED(mutex_) {
     const auto is_it = [number](const Work& work) { return work.number == number; };
@@ -54,6 +68,10 @@ class WorkPool {
     std::function<void()> run;
   };
 
+  // Of the calling thread. A kernel that refuses leaves it as it is.
+  static void StandBack(int nice) {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), getpriority(PRIO_PROCESS, 0) + nice);
+  }
   bool LongMayBegin() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !long_.empty() && long_running_ < long_limit_;
   }
@@ -83,7 +101,7 @@ class WorkPool {
   }
 
   const int long_limit_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::deque<Work> short_ ABSL_GUARDED_BY(mutex_), long_ ABSL_GUARDED_BY(mutex_);
   int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   int long_running_ ABSL_GUARDED_BY(mutex_) = 0;

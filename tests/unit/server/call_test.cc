@@ -29,6 +29,7 @@ using engram::v1::Dataset;
 using engram::v1::Job;
 using engram::v1::UploadDatasetRequest;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::Pair;
 using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
@@ -106,7 +107,7 @@ class JobService final : public engram::v1::JobService::CallbackService {
   }
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const engram::v1::CancelJobRequest* request,
                                       Job* response) override {
-    return Answer(script_.environment, context, response, "CancelJob", [request, response]() -> absl::Status {
+    return Change(script_.environment, context, *request, response, "CancelJob", [request, response]() -> absl::Status {
       if (request->name().empty()) return InvalidField("name", "is empty");
       response->set_name(request->name());
       if (request->name() == kHuge) response->set_name(std::string(kMaxReplyBytes + 1, 'x'));
@@ -269,6 +270,68 @@ TEST_F(Calls, AClientThatLeavesTakesItsCallOutOfTheQueueAndIsCountedAsCancelled)
   EXPECT_FALSE(worked);
 }
 
+UploadDatasetRequest Header() {
+  UploadDatasetRequest message;
+  message.mutable_header()->set_dataset("rows");
+  return message;
+}
+UploadDatasetRequest Rows() {
+  UploadDatasetRequest message;
+  message.set_training("x");
+  return message;
+}
+UploadDatasetRequest End() {
+  UploadDatasetRequest message;
+  message.set_end(true);
+  return message;
+}
+
+// Clients stop at their own deadline, which is a little before the server's.
+TEST_F(Calls, AClientWhoseTimeIsOverDidNotLeave) {
+  HoldPool();
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(600)));
+  absl::Notification answered;
+  const engram::v1::GetJobRequest request;
+  Job response;
+  jobs_->async()->GetJob(&context, &request, &response, [&](const grpc::Status&) { answered.Notify(); });
+  ASSERT_TRUE(script_.arrived.WaitForNotificationWithTimeout(kPatience));
+  clock_.Advance(absl::Seconds(580));
+  context.TryCancel();
+  ASSERT_TRUE(answered.WaitForNotificationWithTimeout(kPatience));
+  ShutDown();
+  EXPECT_THAT(Counted("GetJob"), ElementsAre(Pair("DEADLINE_EXCEEDED", 1)));
+  let_go_.Notify();
+}
+
+TEST_F(Calls, AChangeIsWrittenDownWithWhoAskedForIt) {
+  engram::v1::CancelJobRequest request;
+  request.set_name("jobs/\n" + std::string(100, 'x'));
+  Job response;
+  grpc::ClientContext context;
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(jobs_->CancelJob(&context, request, &response).ok());
+  Dataset uploaded;
+  EXPECT_TRUE(Upload({Header(), Rows(), End()}, &uploaded).ok());
+  ShutDown();
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr(R"("message":"change","method":"CancelJob","principal":"ipv4:127.0.0.1:)"));
+  EXPECT_THAT(log, HasSubstr(R"("request":"name=jobs/\\n)" + std::string(58, 'x') + R"(","code":"OK")"));
+  EXPECT_THAT(log, HasSubstr(R"("method":"UploadDataset")"));
+  EXPECT_THAT(log, HasSubstr(R"("request":"dataset=rows")"));
+}
+
+TEST_F(Calls, APoolThatTooManyWaitForTakesNoFurtherCall) {
+  HoldPool();
+  for (int i = 0; i < 10'000; ++i) pool_.Schedule([] {});
+  grpc::ClientContext context;
+  Job response;
+  const grpc::Status status = jobs_->GetJob(&context, {}, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(Counted("GetJob"), ElementsAre(Pair("RESOURCE_EXHAUSTED", 1)));
+  let_go_.Notify();
+}
+
 TEST_F(Calls, AnAnswerCarriesItsStatus) {
   engram::v1::CancelJobRequest request;
   Job response;
@@ -363,22 +426,6 @@ TEST_F(Calls, AStreamThatNobodyOpensEndsWithItsClient) {
   let_go_.Notify();
   ASSERT_TRUE(script_.gone.WaitForNotificationWithTimeout(kPatience));
   EXPECT_EQ(script_.written, 0);
-}
-
-UploadDatasetRequest Header() {
-  UploadDatasetRequest message;
-  message.mutable_header()->set_dataset("rows");
-  return message;
-}
-UploadDatasetRequest Rows() {
-  UploadDatasetRequest message;
-  message.set_training("x");
-  return message;
-}
-UploadDatasetRequest End() {
-  UploadDatasetRequest message;
-  message.set_end(true);
-  return message;
 }
 
 TEST_F(Calls, AnUploadIsTakenInOrderDoneAndCleanedUp) {

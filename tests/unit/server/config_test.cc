@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include "core/base/files.h"
+#include "core/base/retry.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -40,6 +41,31 @@ TEST(Config, RefusesByKey) {
   EXPECT_EQ(field("- a\n"), "config");
   EXPECT_EQ(field(""), "data_dir");
   EXPECT_EQ(field("data_dir: x\n---\nlog_level: debug\n"), "config");
+}
+
+TEST(Config, AnOpenAddressWantsToKnowWhoCalls) {
+  const auto field = [](const std::string& yaml) { return StatusField(ParseConfig("data_dir: x\n" + yaml).status()); };
+  const std::string open = "grpc_address: 0.0.0.0:1\n", tls = "tls_certificate: a\ntls_key: b\n";
+  EXPECT_EQ(field(open + tls), "grpc_address") << "over TLS, but anybody";
+  EXPECT_EQ(field(open + "token_file: c\n"), "grpc_address") << "tokens that everybody on the way can read";
+  EXPECT_EQ(field("admin_address: '[::]:1'\n" + tls), "admin_address");
+  EXPECT_EQ(field(open + tls + "token_file: c\n"), "");
+  EXPECT_EQ(field(open + tls + "tls_client_ca: d\n"), "");
+  EXPECT_EQ(field(open + "allow_insecure_public: true\n"), "");
+  EXPECT_EQ(field("tls_certificate: a\n"), "tls_key");
+  EXPECT_EQ(field("tls_key: a\n"), "tls_certificate");
+  EXPECT_EQ(field("tls_client_ca: a\n"), "tls_client_ca");
+}
+
+TEST(Config, ReflectionIsForThisMachine) {
+  const auto reflects = [](const std::string& yaml) { return ParseConfig("data_dir: x\n" + yaml)->reflects(); };
+  const std::string open = "allow_insecure_public: true\ngrpc_address: 0.0.0.0:1\n";
+  EXPECT_TRUE(reflects(""));
+  EXPECT_TRUE(reflects("grpc_address: '[::1]:1'\n"));
+  EXPECT_FALSE(reflects("token_file: c\n"));
+  EXPECT_FALSE(reflects("reflection: off\n"));
+  EXPECT_FALSE(reflects(open));
+  EXPECT_TRUE(reflects(open + "reflection: on\n"));
 }
 
 // The page's table is the program's, row by row.
@@ -98,6 +124,12 @@ TEST(Status, CarriesReasonDomainFieldAndRetry) {
       ToGrpc(StatusWithReason(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "full")).error_details()));
   google::rpc::RetryInfo retry;
   EXPECT_TRUE(details.details(1).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+  ASSERT_TRUE(details.ParseFromString(
+      ToGrpc(RetryAfter(absl::ResourceExhaustedError("full"), absl::Microseconds(2'345'600))).error_details()));
+  ASSERT_TRUE(details.details(1).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 2);
+  EXPECT_EQ(retry.retry_delay().nanos(), 346'000'000);
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
 }
 

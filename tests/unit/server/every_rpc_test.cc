@@ -47,9 +47,11 @@ std::vector<const google::protobuf::MethodDescriptor*> EveryMethod() {
 }
 
 // Calls a method of any kind with one empty message and takes whatever comes.
-grpc::Status CallWithNothing(const std::shared_ptr<grpc::Channel>& channel, const std::string& path) {
+grpc::Status CallWithNothing(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                             const std::string& authorization = "") {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
+  if (!authorization.empty()) context.AddMetadata("authorization", authorization);
   grpc::CompletionQueue queue;
   const auto finished = [&queue] {
     void* tag = nullptr;
@@ -103,6 +105,36 @@ TEST(EveryRpc, IsServedAndCountedOnceUnderItsName) {
     for (const auto& [code, count] : codes) counted[method] += count;
   }
   EXPECT_EQ(counted, expected);
+}
+
+TEST(EveryRpc, WantsATokenWhereThereAreTokens) {
+  const checkpoint::TemporaryDirectory directory;
+  Config config;
+  config.data_dir = directory.path() + "/data";
+  config.grpc_address = config.admin_address = "127.0.0.1:0";
+  config.token_file = directory.path() + "/tokens";
+  ASSERT_EQ(WriteFileAtomic(config.token_file, "alice 0123456789abcdef\n"), absl::OkStatus());
+  const auto server = Engramd::Start(config, "/proc/self/exe", [] {});
+  ASSERT_EQ(server.status(), absl::OkStatus());
+  const auto channel = grpc::CreateChannel((*server)->grpc_address(), grpc::InsecureChannelCredentials());
+  for (const google::protobuf::MethodDescriptor* method : EveryMethod()) {
+    const std::string path = "/" + method->service()->full_name() + "/" + method->name();
+    EXPECT_EQ(CallWithNothing(channel, path).error_code(), grpc::StatusCode::UNAUTHENTICATED) << path;
+    EXPECT_EQ(CallWithNothing(channel, path, "Bearer 0123456789abcdeF").error_code(), grpc::StatusCode::UNAUTHENTICATED)
+        << path;
+    EXPECT_NE(CallWithNothing(channel, path, "Bearer 0123456789abcdef").error_code(), grpc::StatusCode::UNAUTHENTICATED)
+        << path;
+  }
+  // What is told to everybody, and what is not.
+  EXPECT_EQ(CallWithNothing(channel, "/grpc.health.v1.Health/Check").error_code(), grpc::StatusCode::OK);
+  EXPECT_EQ(CallWithNothing(channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  httplib::Client admin("http://" + (*server)->admin_address());
+  EXPECT_EQ(admin.Get("/metrics")->status, 401);
+  EXPECT_EQ(admin.Get("/")->status, 401);
+  EXPECT_EQ(admin.Get("/healthz")->status, 200);
+  EXPECT_EQ(admin.Get("/readyz")->status, 200);
+  EXPECT_EQ(admin.Get("/metrics", {{"Authorization", "Bearer 0123456789abcdef"}})->status, 200);
 }
 
 }  // namespace
