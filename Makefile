@@ -4,7 +4,7 @@ BUILD ?= build
 PYTHON := .deps/oracle/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: setup setup-oracle build demo demo-ner test unit parity integration lint bench bench-continual mutate format sanitize fuzz gpu-bundle clean
+.PHONY: setup setup-oracle build demo demo-ner test unit parity integration lint bench bench-hardening bench-continual mutate format sanitize fuzz gpu-bundle clean
 
 setup:
 	@scripts/setup.sh runtime
@@ -45,6 +45,10 @@ lint: setup-oracle
 
 format:
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+# What one client costs the others, and overload: minutes, on a machine that does nothing else.
+bench-hardening: setup-oracle compile
+	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/hardening.py
 
 bench: setup-oracle compile
 	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/run.py $(if $(ONLY),--only $(ONLY))
