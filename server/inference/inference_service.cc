@@ -5,6 +5,7 @@
 #include "server/inference/encode_call.h"
 #include "server/inference/encode_stream.h"
 #include "server/inference/tag_entities_call.h"
+#include "server/inference/tag_entities_stream.h"
 #include "server/inference/tokenize_call.h"
 
 namespace engram::server {
@@ -19,6 +20,11 @@ grpc::ServerUnaryReactor* InferenceService::TagEntities(grpc::CallbackServerCont
                                                         const engram::v1::TagEntitiesRequest* request,
                                                         engram::v1::TagEntitiesResponse* response) {
   return StartTagEntities(backend_, *context, *request, *response);
+}
+
+grpc::ServerBidiReactor<engram::v1::StreamTagEntitiesRequest, engram::v1::StreamTagEntitiesResponse>*
+InferenceService::StreamTagEntities(grpc::CallbackServerContext* context) {
+  return StartStreamTagEntities(backend_, *context);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Embed(grpc::CallbackServerContext* context,

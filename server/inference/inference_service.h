@@ -27,6 +27,8 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
   grpc::ServerUnaryReactor* TagEntities(grpc::CallbackServerContext* context,
                                         const engram::v1::TagEntitiesRequest* request,
                                         engram::v1::TagEntitiesResponse* response) override;
+  grpc::ServerBidiReactor<engram::v1::StreamTagEntitiesRequest, engram::v1::StreamTagEntitiesResponse>*
+  StreamTagEntities(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context, const engram::v1::EmbedRequest* request,
                                   engram::v1::EmbedResponse* response) override;
   grpc::ServerUnaryReactor* LongContextEncode(grpc::CallbackServerContext* context,

@@ -1,11 +1,13 @@
 """TagEntities against transformers and dynamic programs in fp64: words, windows, legal sequences, probabilities, places."""
-import itertools
 import gzip
+import html.parser
+import itertools
 import json
 import random
 import re
 import unicodedata
 
+import grpc
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,10 @@ import transformers
 from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 
-from conftest import DATA, Server, messages
-from small_models import CONFIGS, TAGS, decode, make, tokenizer, word_logits, word_rows
+from conftest import DATA, Server, error_info, messages
+from small_models import TAGS, decode, make, tokenizer, word_logits, word_rows
+
+FAMILIES = ("bert", "roberta", "distilbert")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def server(tmp_path_factory):
     """One random tagger of each family, 64 tokens per window: random weights find entities everywhere."""
     folder = tmp_path_factory.mktemp("tagging")
     made = Server(folder, {"inference_precision": "fp32"}).start()
-    for family in CONFIGS:
+    for family in FAMILIES:
         directory = make(family, "ForTokenClassification", folder / family, TAGS)
         made.engram("models", "import", family, directory, "--task", "names")
     made.models = folder
@@ -43,7 +47,7 @@ def plain_texts() -> list[str]:
     return [" ".join(itertools.islice(at, count)) for count in (1, 2, 7, 20, 40, 55, 62, 63, 64, 90, 130, 400)]
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_entities_are_those_of_the_oracle(server, family):
     directory = server.models / family
     model = transformers.AutoModelForTokenClassification.from_pretrained(directory).eval()
@@ -132,7 +136,7 @@ def write_conll(sentences, path):
     return path
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_measured_f1_is_that_of_whole_sentences(server, family, tmp_path):
     """Sentences of up to 300 words in windows of 64 tokens, words that no token stands for among them: the F1 that a run reports is seqeval's on the
     decoded sentences."""
@@ -200,3 +204,146 @@ def test_a_training_word_longer_than_the_window_is_said_to_be_cut(server, tmp_pa
     consolidated = server.json("consolidate-task", "bert@cut", "names", "--wait")
     *of_learning, unmeasured = learned["result"]["warnings"]
     assert of_learning == consolidated["result"]["warnings"] == said and unmeasured.startswith("NOT_MEASURED: ")
+
+
+@pytest.fixture(scope="module")
+def io_tagger(server):
+    """A tagger whose tags are types alone (IO): the pipeline joins equal neighbours, as the tags are read here, and needs no legal sequence."""
+    directory = make("bert", "ForTokenClassification", server.models / "io", ["O", "I-person", "I-place", "I-work"])
+    server.engram("models", "import", "io", directory, "--task", "names")
+    return directory
+
+
+def test_aggregations_are_those_of_the_pipeline(server, io_tagger):
+    """first, average and max: the same words with the same types as transformers' TokenClassificationPipeline finds, and not the same for all three."""
+    m, found = messages(), {}
+    model, made = transformers.AutoModelForTokenClassification.from_pretrained(io_tagger).eval(), transformers.AutoTokenizer.from_pretrained(io_tagger)
+    texts = [t for t in plain_texts() if len(made(t)["input_ids"]) <= 64]
+    assert len(texts) > 3
+    for name in ("first", "average", "max"):
+        pipeline = transformers.pipeline("token-classification", model=model, tokenizer=made, aggregation_strategy=name)
+        expected = [[(e["start"], e["end"], e["entity_group"]) for e in pipeline(text)] for text in texts]
+        request = m.TagEntitiesRequest(model="io", texts=texts, aggregation=m.EntityAggregation.Value(f"ENTITY_AGGREGATION_{name.upper()}"))
+        answer = server.stub("InferenceService").TagEntities(request)
+        assert [[(e.start, e.end, e.type) for e in r.entities] for r in answer.results] == expected, name
+        found[name] = expected
+    assert found["first"] != found["average"] != found["max"] != found["first"]
+
+
+def test_each_entity_says_its_sentence(server):
+    """Sentences cover all words in order; the sentence of an entity is the one that it begins and ends in."""
+    m = messages()
+    text = "Ada met Mr. Smith in Paris. They paid 3.5 pounds! Why?\r\n\r\nNobody \U0001F600 knows what 東京 said。 The end"
+    request = m.TagEntitiesRequest(model="bert", texts=[text, " "], sentences=True)
+    result, bad = server.stub("InferenceService").TagEntities(request).results
+    assert [text[s.start:s.end] for s in result.sentences] == [
+        "Ada met Mr. Smith in Paris.", "They paid 3.5 pounds!", "Why?", "Nobody \U0001F600 knows what 東京 said。", "The end"]
+    assert [text.encode()[s.start_byte:s.end_byte].decode() for s in result.sentences] == [text[s.start:s.end] for s in result.sentences]
+    assert result.entities and bad.error.message and not bad.sentences
+    for e in result.entities:
+        within = [i for i, s in enumerate(result.sentences) if s.start <= e.start and e.end <= s.end]
+        assert within == [e.sentence]
+    plain = tag(server, "bert", [text]).results[0]
+    assert not plain.sentences and not any(e.HasField("sentence") for e in plain.entities)
+
+
+def streamed(server, texts, **options):
+    """(started, answers, the most texts that were sent and not answered) of one stream."""
+    m, sent, answered, most = messages(), 0, 0, 0
+
+    def requests():
+        nonlocal sent, most
+        yield m.StreamTagEntitiesRequest(start=m.TagEntitiesRequest(**options))
+        for i, text in enumerate(texts):
+            sent += 1
+            most = max(most, sent - answered)
+            yield m.StreamTagEntitiesRequest(text=m.StreamedText(id=f"t{i}", text=text))
+    replies = iter(server.stub("InferenceService").StreamTagEntities(requests()))
+    started, answers = next(replies).started, []
+    for reply in replies:
+        answered += 1
+        answers.append(reply.answer)
+    return started, answers, most
+
+
+def test_a_stream_answers_each_text_in_order_as_the_call_does(server):
+    texts = [*plain_texts(), "", "\u200b", *HARD]
+    started, answers, _ = streamed(server, texts, model="bert", version="1", sentences=True)
+    assert (started.model, started.version, started.task) == ("models/bert", 1, "models/bert/tasks/names")
+    assert [(a.id, a.index) for a in answers] == [(f"t{i}", i) for i in range(len(texts))]
+    m = messages()
+    expected = server.stub("InferenceService").TagEntities(m.TagEntitiesRequest(model="bert", texts=texts, sentences=True)).results
+    for text, answer, unary in zip(texts, answers, expected):
+        if not text:  # one bad text does not end the stream
+            assert answer.result.error.field == "text.text" and answer.result.error.reason == unary.error.reason
+            continue
+        assert [(e.type, e.start, e.end, e.sentence) for e in answer.result.entities] == [(e.type, e.start, e.end, e.sentence) for e in unary.entities]
+        assert (answer.result.windows, answer.result.tokens) == (unary.windows, unary.tokens) and answer.result.sentences == unary.sentences
+
+
+def test_a_stream_holds_few_texts_at_a_time(server):
+    """The server reads as it tags: a client that sends as fast as it can never has more than a bounded number of texts under way. Words without
+    a token make a text long and cheap."""
+    text = "Ada met Bob " + "\u200b " * 4000
+    _, answers, most = streamed(server, [text] * 1500, model="bert")
+    assert len(answers) == 1500 and not any(a.result.HasField("error") for a in answers)
+    assert most < 750, most  # 16 kB each: 1 MiB in the server, and what fits into the buffers between
+
+
+def test_a_stream_that_begins_wrongly_is_refused(server):
+    m = messages()
+    call = server.stub("InferenceService").StreamTagEntities
+    for request, field in [(m.StreamTagEntitiesRequest(text=m.StreamedText(text="a")), "start"), (m.StreamTagEntitiesRequest(), "start"),
+                           (m.StreamTagEntitiesRequest(start=m.TagEntitiesRequest(model="bert", texts=["a"])), "start.texts"),
+                           (m.StreamTagEntitiesRequest(start=m.TagEntitiesRequest(model="bert", aggregation=9)), "aggregation")]:
+        with pytest.raises(grpc.RpcError) as error:
+            list(call(iter([request])))
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT and error_info(error.value)[1] == [field]
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(iter([])))
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(iter([m.StreamTagEntitiesRequest(start=m.TagEntitiesRequest(model="nobody"))])))
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+class Drawn(html.parser.HTMLParser):
+    """Sections of a page: their text without what was written into the marks, and (text, type) of each mark."""
+
+    def __init__(self, page: str):
+        super().__init__(convert_charrefs=True)
+        self.open, self.texts, self.marks = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, name, attributes):
+        if name in ("section", "mark", "small"):
+            self.open.append(name)
+        if name == "section":
+            self.texts.append(""), self.marks.append([])
+        if name == "mark" and "section" in self.open:
+            self.marks[-1].append(["", ""])
+
+    def handle_endtag(self, name):
+        if name in ("section", "mark", "small"):
+            assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if "section" not in self.open:
+            return
+        if "mark" in self.open:
+            self.marks[-1][-1]["small" in self.open] += data
+        if "small" not in self.open:
+            self.texts[-1] += data
+
+
+def test_the_page_shows_the_texts_with_their_entities(server, tmp_path):
+    lines = [*plain_texts()[2:6], "<b>Ada</b> & \"Bob\" 'Cy' <script>alert(1)</script>", *[t.replace("\r", " ") for t in HARD if "\n" not in t and "\x00" not in t]]
+    (tmp_path / "texts.txt").write_text("\n".join(lines), encoding="utf-8")
+    said = server.engram("tag-entities", "bert", "--file", tmp_path / "texts.txt", "--html", tmp_path / "page.html").stdout
+    assert said == f"wrote {tmp_path / 'page.html'}\n"
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<b>" not in page
+    drawn = Drawn(page)
+    assert drawn.texts == lines
+    assert drawn.marks == [[[e.text, e.type] for e in r.entities] for r in tag(server, "bert", lines).results]
+    assert sum(map(len, drawn.marks)) > 20
