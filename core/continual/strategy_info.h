@@ -33,6 +33,7 @@ struct StrategySizes {
   int64_t stored_examples = 0;  // of earlier tasks, that the strategy keeps with the version
   int64_t most_labels = 0;      // of a task
   int64_t labels = 0;           // of the task that is learned
+  int64_t known_labels = 0;     // of those, the ones that it has already; 0: all are new
   int64_t earlier_tasks = 0;    // that the version knows
   int64_t columns = 0;          // of those, the ones with a progressive column (checkpoint::Blocks)
   int64_t hidden_size = 0, intermediate_size = 0, layers = 0;  // of the encoder

@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/checkpoint/model_config.h"
 #include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/task_kind.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
+#include "core/tagging/bio.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
 #include "core/train/train_options.h"
@@ -37,8 +39,7 @@ using engram::worker::v1::TrainWork;
 // ---------------------------------------------------------------- the plan
 
 absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind dataset) {
-  const bool tagged = dataset == corpus::DatasetKind::kTagging,
-             labelled = dataset == corpus::DatasetKind::kClassification;
+  const bool tagged = corpus::HasTags(dataset), labelled = corpus::HasLabels(dataset);
   switch (asked) {
     case engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION:
       if (!labelled) return InvalidField("kind", "is classification, but the data set has no labels");
@@ -51,6 +52,11 @@ absl::StatusOr<TaskKind> KindFor(engram::v1::TaskKind asked, corpus::DatasetKind
       if (tagged)
         return InvalidField("kind",
                             "is masked language modelling, but the data set holds tagged words; use plain text");
+      if (dataset == corpus::DatasetKind::kPairs) {
+        return InvalidField("kind",
+                            "is masked language modelling, but the data set holds pairs of texts; upload one column of "
+                            "them as plain text (--text-column, --kind text)");
+      }
       return TaskKind::kMaskedLanguageModel;
     case engram::v1::TASK_KIND_UNSPECIFIED:
       return tagged     ? TaskKind::kTokenClassification
@@ -74,14 +80,58 @@ absl::StatusOr<Pooling> DefaultPooling(const PlanContext& context, const BaseVer
   return mean ? Pooling::kMean : Pooling::kStandard;
 }
 
-// The labels of a task that the version knows, in their order; where the strategy can grow its head, with those of the
-// data set behind them.
+// Whether a task that the version knows may get further labels: a classifier where the strategy can grow its head, a
+// tagger of entities in BIO2 where it is trained by steps at all.
+bool MayGrow(const checkpoint::ManifestTask& known, const continual::StrategyInfo& strategy) {
+  if (known.kind == TaskKind::kSequenceClassification) return strategy.grows_heads;
+  if (known.kind != TaskKind::kTokenClassification || strategy.one_pass) return false;
+  const absl::StatusOr<tagging::TagSet> tags = tagging::TagSet::FromTags(known.labels);
+  return tags.ok() && tags->reading() == tagging::TagReading::kBio2 && !known.iob1;
+}
+
+// At most five of those that the task does not have.
+std::vector<std::string> NewLabels(const checkpoint::ManifestTask& known, const std::vector<std::string>& labels) {
+  constexpr size_t kShown = 5;
+  std::vector<std::string> fresh;
+  for (const std::string& label : labels) {
+    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end()) fresh.push_back(label);
+  }
+  if (fresh.size() > kShown) {
+    fresh.resize(kShown);
+    fresh.push_back("...");
+  }
+  return fresh;
+}
+
+std::vector<std::string> GrowingStrategies() {
+  std::vector<std::string> names;
+  for (const auto& [name, info] : continual::Strategies()) {
+    if (info.grows_heads) names.push_back(name);
+  }
+  return names;
+}
+
+// The labels of a task that the version knows, in their order; where it may grow, with those of the data set behind them.
 absl::StatusOr<std::vector<std::string>> KnownLabels(const StartTaskRequest& request,
                                                      const checkpoint::ManifestTask& known,
                                                      std::vector<std::string> labels) {
-  const absl::StatusOr<const continual::StrategyInfo*> strategy = continual::FindStrategy(request.strategy());
-  if (known.kind != TaskKind::kSequenceClassification || !strategy.ok() || !(*strategy)->grows_heads) {
-    ENGRAM_RETURN_IF_ERROR(CheckLabels(known, labels));
+  // A classifier gets further labels only under a strategy that the request names: they might be a slip of the data.
+  const bool named = !request.strategy().empty();
+  const continual::StrategyInfo* strategy = &continual::DefaultStrategy(/*consolidated=*/false);
+  if (named) {
+    ENGRAM_ASSIGN_OR_RETURN(strategy, continual::FindStrategy(request.strategy()));
+  }
+  if (!MayGrow(known, *strategy) || (known.kind == TaskKind::kSequenceClassification && !named)) {
+    absl::Status fixed = CheckLabels(known, labels);
+    if (!fixed.ok() && known.kind == TaskKind::kSequenceClassification) {
+      return InvalidField("dataset",
+                          absl::StrCat("brings labels that task \"", known.name, "\" does not have (",
+                                       absl::StrJoin(NewLabels(known, labels), ", "),
+                                       "): choose another task name, other data, or a strategy that lets the task "
+                                       "have further labels (",
+                                       absl::StrJoin(GrowingStrategies(), ", "), ")"));
+    }
+    ENGRAM_RETURN_IF_ERROR(fixed);
     return known.labels;
   }
   std::vector<std::string> all = known.labels;
@@ -123,6 +173,7 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
                           absl::StrCat("\"", known->name, "\" is a ", AbslView(checkpoint::TaskKindName(known->kind)),
                                        " task of this version; choose another name"));
     }
+    ENGRAM_RETURN_IF_ERROR(CheckRows(*known, dataset));
     ENGRAM_ASSIGN_OR_RETURN(labels, KnownLabels(request, *known, std::move(labels)));
     if (pooling_asked && pooling != known->pooling) {
       return InvalidField("pooling", absl::StrCat("the task's head has pooling ",
@@ -137,14 +188,16 @@ absl::Status FillHead(const PlanContext& context, const StartTaskRequest& reques
 }
 
 // The other tasks of the version, each with the data set that it was trained on, where that is still at hand and has a
-// test part.
+// test part; and this one with the data set that it had before, if it gets further labels.
 absl::Status FillEarlier(const PlanContext& context, const BaseVersion& base, TrainWork& work) {
   for (const checkpoint::ManifestTask& task : base.manifest.tasks) {
-    if (task.name == work.task()) continue;
+    const bool grows = task.labels.size() < static_cast<size_t>(work.labels_size());
+    if (task.name == work.task() && !grows) continue;
     const absl::StatusOr<jobs::DatasetRecord> dataset = TrainedDataset(context, task);
     if (absl::IsFailedPrecondition(dataset.status())) continue;
     ENGRAM_RETURN_IF_ERROR(dataset.status());
     if (dataset->test_rows == 0) continue;
+    if (task.name == work.task() && dataset->digest == work.dataset().digest()) continue;
     auto* item = work.add_earlier();
     item->set_task(task.name);
     SetDataset(*dataset, item->mutable_dataset());
@@ -206,6 +259,11 @@ int64_t StoredExamples(const checkpoint::VersionManifest& manifest, const std::s
     if (memory.strategy == strategy) examples += memory.rows;
   }
   return examples;
+}
+
+int64_t KnownLabelCount(const checkpoint::VersionManifest& manifest, const std::string& task) {
+  const checkpoint::ManifestTask* const known = checkpoint::FindManifestTask(manifest, task);
+  return known == nullptr ? 0 : static_cast<int64_t>(known->labels.size());
 }
 
 int64_t MostLabels(const checkpoint::VersionManifest& manifest) {
@@ -281,25 +339,25 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     const bool best_kept = options.early_stopping_patience > 0;
     ENGRAM_ASSIGN_OR_RETURN(
         const continual::StrategyCost strategy,
-        StrategyCostOf(work, {.encoder_bytes = base.model_bytes,  // the default head is small beside it
-                              .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
-                              .training_examples = out.texts(),
-                              .longest_example = options.max_length,
-                              .stored_examples = StoredExamples(base.manifest, work.strategy()),
-                              .most_labels = MostLabels(base.manifest),
-                              .labels = work.labels_size(),
-                              .earlier_tasks = static_cast<int64_t>(base.manifest.tasks.size()),
-                              .columns = std::count_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
-                                                       [](const checkpoint::ManifestTask& task) {
-                                                         return task.blocks.kind ==
-                                                                checkpoint::BlocksKind::kProgressive;
-                                                       }),
-                              .hidden_size = base.config.hidden_size,
-                              .intermediate_size = base.config.intermediate_size,
-                              .layers = base.config.layers,
-                              .fused_attention = base.config.family->names.query_key_value != nullptr,
-                              .fused_gate = base.config.family->block.gated &&
-                                            base.config.family->names.gate == nullptr}));
+        StrategyCostOf(work,
+                       {.encoder_bytes = base.model_bytes,  // the default head is small beside it
+                        .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
+                        .training_examples = out.texts(),
+                        .longest_example = options.max_length,
+                        .stored_examples = StoredExamples(base.manifest, work.strategy()),
+                        .most_labels = MostLabels(base.manifest),
+                        .labels = work.labels_size(),
+                        .known_labels = KnownLabelCount(base.manifest, work.task()),
+                        .earlier_tasks = static_cast<int64_t>(base.manifest.tasks.size()),
+                        .columns = std::count_if(base.manifest.tasks.begin(), base.manifest.tasks.end(),
+                                                 [](const checkpoint::ManifestTask& task) {
+                                                   return task.blocks.kind == checkpoint::BlocksKind::kProgressive;
+                                                 }),
+                        .hidden_size = base.config.hidden_size,
+                        .intermediate_size = base.config.intermediate_size,
+                        .layers = base.config.layers,
+                        .fused_attention = base.config.family->names.query_key_value != nullptr,
+                        .fused_gate = base.config.family->block.gated && base.config.family->names.gate == nullptr}));
     // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
                          strategy.bytes + nn::ActivationBytes(largest, base.config.layers, base.config, precision));
