@@ -15,7 +15,7 @@ using engram::corpus::ReadOptions;
 
 ReadOptions Options(uint8_t chosen) {
   ReadOptions options;
-  switch (chosen % 10) {
+  switch (chosen % 13) {
     case 1:
       options.format = "txt";
       break;
@@ -44,6 +44,17 @@ ReadOptions Options(uint8_t chosen) {
       break;
     case 9:
       options.strict = true;
+      break;
+    case 10:
+      options.kind = DatasetKind::kPairs;
+      break;
+    case 11:
+      options.kind = DatasetKind::kWordTags;
+      break;
+    case 12:
+      options.text_column = "1";
+      options.pair_column = "2";
+      options.label_column = "3";
       break;
     default:
       break;
