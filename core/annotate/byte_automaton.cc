@@ -117,10 +117,13 @@ int32_t ByteAutomaton::FindBase(const Trie& trie, int32_t first, int32_t end, in
 void ByteAutomaton::Link(const std::vector<int32_t>& order, const std::vector<unsigned char>& bytes) {
   for (int32_t byte = 0; byte < kBytes; ++byte) root_[byte] = std::max(0, Child(0, static_cast<unsigned char>(byte)));
   shorter_.resize(states_.size(), 0);
+  std::vector<unsigned char> reached_by(states_.size(), 0);
   // By breadth: what a fallback points to is shorter, so it is done.
   for (size_t i = 1; i < order.size(); ++i) {
     State& state = states_[order[i]];
-    state.fallback = state.parent == 0 ? 0 : Next(states_[state.parent].fallback, bytes[i]);
+    reached_by[order[i]] = bytes[i];
+    const bool inside = kWordBytes[reached_by[state.parent]] && kWordBytes[bytes[i]];
+    state.fallback = state.parent == 0 ? 0 : Next(states_[state.parent].fallback, bytes[i], inside);
     shorter_[order[i]] = states_[state.fallback].ending;
     state.ending = keys_[order[i]] >= 0 ? order[i] : shorter_[order[i]];
   }

@@ -8,7 +8,8 @@ GROUPS = [
     ]),
     ("core/annotate/byte_automaton.cc", "test_annotate", [
         ("only the longest key of an end is found", "shorter_[order[i]] = states_[state.fallback].ending;", "shorter_[order[i]] = 0;"),
-        ("fallbacks go to the root", "state.fallback = state.parent == 0 ? 0 : Next(states_[state.parent].fallback, bytes[i]);", "state.fallback = 0;"),
+        ("fallbacks go to the root", "state.fallback = state.parent == 0 ? 0 : Next(states_[state.parent].fallback, bytes[i], inside);", "state.fallback = 0;"),
+        ("every byte counts as inside of a word", "const bool inside = kWordBytes[reached_by[state.parent]] && kWordBytes[bytes[i]];", "const bool inside = true;"),
     ]),
     ("core/annotate/word_borders.cc", "test_annotate", [
         ("a border may lie before a mark", "return !IsMark(after) && (IsUnspaced(before) || IsUnspaced(after));", "return IsUnspaced(before) || IsUnspaced(after);"),
