@@ -111,7 +111,7 @@ def test_the_log_is_one_json_object_a_line_and_holds_no_texts(new_server, tmp_pa
     lines = [json.loads(line) for line in text.splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) and line["level"] and line["message"] for line in lines)
     said = [line["message"] for line in lines if line.get("job") == job["name"].split("/")[-1]]
-    assert said == ["job accepted", "run started", "job ended"]
+    assert said == ["job accepted", "run started", "files are shared with the version before", "job ended"]
     assert "confidential" not in text and "secret" not in text
 
 
