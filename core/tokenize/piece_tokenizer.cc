@@ -117,9 +117,10 @@ void CutMarks(const CutAtMarks& step, uint32_t offset, Pieces& pieces) {
   std::vector<Range> ranges;
   const std::string_view text = pieces.text.text;
   out.text.reserve(text.size() + text.size() / 2);
+  out.sources.reserve(text.size() + text.size() / 2);
   const auto append = [&](std::string_view what, Range source) {
     out.text.append(what);
-    out.sources.insert(out.sources.end(), what.size(), source);
+    for (size_t i = 0; i < what.size(); ++i) out.sources.push_back(source);
   };
   for (const Range& range : pieces.ranges) {
     const auto begin = static_cast<uint32_t>(out.text.size());

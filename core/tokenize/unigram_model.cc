@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/strict_json.h"
-#include "core/base/utf8.h"
 
 namespace engram::tokenize {
 namespace {
@@ -59,8 +58,8 @@ void UnigramModel::Search(std::string_view piece, std::vector<Node>& ends) const
   };
   for (size_t at = 0; at < piece.size();) {
     const double before = ends[at].score;
-    size_t next = at;
-    DecodeUtf8(piece, next);
+    size_t next = at + 1;  // behind this character
+    while (next < piece.size() && (static_cast<unsigned char>(piece[next]) & 0xC0) == 0x80) ++next;
     bool single = false;
     vocabulary_.ForEachPrefix(piece.substr(at), [&](int32_t id, size_t length) {
       offer(at, at + length, id, scores_[static_cast<size_t>(id)] + before);
