@@ -85,7 +85,7 @@ TEST(StreamedEncoder, IsTheModelsOwnPassForEveryFamily) {
     for (const auto& [length, mode] : {std::pair{1, nn::PositionMode::kTrained},
                                        {29, nn::PositionMode::kTrained},
                                        {700, rotary ? nn::PositionMode::kDynamicYarn : nn::PositionMode::kHierarchical},
-                                       {2300, rotary ? nn::PositionMode::kLinear : nn::PositionMode::kInterpolated}}) {
+                                       {1300, rotary ? nn::PositionMode::kLinear : nn::PositionMode::kInterpolated}}) {
       const std::vector<int32_t> ids = Ids(length);
       StreamOptions options;
       options.positions = {mode};
@@ -103,10 +103,10 @@ TEST(StreamedEncoder, AWindowIsThatOfALayerWithIt) {
     SCOPED_TRACE(name);
     nn::EncoderConfig config = ConfigOf(name);
     const auto model = Sharp(config);
-    for (const int64_t window : {1, 40, 1100}) {
+    for (const int64_t window : {1, 40, 600}) {
       config.windows = {window, window};
       const auto windowed = Sharp(config);  // the same weights
-      const std::vector<int32_t> ids = Ids(1500);
+      const std::vector<int32_t> ids = Ids(900);
       StreamOptions options;
       options.window = window;
       options.positions = {model->config().family->rotary() ? nn::PositionMode::kTrained : nn::PositionMode::kTiled};
@@ -180,7 +180,7 @@ TEST(StreamedEncoder, HoldsWhatItSaysItHolds) {
     for (checkpoint::Rope& rope : config.ropes) rope.head_dim = 16;
     const auto model = Sharp(config);
     const StreamedEncoder encoder(*model);
-    for (const auto& [tokens, window] : {std::pair<int64_t, int64_t>{700, 0}, {3000, 0}, {25000, 16}}) {
+    for (const auto& [tokens, window] : {std::pair<int64_t, int64_t>{700, 0}, {3000, 0}, {15000, 16}}) {
       const std::vector<int32_t> ids = Ids(tokens);
       StreamOptions options;
       options.window = window;
