@@ -21,6 +21,10 @@ std::string KindOf(const Dataset& dataset) {
       return "classification";
     case engram::v1::DATASET_KIND_TAGGING:
       return "tagging";
+    case engram::v1::DATASET_KIND_PAIRS:
+      return "pairs";
+    case engram::v1::DATASET_KIND_WORD_TAGS:
+      return "word-tags";
     default:
       return "text";
   }
@@ -38,7 +42,8 @@ void PrintDatasets(const std::vector<Dataset>& datasets) {
 }
 
 struct UploadArguments {
-  std::string name, training, test, validation, format, kind, text_column, label_column, word_column, tag_column;
+  std::string name, training, test, validation, format, kind, text_column, pair_column, label_column, word_column,
+      tag_column;
   bool strict = false;
 };
 
@@ -58,16 +63,18 @@ void PrintPart(const char* part, const engram::v1::PartReport& report, engram::v
   for (const auto& column : report.columns()) std::printf(" %s = %s;", column.column().c_str(), column.role().c_str());
   std::printf("\n  first row: ");
   const auto& row = report.sample();
-  if (kind == engram::v1::DATASET_KIND_TAGGING) {
+  if (row.words_size() > 0) {
     for (int i = 0; i < std::min(kShownWords, row.words_size()); ++i)
       std::printf("%s/%s ", row.words(i).c_str(), row.tags(i).c_str());
     std::printf("%s\n", row.words_size() > kShownWords ? "..." : "");
   } else {
-    std::printf("%s%s%s\n", row.text().c_str(), row.label().empty() ? "" : "  ->  ",
-                row.label().empty() ? "" : Shown(row.label()).c_str());
+    std::printf("%s%s%s%s%s\n", row.text().c_str(), row.text_pair().empty() ? "" : "  |  ", row.text_pair().c_str(),
+                row.label().empty() ? "" : "  ->  ", row.label().empty() ? "" : Shown(row.label()).c_str());
   }
   if (report.labels_size() > 0) {
-    std::printf("  %s:", kind == engram::v1::DATASET_KIND_TAGGING ? "entities" : "labels");
+    std::printf("  %s:", kind == engram::v1::DATASET_KIND_TAGGING     ? "entities"
+                         : kind == engram::v1::DATASET_KIND_WORD_TAGS ? "tags"
+                                                                      : "labels");
     for (int i = 0; i < std::min(kShownLabels, report.labels_size()); ++i) {
       std::printf("%s %s %lld", i > 0 ? "," : "", Shown(report.labels(i).label()).c_str(),
                   static_cast<long long>(report.labels(i).count()));
@@ -101,6 +108,7 @@ engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
   header.set_validation_file(arguments.validation.empty() ? "" : LastPart(arguments.validation));
   header.set_format(arguments.format);
   header.set_text_column(arguments.text_column);
+  header.set_pair_column(arguments.pair_column);
   header.set_label_column(arguments.label_column);
   header.set_word_column(arguments.word_column);
   header.set_tag_column(arguments.tag_column);
@@ -108,6 +116,8 @@ engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
   if (arguments.kind == "classification") header.set_kind(engram::v1::DATASET_KIND_CLASSIFICATION);
   if (arguments.kind == "tagging") header.set_kind(engram::v1::DATASET_KIND_TAGGING);
   if (arguments.kind == "text") header.set_kind(engram::v1::DATASET_KIND_TEXT);
+  if (arguments.kind == "pairs") header.set_kind(engram::v1::DATASET_KIND_PAIRS);
+  if (arguments.kind == "word-tags") header.set_kind(engram::v1::DATASET_KIND_WORD_TAGS);
   return request;
 }
 
@@ -230,9 +240,11 @@ void AddUploadVerb(CLI::App& group, Session& session) {
   upload->add_option("--format", a.format, "format of the files; default: by their names and lines")
       ->check(CLI::IsMember({"jsonl", "csv", "tsv", "conll", "txt", "fasttext"}));
   upload->add_option("--kind", a.kind, "what the rows become, other annotations are left out; default: what there is")
-      ->check(CLI::IsMember({"classification", "tagging", "text"}));
+      ->check(CLI::IsMember({"classification", "pairs", "tagging", "word-tags", "text"}));
   upload->add_option("--text-column", a.text_column,
                      "column or key of the texts: its name, or its number from 1 if there is no header");
+  upload->add_option("--pair-column", a.pair_column,
+                     "the same of the second text of each row: what is learned is the label of the pair");
   upload->add_option("--label-column", a.label_column, "column or key of the labels; the others are then left out");
   upload->add_option("--word-column", a.word_column, "column or key of the words of tagged texts");
   upload->add_option("--tag-column", a.tag_column, "column or key of the tags or entities");

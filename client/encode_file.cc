@@ -9,15 +9,14 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <istream>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "client/gzip_input.h"
 #include "client/output.h"
+#include "client/record_file.h"
 #include "client/text_calls.h"
 #include "nlohmann/json.hpp"
 
@@ -135,10 +134,9 @@ struct Lines {
 
 class FileEncoder {
  public:
-  FileEncoder(Session& session, GzipInput& source, VectorSink& sink, EmbedRequest request)
+  FileEncoder(Session& session, RecordReader& reader, VectorSink& sink, EmbedRequest request)
       : session_(session),
-        source_(source),
-        in_(&source),
+        reader_(reader),
         sink_(sink),
         caller_(session, std::move(request), &engram::v1::InferenceService::Stub::Embed, /*send_blank=*/true) {}
 
@@ -151,7 +149,7 @@ class FileEncoder {
       if (const std::optional<int> failed = EncodeSome(lines)) return failed;
       ShowProgress(/*last=*/false);
     }
-    if (!source_.whole()) return Session::Usage("the file cannot be read to its end");
+    if (!reader_.whole()) return Session::Usage("the file cannot be read to its end");
     if (lines_ == 0) return Session::Usage("there is no line in the file");
     sink_.End(lines_);
     ShowProgress(/*last=*/true);
@@ -166,19 +164,15 @@ class FileEncoder {
   Lines ReadSome(size_t most) {
     Lines some;
     size_t bytes = 0;
-    std::string line;
-    while (some.texts.size() < most && bytes < kBytesPerCall && std::getline(in_, line)) {
-      if (line.ends_with('\r')) line.pop_back();
-      std::string problem;
-      if (!IsUtf8(line)) problem = "is not UTF-8; convert the file first";
-      if (line.size() > kLongestLine) {
-        problem = "has " + std::to_string(line.size()) +
-                  " bytes, more than one call takes; use --whole-file for a file that is one text";
+    for (Record record; some.texts.size() < most && bytes < kBytesPerCall && reader_.Next(record);) {
+      if (record.text.size() > kLongestLine) {
+        record.problem = "has " + std::to_string(record.text.size()) +
+                         " bytes, more than one call takes; use --whole-file for a file that is one text";
+        record.text.clear();
       }
-      bytes += line.size();
-      some.texts.push_back(problem.empty() ? std::move(line) : std::string());
-      some.problems.push_back(std::move(problem));
-      line.clear();
+      bytes += record.text.size();
+      some.texts.push_back(std::move(record.text));
+      some.problems.push_back(std::move(record.problem));
     }
     return some;
   }
@@ -218,8 +212,7 @@ class FileEncoder {
   }
 
   Session& session_;
-  GzipInput& source_;
-  std::istream in_;
+  RecordReader& reader_;
   VectorSink& sink_;
   TextCaller<EmbedRequest, EmbedResponse> caller_;
   int64_t lines_ = 0, without_ = 0, width_ = 0;
@@ -231,7 +224,7 @@ int Broken(const std::string& path) {
   return kFailed;
 }
 
-int EncodeTo(Session& session, GzipInput& in, EmbedRequest request, const std::string& path) {
+int EncodeTo(Session& session, RecordReader& reader, EmbedRequest request, const std::string& path) {
   const std::string partial = path + ".partial";
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   if (!out.good()) return Broken(path);
@@ -243,7 +236,7 @@ int EncodeTo(Session& session, GzipInput& in, EmbedRequest request, const std::s
   } else {
     sink = std::make_unique<CsvSink>(out);
   }
-  FileEncoder encoder(session, in, *sink, std::move(request));
+  FileEncoder encoder(session, reader, *sink, std::move(request));
   const std::optional<int> failed = encoder.Run();
   out.close();
   if (failed) {
@@ -280,11 +273,16 @@ int EncodeFile(Session& session, EmbedRequest request, const EncodeJob& job) {
   const bool known = job.out.ends_with(".npy") || job.out.ends_with(".jsonl") || job.out.ends_with(".csv");
   if (!job.out.empty() && !known) return Session::Usage("--out must end in .npy, .jsonl or .csv");
   if (job.out.empty() && session.json) return Session::Usage("--json with --file needs --out FILE.jsonl");
-  const std::unique_ptr<GzipInput> in = GzipInput::Open(job.file);
-  if (in == nullptr) return Session::Usage(job.file + " cannot be opened");
-  if (!job.out.empty()) return EncodeTo(session, *in, std::move(request), job.out);
+  std::string error;
+  std::optional<RecordReader> reader = RecordReader::Open(job.file, job.text_column, error);
+  if (!reader) return Session::Usage(error);
+  if (reader->format() == RecordFormat::kLines && !job.text_column.empty())
+    return Session::Usage("--text-column needs a file whose name ends in .csv, .tsv or .jsonl");
+  if (reader->encoding() != nullptr)
+    std::fprintf(stderr, "note: the file is %s and is read as such\n", reader->encoding());
+  if (!job.out.empty()) return EncodeTo(session, *reader, std::move(request), job.out);
   PrintSink sink;
-  FileEncoder encoder(session, *in, sink, std::move(request));
+  FileEncoder encoder(session, *reader, sink, std::move(request));
   return encoder.Run().value_or(encoder.without() > 0 ? kFailed : kOk);
 }
 

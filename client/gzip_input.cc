@@ -6,8 +6,15 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
+#include <utility>
 
 namespace engram::client {
+namespace {
+
+constexpr std::string_view kMark = "\xEF\xBB\xBF";  // of UTF-8
+
+}  // namespace
 
 struct GzipInput::Inflater {
   z_stream stream{};
@@ -79,27 +86,52 @@ size_t GzipInput::Unpack() {
   }
 }
 
+size_t GzipInput::Copy() {
+  if (at_ == have_ && !Read()) return 0;
+  const size_t size = have_ - at_;
+  std::memcpy(output_.data(), input_.data() + at_, size);
+  at_ = have_;
+  return size;
+}
+
 GzipInput::int_type GzipInput::underflow() {
-  if (!begun_) {
-    begun_ = true;
-    while (have_ < 2 && Read()) {
+  const bool first = !std::exchange(begun_, true);
+  if (first) {
+    // Two bytes say what a file is, four where it may have a byte-order mark or be UTF-16; no more, so that a terminal is answered line by line.
+    const auto wide = [&] {
+      return input_[0] == '\0' || input_[1] == '\0' || input_[0] == kMark[0] ||
+             static_cast<unsigned char>(input_[0]) >= 0xFE;
+    };
+    while ((have_ < 2 || (have_ < 4 && wide())) && Read()) {
     }
     if (have_ >= 2 && input_[0] == '\x1F' && input_[1] == '\x8B') {
       inflater_ = std::make_unique<Inflater>();
       inflater_->in_member = false;
     }
   }
-  if (inflater_) {
-    const size_t unpacked = Unpack();
-    if (unpacked == 0) return traits_type::eof();
-    setg(output_.data(), output_.data(), output_.data() + unpacked);
-  } else {
-    if (at_ == have_ && !Read()) return traits_type::eof();
-    std::memcpy(output_.data(), input_.data() + at_, have_ - at_);
-    setg(output_.data(), output_.data(), output_.data() + (have_ - at_));
-    at_ = have_;
+  while (true) {
+    const size_t size = inflater_ ? Unpack() : Copy();
+    if (size == 0) {
+      if (decoder_ && !decoder_->whole()) whole_ = false;
+      return traits_type::eof();
+    }
+    if (first && !decoder_) decoder_ = WideDecoder::Find({output_.data(), size});
+    char* text = output_.data();
+    size_t length = size;
+    if (first && std::string_view(text, length).starts_with(kMark)) {
+      text += kMark.size();
+      length -= kMark.size();
+    }
+    if (decoder_) {
+      decoded_.clear();
+      decoder_->Decode({output_.data(), size}, decoded_);
+      text = decoded_.data();
+      length = decoded_.size();
+    }
+    if (length == 0) continue;  // a part of a character
+    setg(text, text, text + length);
+    return traits_type::to_int_type(*gptr());
   }
-  return traits_type::to_int_type(*gptr());
 }
 
 }  // namespace engram::client

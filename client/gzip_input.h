@@ -2,13 +2,16 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <streambuf>
 #include <string>
 
+#include "client/wide_decoder.h"
+
 namespace engram::client {
 
-// The bytes of a file or of standard input, unpacked if they begin as gzip does (members that follow each other are one
-// text). Gives what has come as soon as it has come; memory does not grow with the file. Not thread-safe.
+// The text of a file or of standard input: its bytes, unpacked if they begin as gzip does (members that follow each other
+// are one text), as UTF-8 if they are UTF-16 or UTF-32, without a byte-order mark. Gives what has come as soon as it has come; memory does not grow with the file. Not thread-safe.
 class GzipInput final : public std::streambuf {
  public:
   // "-": standard input. nullptr if it cannot be opened.
@@ -17,8 +20,12 @@ class GzipInput final : public std::streambuf {
   GzipInput(const GzipInput&) = delete;
   GzipInput& operator=(const GzipInput&) = delete;
 
-  // Whether the end was the file's: false after a read error, and for gzip that breaks off or is damaged.
+  // Whether the end was the file's: false after a read error, for gzip that breaks off or is damaged, and for an end inside
+  // of a character of UTF-16.
   bool whole() const { return whole_; }
+  // What the file was read as, where that is not UTF-8: "UTF-16 (little-endian)"; else nullptr. Known once something was
+  // read.
+  const char* encoding() const { return decoder_ ? decoder_->name() : nullptr; }
 
  private:
   struct Inflater;
@@ -28,6 +35,8 @@ class GzipInput final : public std::streambuf {
   bool Read();
   // Bytes unpacked into output_; 0 at the end.
   size_t Unpack();
+  // The same of what is not packed.
+  size_t Copy();
 
   const int descriptor_;
   const bool owned_;
@@ -35,6 +44,8 @@ class GzipInput final : public std::streambuf {
   size_t at_ = 0, have_ = 0;            // of input_
   std::unique_ptr<Inflater> inflater_;  // of gzip alone
   std::array<char, 1 << 16> input_{}, output_{};
+  std::optional<WideDecoder> decoder_;  // of UTF-16 and UTF-32 alone
+  std::string decoded_;
 };
 
 }  // namespace engram::client

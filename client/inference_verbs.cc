@@ -10,9 +10,11 @@
 #include "client/commands.h"
 #include "client/encode_file.h"
 #include "client/encode_text.h"
+#include "client/entity_page.h"
 #include "client/gzip_input.h"
 #include "client/output.h"
 #include "client/record_file.h"
+#include "client/tag_file.h"
 #include "client/text_calls.h"
 
 namespace engram::client {
@@ -26,9 +28,9 @@ struct TextArguments {
   bool abstain = false;
   std::optional<double> abstain_below;
   bool truncate = false;
-  std::string text_column, pair;
+  std::string text_column, pair_column, pair;
   bool split_special_tokens = false;
-  std::string out, prompt_name;
+  std::string out, prompt_name, html, aggregation = "first";
   LongEncodeArguments encode;
   bool normalize = false, whole_file = false;
 };
@@ -45,7 +47,8 @@ std::optional<std::string> ReadAll(const std::string& file) {
   return std::nullopt;
 }
 
-constexpr const char* kPairAlone = "--pair goes with one TEXT; many pairs go through the API (text_pairs)";
+constexpr const char* kPairAlone =
+    "--pair goes with one TEXT; for many pairs classify a table (--file, --pair-column, --out)";
 
 // The second text of the only one. False where there is a file of texts.
 template <typename Request>
@@ -149,6 +152,12 @@ void PrintLabels(const std::vector<std::string>& texts, const engram::v1::Classi
   }
 }
 
+FileJob JobOf(const TextArguments& arguments) {
+  return {arguments.file, arguments.text_column, arguments.pair_column, arguments.out};
+}
+
+constexpr const char* kColumnsNeedOut = "--text-column and --pair-column need --file and --out";
+
 int Classify(Session& session, const TextArguments& arguments) {
   engram::v1::ClassifyRequest request;
   const ModelReference reference = SplitReference(arguments.model);
@@ -164,9 +173,9 @@ int Classify(Session& session, const TextArguments& arguments) {
   if (!arguments.pair.empty() && !AddPair(arguments, request)) return Session::Usage(kPairAlone);
   if (!arguments.out.empty()) {
     if (arguments.file.empty()) return Session::Usage("--out needs --file");
-    return ClassifyFile(session, request, {arguments.file, arguments.text_column, arguments.out});
+    return ClassifyFile(session, request, JobOf(arguments));
   }
-  if (!arguments.text_column.empty()) return Session::Usage("--text-column needs --file and --out");
+  if (!arguments.text_column.empty() || !arguments.pair_column.empty()) return Session::Usage(kColumnsNeedOut);
   const TextInput input = Texts(arguments);
   if (!input.error.empty()) return Session::Usage(input.error);
   if (FormatOfFile(arguments.file) != RecordFormat::kLines) {
@@ -192,15 +201,40 @@ void PrintEntities(const std::vector<std::string>& texts, const engram::v1::TagE
   }
 }
 
+// The texts with their entities in a page for a browser.
+int DrawEntities(Session& session, const TextArguments& arguments, const std::vector<std::string>& texts,
+                 const engram::v1::TagEntitiesRequest& request) {
+  if (session.json) return Session::Usage("--html writes a page, --json prints an answer: give one of them");
+  std::vector<engram::v1::TagEntitiesResult> results;
+  const auto keep = [&](const auto&, const engram::v1::TagEntitiesResponse& part) {
+    results.insert(results.end(), part.results().begin(), part.results().end());
+  };
+  const int code = AnswerTexts<engram::v1::TagEntitiesRequest, engram::v1::TagEntitiesResponse>(
+      session, texts, request, &InferenceService::Stub::TagEntities, keep);
+  if (results.size() != texts.size()) return code;  // the call failed, and has said so
+  if (!WriteWhole(arguments.html, EntityPage("Entities: " + arguments.model, texts, results))) return kFailed;
+  std::printf("wrote %s\n", arguments.html.c_str());
+  return code;
+}
+
 int TagEntities(Session& session, const TextArguments& arguments) {
-  const TextInput input = Texts(arguments);
-  if (!input.error.empty()) return Session::Usage(input.error);
   engram::v1::TagEntitiesRequest request;
   const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
   request.set_task(arguments.task);
+  if (arguments.aggregation == "average") request.set_aggregation(engram::v1::ENTITY_AGGREGATION_AVERAGE);
+  if (arguments.aggregation == "max") request.set_aggregation(engram::v1::ENTITY_AGGREGATION_MAX);
   if (arguments.split_special_tokens) request.set_split_special_tokens(true);
+  if (!arguments.out.empty()) {
+    if (arguments.file.empty()) return Session::Usage("--out needs --file");
+    if (!arguments.html.empty()) return Session::Usage("--out and --html are two ways to write: give one of them");
+    return TagFile(session, request, JobOf(arguments));
+  }
+  if (!arguments.text_column.empty()) return Session::Usage(kColumnsNeedOut);
+  const TextInput input = Texts(arguments);
+  if (!input.error.empty()) return Session::Usage(input.error);
+  if (!arguments.html.empty()) return DrawEntities(session, arguments, input.texts, request);
   return AnswerTexts<engram::v1::TagEntitiesRequest, engram::v1::TagEntitiesResponse>(
       session, input.texts, request, &InferenceService::Stub::TagEntities, PrintEntities);
 }
@@ -254,9 +288,10 @@ int Encode(Session& session, const TextArguments& arguments) {
     request.set_truncate(arguments.truncate);
     request.set_normalize(arguments.normalize);
     request.set_prompt_name(arguments.prompt_name);
-    return EncodeFile(session, std::move(request), {arguments.file, arguments.out});
+    return EncodeFile(session, std::move(request), {arguments.file, arguments.text_column, arguments.out});
   }
   if (arguments.truncate) return Session::Usage("--truncate is for --file with one text per line");
+  if (!arguments.text_column.empty()) return Session::Usage("--text-column is for --file with a table or JSON");
   if (!arguments.out.empty() && !arguments.out.ends_with(".npy"))
     return Session::Usage("--out of one text must end in .npy");
   return EncodeOneText(session, arguments);
@@ -311,10 +346,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   classify->add_option("--task", a.task, "one task; default: all");
   classify->add_option("--top-k", a.top_k, "only the most probable labels; default: all")
       ->check(CLI::NonNegativeNumber);
-  classify->add_option("--out", a.out,
-                       "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
-  classify->add_option("--text-column", a.text_column,
-                       "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
+  classify->add_option("--pair-column", a.pair_column, "with --out: the same of the second texts, for tasks of pairs");
   classify->add_flag("--abstain", a.abstain, "say where no label fits, by the threshold that the training chose");
   classify->add_option("--abstain-below", a.abstain_below, "the same by this confidence, 0 to 1")
       ->check(CLI::Range(0.0, 1.0));
@@ -325,10 +357,22 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
       "tag-entities",
       "Named entities in texts of any length\nExample: engram tag-entities news \"Ada lived in London.\"", TagEntities);
   tag->add_option("--task", a.task, "the tagger; default: the version's only one");
+  tag->add_option("--html", a.html, "write a page for a browser with the entities drawn into the texts");
+  tag->add_option("--aggregation", a.aggregation, "which of a word's tokens say what it is")
+      ->check(CLI::IsMember({"first", "average", "max"}))
+      ->capture_default_str();
+  for (CLI::App* verb : {classify, tag}) {
+    verb->add_option("--out", a.out,
+                     "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
+    verb->add_option("--text-column", a.text_column,
+                     "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
+  }
   CLI::App* encode = add("encode",
                          "The vectors of texts, as the model's own modules define them\nExample: engram encode news "
                          "--file lines.txt --out vectors.npy",
                          Encode);
+  encode->add_option("--text-column", a.text_column,
+                     "with --file: the column (.csv, .tsv) or key (.jsonl) that is the text; default: text");
   encode->add_flag("--whole-file", a.whole_file, "the content of FILE is one text of any length, not one per line");
   encode->add_flag("--truncate", a.truncate,
                    "with lines: cut texts to the model's window instead of reading them in chunks");

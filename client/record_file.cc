@@ -6,72 +6,32 @@
 #include <utility>
 
 #include "client/output.h"
+#include "client/split_rows.h"
 #include "nlohmann/json.hpp"
 
 namespace engram::client {
 namespace {
 
+constexpr const char* kNotUtf8 =
+    "is not UTF-8; if the file is Latin-1, convert it first (iconv -f WINDOWS-1252 -t UTF-8)";
 constexpr size_t kMaxRecordBytes = size_t{16} << 20;
+// Records that were looked for over many lines in vain: no more are, so that time stays linear.
+constexpr int kMostFailed = 20;
 
-// Splits a row that comes in one or several lines.
-class CsvSplitter {
- public:
-  CsvSplitter(char separator, std::vector<std::string>& cells) : separator_(separator), cells_(cells) {
-    cells_.assign(1, "");
-  }
-  // False while a quoted cell is open behind `part`.
-  bool Feed(std::string_view part) {
-    for (size_t at = 0; at < part.size(); ++at) {
-      const char c = part[at];
-      if (quoted_ && c == '"' && at + 1 < part.size() && part[at + 1] == '"') {
-        cells_.back() += part[++at];
-      } else if (c == '"' && (quoted_ || begins_)) {
-        if (begins_) cells_.back().clear();  // spaces before the quote
-        quoted_ = !quoted_;
-        begins_ = false;
-      } else if (c == separator_ && !quoted_) {
-        cells_.emplace_back();
-        begins_ = true;
-      } else {
-        cells_.back() += c;
-        begins_ = begins_ && c == ' ' && !quoted_;
-      }
-    }
-    return !quoted_;
-  }
-
- private:
-  const char separator_;
-  std::vector<std::string>& cells_;
-  bool quoted_ = false, begins_ = true;  // only spaces stand in the cell so far
-};
-
-// The cell without its quotes, if it is quoted whole: from its first to its last character, quotes between doubled.
-std::string Unquoted(const std::string& cell) {
-  if (cell.size() < 2 || cell.front() != '"' || cell.back() != '"') return cell;
-  std::string inner;
-  for (size_t at = 1; at + 1 < cell.size(); ++at) {
-    if (cell[at] == '"' && (at + 2 >= cell.size() || cell[++at] != '"')) return cell;
-    inner += cell[at];
-  }
-  return inner;
-}
-
-void SplitTsv(const std::string& row, std::vector<std::string>& cells) {
-  cells.clear();
-  for (size_t at = 0; at <= row.size();) {
-    const size_t end = std::min(row.find('\t', at), row.size());
-    cells.push_back(Unquoted(row.substr(at, end - at)));
-    at = end + 1;
-  }
-}
-
-// What begins a file that is none of lines of UTF-8; empty if nothing is known against it.
+// What begins a file that is no text; empty if nothing is known against it.
 std::string NoText(std::string_view first_line) {
-  if (first_line.starts_with("\xFF\xFE") || first_line.starts_with("\xFE\xFF"))
-    return "is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)";
+  const auto begins = [&](std::string_view with) {
+    return std::equal(with.begin(), with.end(), first_line.begin(),
+                      first_line.begin() + static_cast<std::ptrdiff_t>(std::min(with.size(), first_line.size())),
+                      [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); });
+  };
   if (first_line.starts_with("version https://git-lfs.github.com/spec/"))
     return "is a Git LFS pointer, not the file itself; fetch the file with \"git lfs pull\"";
+  if (begins("<!doctype html") || begins("<html")) return "is a web page, not the file itself; download the file again";
+  if (first_line.starts_with("PAR1")) return "is Parquet; write it as .csv or .jsonl first";
+  if (first_line.starts_with("PK\x03\x04"))
+    return "is a ZIP archive (.xlsx is one, too); write its table as .csv first";
+  if (first_line.starts_with("%PDF-")) return "is a PDF; write its text into a file first";
   if (first_line.find('\0') != std::string_view::npos) return "is no text: it holds zero bytes";
   return "";
 }
@@ -97,7 +57,7 @@ RecordFormat FormatOfFile(const std::string& path) {
 }
 
 std::optional<RecordReader> RecordReader::Open(const std::string& path, const std::string& text_column,
-                                               std::string& error) {
+                                               std::string& error, const std::string& pair_column) {
   RecordReader reader;
   reader.source_ = GzipInput::Open(path);
   if (!reader.source_) {
@@ -107,30 +67,35 @@ std::optional<RecordReader> RecordReader::Open(const std::string& path, const st
   reader.stream_ = std::make_unique<std::istream>(reader.source_.get());
   reader.format_ = FormatOfFile(path);
   reader.key_ = text_column;
+  reader.pair_key_ = pair_column;
   if (!reader.LookAtFirstLine(error)) return std::nullopt;
   if (reader.format_ == RecordFormat::kLines) {
     reader.columns_ = {"text"};
   } else if (reader.format_ == RecordFormat::kJsonLines) {
     if (reader.key_.empty()) reader.key_ = "text";
-  } else if (!reader.FindTextColumn(error)) {
+  } else if (!reader.FindColumns(error)) {
     return std::nullopt;
   }
   return reader;
 }
 
 bool RecordReader::LookAtFirstLine(std::string& error) {
-  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  constexpr std::string_view kMark = "\xEF\xBB\xBF", kSpace = " \t";
   std::string line;
   if (!NextLine(line)) {
     if (whole()) return true;
     error = "the file cannot be read: it is damaged, or its end is missing";
     return false;
   }
-  error = NoText(line);
   if (line.starts_with(kMark)) line.erase(0, kMark.size());
-  const size_t begin = std::min(line.find_first_not_of(" \t"), line.size());
-  if (error.empty() && format_ == RecordFormat::kJsonLines && line.substr(begin, 1) == "[")
-    error = "is one list of JSON; write one object per line first (jq -c '.[]')";
+  error = NoText(line);
+  const std::string_view lead = std::string_view(line).substr(std::min(line.find_first_not_of(kSpace), line.size()));
+  if (lead.starts_with('[')) {
+    const size_t behind = lead.find_first_not_of(kSpace, 1);
+    if (behind == std::string_view::npos || lead[behind] == '{' || lead[behind] == ']') layout_ = Layout::kList;
+  } else if (lead.starts_with('{') && BraceScanner().Feed(lead) == std::string_view::npos) {
+    layout_ = Layout::kObjects;
+  }
   waiting_.push_front(std::move(line));
   if (error.empty()) return true;
   error = "the file " + error;
@@ -152,7 +117,7 @@ void RecordReader::ChooseSeparator(const std::string& wanted) {
   const auto cells_by = [&](char separator) {
     std::vector<std::string> cells;
     if (separator == '\t') {
-      SplitTsv(header, cells);
+      SplitTabs(header, cells);
     } else {
       CsvSplitter(separator, cells).Feed(header);
     }
@@ -178,7 +143,16 @@ void RecordReader::ChooseSeparator(const std::string& wanted) {
   waiting_.push_front(std::move(header));
 }
 
-bool RecordReader::FindTextColumn(std::string& error) {
+std::optional<size_t> RecordReader::FindColumn(const std::string& wanted, std::string& error) const {
+  const auto count = std::count(columns_.begin(), columns_.end(), wanted);
+  if (count == 1) return static_cast<size_t>(std::find(columns_.begin(), columns_.end(), wanted) - columns_.begin());
+  error = count > 1 ? "two columns are named \"" + wanted + "\"; rename one"
+                    : "there is no column \"" + wanted + "\"; the columns are " + Names(columns_) + ": name one with " +
+                          (wanted == pair_key_ ? "--pair-column" : "--text-column");
+  return std::nullopt;
+}
+
+bool RecordReader::FindColumns(std::string& error) {
   const std::string wanted = key_.empty() ? "text" : key_;
   ChooseSeparator(wanted);
   std::string problem;
@@ -186,17 +160,18 @@ bool RecordReader::FindTextColumn(std::string& error) {
     error = "the file is empty; its first line must name the columns";
     return false;
   }
-  const auto count = std::count(columns_.begin(), columns_.end(), wanted);
-  if (count > 1) {
-    error = "two columns are named \"" + wanted + "\"; rename one";
+  if (!std::all_of(columns_.begin(), columns_.end(), IsUtf8)) {
+    error = "the file's first line " + std::string(kNotUtf8);
     return false;
   }
-  if (count == 0 && !(key_.empty() && columns_.size() == 1)) {
-    error =
-        "there is no column \"" + wanted + "\"; the columns are " + Names(columns_) + ": name one with --text-column";
-    return false;
+  if (!pair_key_.empty()) {
+    pair_ = FindColumn(pair_key_, error);
+    if (!pair_) return false;
   }
-  text_ = count == 0 ? 0 : static_cast<size_t>(std::find(columns_.begin(), columns_.end(), wanted) - columns_.begin());
+  const bool only = key_.empty() && columns_.size() == 1;
+  const std::optional<size_t> text = only ? 0 : FindColumn(wanted, error);
+  if (!text) return false;
+  text_ = *text;
   return true;
 }
 
@@ -232,30 +207,100 @@ bool RecordReader::NextLine(std::string& line) {
 bool RecordReader::NextRow(std::vector<std::string>& cells, std::string& problem) {
   std::string line;
   if (!NextLine(line)) return false;
-  if (separator_ == '\t') {
-    SplitTsv(line, cells);
+  return separator_ == '\t' ? NextTabRow(line, cells) : NextQuotedRow(line, cells, problem);
+}
+
+// The header's line is a row; behind it a quote may take more lines where it makes a row of as many cells.
+bool RecordReader::NextTabRow(const std::string& line, std::vector<std::string>& cells) {
+  if (!SplitTabs(line, cells) || columns_.size() < 2) return true;
+  std::string text = line, next;
+  std::deque<std::string> more;
+  std::vector<std::string> whole;
+  WholeCells read = ReadWholeCells(text, columns_.size(), whole);
+  while (read == WholeCells::kOpen && text.size() < kMaxRecordBytes && failed_ < kMostFailed && NextLine(next)) {
+    text += "\n" + next;
+    more.push_back(std::move(next));
+    read = ReadWholeCells(text, columns_.size(), whole);
+  }
+  if (read == WholeCells::kRow && (!more.empty() || cells.size() != columns_.size())) {
+    cells = std::move(whole);
     return true;
   }
-  const std::string first = line;
+  if (!more.empty()) ++failed_;
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  return true;
+}
+
+bool RecordReader::NextQuotedRow(const std::string& line, std::vector<std::string>& cells, std::string& problem) {
   CsvSplitter splitter(separator_, cells);
   std::deque<std::string> more;
   size_t bytes = line.size();
   bool closed = splitter.Feed(line);
-  while (!closed && bytes < kMaxRecordBytes && NextLine(line)) {
+  for (std::string next; !closed && bytes < kMaxRecordBytes && NextLine(next);) {
     splitter.Feed("\n");
-    closed = splitter.Feed(line);
-    bytes += line.size() + 1;
-    more.push_back(std::move(line));
+    closed = splitter.Feed(next);
+    bytes += next.size() + 1;
+    more.push_back(std::move(next));
   }
   if (closed) return true;
   // The lines behind it are rows of their own.
   waiting_.insert(waiting_.begin(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
   problem = "has a quote that is never closed";
-  cells.assign(1, first);
+  cells.assign(1, line);
   return true;
 }
 
-void RecordReader::FindText(Record& record) const {
+// The next object in one line, or a line that is none; false at the end.
+bool RecordReader::NextJson(std::string& object) {
+  if (layout_ == Layout::kLines) return NextLine(object);
+  std::string line;
+  do {
+    if (!NextLine(line)) return false;
+    if (layout_ != Layout::kList) {
+      line.erase(0, std::min(line.find_first_not_of(" \t"), line.size()));
+      continue;
+    }
+    // What stands between the elements of a list; its first bracket is that of the file.
+    if (!in_list_) {
+      in_list_ = line.find('[') != std::string::npos;
+      line.erase(0, std::min(line.find_first_not_of(" \t["), line.size()));
+    }
+    if (in_list_) line.erase(0, std::min(line.find_first_not_of(" \t,]"), line.size()));
+  } while (line.empty());
+  object = line;
+  if (!line.starts_with('{')) return true;
+  BraceScanner scanner;
+  std::deque<std::string> more;
+  size_t end = scanner.Feed(line), bytes = line.size();
+  for (std::string next;
+       end == std::string::npos && bytes < kMaxRecordBytes && failed_ < kMostFailed && NextLine(next);) {
+    end = scanner.Feed(next);
+    bytes += next.size() + 1;
+    object += ' ';
+    object.append(next, 0, end);
+    more.push_back(std::move(next));
+  }
+  if (end == std::string::npos || (!more.empty() && !nlohmann::json::accept(object))) {
+    ++failed_;
+    waiting_.insert(waiting_.begin(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    object = line;
+    return true;
+  }
+  if (more.empty()) object.resize(end);
+  std::string rest = (more.empty() ? line : more.back()).substr(end);
+  if (rest.find_first_not_of(" \t,]") != std::string::npos) waiting_.push_front(std::move(rest));
+  return true;
+}
+
+// The text under a key, or why there is none.
+std::string RecordReader::TextAt(const nlohmann::json& json, const std::string& key, std::string& text) const {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_string()) return "has no text under \"" + key + "\"";
+  text = found->get<std::string>();
+  return "";
+}
+
+void RecordReader::FindTexts(Record& record) const {
   const std::string& line = record.cells[0];
   // An empty line is an empty text.
   if (format_ == RecordFormat::kLines || line.find_first_not_of(" \t") == std::string::npos) {
@@ -263,11 +308,12 @@ void RecordReader::FindText(Record& record) const {
     return;
   }
   const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_object() && json.contains(key_) && json[key_].is_string()) {
-    record.text = json[key_].get<std::string>();
-  } else {
-    record.problem = json.is_object() ? "has no text under \"" + key_ + "\"" : "is no JSON object";
+  if (!json.is_object()) {
+    record.problem = "is no JSON object";
+    return;
   }
+  record.problem = TextAt(json, key_, record.text);
+  if (record.problem.empty() && !pair_key_.empty()) record.problem = TextAt(json, pair_key_, record.pair);
 }
 
 bool RecordReader::Next(Record& record) {
@@ -281,13 +327,14 @@ bool RecordReader::Next(Record& record) {
     }
     record.cells.resize(std::max(columns_.size(), record.cells.size()));
     record.text = record.cells[text_];
+    if (pair_) record.pair = record.cells[*pair_];
   } else {
     record.cells.resize(1);
-    if (!NextLine(record.cells[0])) return false;
-    FindText(record);
+    if (!(format_ == RecordFormat::kLines ? NextLine(record.cells[0]) : NextJson(record.cells[0]))) return false;
+    FindTexts(record);
   }
-  if (record.problem.empty() && !IsUtf8(record.text)) record.problem = "is not UTF-8";
-  if (!record.problem.empty()) record.text.clear();
+  if (record.problem.empty() && !(IsUtf8(record.text) && IsUtf8(record.pair))) record.problem = kNotUtf8;
+  if (!record.problem.empty()) record.text.clear(), record.pair.clear();
   return true;
 }
 

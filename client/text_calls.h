@@ -63,12 +63,21 @@ class TextCaller {
 
   // One result per text in `part`, in order. A blank text is not sent, and its result is an error with the reason
   // kEmptyLine. `alone`: the texts are all that there are: the failure of the only one is the call's failure then.
-  grpc::Status Call(const std::vector<std::string>& texts, bool alone, Response& part) {
+  // `pairs`: the second text of each, or none at all; Classify and Tokenize take them.
+  grpc::Status Call(const std::vector<std::string>& texts, bool alone, Response& part,
+                    const std::vector<std::string>& pairs = {}) {
     const bool only_text = alone && texts.size() == 1;
     const auto sent = [&](const std::string& text) { return only_text || send_blank_ || !IsBlank(text); };
     request_.clear_texts();
-    for (const std::string& text : texts) {
-      if (sent(text)) request_.add_texts(text);
+    if constexpr (kTakesPairs) {
+      if (!pairs.empty()) request_.clear_text_pairs();
+    }
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (!sent(texts[i])) continue;
+      request_.add_texts(texts[i]);
+      if constexpr (kTakesPairs) {
+        if (!pairs.empty()) request_.add_text_pairs(pairs[i]);
+      }
     }
     Response answered;
     if (request_.texts_size() > 0) {
@@ -101,12 +110,18 @@ class TextCaller {
   // answers: each text of the call gets its own error.
   grpc::Status Send(bool only_text, Response& answered) {
     const grpc::Status status = CallOnce(request_, answered);
-    if (status.ok() || only_text || ToError(status).field().rfind("texts[", 0) != 0) return status;
+    const std::string field = status.ok() ? "" : ToError(status).field();
+    const bool of_a_text = field.rfind("texts[", 0) == 0 || field.rfind("text_pairs[", 0) == 0;
+    if (status.ok() || only_text || !of_a_text) return status;
     answered.Clear();
     Request one = request_;
-    for (const std::string& text : request_.texts()) {
+    for (int i = 0; i < request_.texts_size(); ++i) {
       one.clear_texts();
-      one.add_texts(text);
+      one.add_texts(request_.texts(i));
+      if constexpr (kTakesPairs) {
+        one.clear_text_pairs();
+        if (request_.text_pairs_size() > 0) one.add_text_pairs(request_.text_pairs(i));
+      }
       Response answer;
       if (const grpc::Status failure = CallOnce(one, answer); failure.ok()) {
         AddPart(answer, answered);
@@ -116,6 +131,8 @@ class TextCaller {
     }
     return grpc::Status::OK;
   }
+
+  static constexpr bool kTakesPairs = requires(Request & request) { request.clear_text_pairs(); };
 
   const bool send_blank_;
   Session& session_;

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from conftest import BUILD
+from small_models import TAGS, make
 
 TEXTS = ["Where is my card?", 'It says "declined", why?', "two\nlines", "I lost it; help"]
 
@@ -82,7 +83,8 @@ def test_a_record_without_a_result_says_why_and_costs_no_other(model, expected, 
     with open(out, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))[1:]
     assert [row[4] for row in rows] == ["", "the record has 3 cells where the header has 2", "the line is empty", "the record has 1 cells where the header has 2",
-                                        "the record has a quote that is never closed", "", "the record is not UTF-8", ""]
+                                        "the record has a quote that is never closed", "",
+                                        "the record is not UTF-8; if the file is Latin-1, convert it first (iconv -f WINDOWS-1252 -t UTF-8)", ""]
     assert [row[2] for row in rows] == [expected[0], "", "", "", "", expected[3], "", expected[0]]
     assert rows[1] == ["more", "2", "", "", "the record has 3 cells where the header has 2", "3"]  # what is beyond the header stands last
     assert rows[4][0] == '"open, 4'
@@ -105,8 +107,8 @@ def test_objects_keep_their_members(model, expected, tmp_path):
     ("in.csv", b"a,b\n1,2\n", '"a", "b": name one with --text-column'),
     ("in.csv", b"text,text\n1,2\n", 'two columns are named "text"'),
     ("in.csv", b"", "empty"),
-    ("in.csv", "text,b\n".encode("utf-16"), "UTF-16"),
-    ("in.json", b'[{"text": "a"}]', "one list of JSON"),
+    ("in.csv", b"<!DOCTYPE html><html>", "web page"),
+    ("in.csv", "caf\xe9,b\n".encode("latin-1"), "iconv -f WINDOWS-1252"),
     ("in.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "Git LFS pointer"),
 ])
 def test_what_cannot_be_read_is_named(model, tmp_path, name, content, message):
@@ -115,6 +117,24 @@ def test_what_cannot_be_read_is_named(model, tmp_path, name, content, message):
     answer = classify(model, path, tmp_path / "out.csv", check=False)
     assert answer.returncode == 2 and message in answer.stderr, answer.stderr
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_every_way_of_writing_the_same_rows_has_the_same_results(model, expected, tmp_path, encoding):
+    table, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    with open(table, "w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([["text", "id"], *[[t, i] for i, t in enumerate(TEXTS)]])
+    tabs = tmp_path / "in.tsv"
+    tabs.write_text("".join('"' + t.replace('"', '""') + f'"\t{i}\n' for i, t in enumerate(["text", *TEXTS], -1)).replace("-1", "id"), encoding=encoding)
+    rows = [{"text": t, "id": i} for i, t in enumerate(TEXTS)]
+    for name, content in (("list.json", json.dumps(rows, indent=1)), ("lines.jsonl", "\n".join(map(json.dumps, rows))),
+                          ("spread.json", "\n".join(json.dumps(row, indent=2) for row in rows))):
+        (tmp_path / name).write_text(content, encoding=encoding)
+    for name in ("in.csv", "in.tsv", "list.json", "lines.jsonl", "spread.json"):
+        assert "4 records written" in classify(model, tmp_path / name, out).stdout, name
+        objects = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        assert [(o["text"], int(o["id"])) for o in objects] == list(zip(TEXTS, range(4))), name
+        assert [o["tasks"]["filed"][0]["label"] for o in objects] == expected, name
 
 
 def test_the_first_results_come_while_the_input_goes_on(model, expected, tmp_path):
@@ -130,3 +150,30 @@ def test_the_first_results_come_while_the_input_goes_on(model, expected, tmp_pat
         assert process.wait(timeout=60) == 0
     with open(out, newline="") as file:
         assert [row["filed"] for row in csv.DictReader(file)] == [expected[0]] * 8 + [expected[3]]
+
+
+def test_entities_are_written_beside_the_rows(model, tmp_path):
+    directory = make("bert", "ForTokenClassification", tmp_path / "model", TAGS)
+    model.engram("models", "import", "file-tagger", directory)
+    texts = ["anna lives in berlin", "", 'john, of "paris"', "it rains"]
+    wanted = [model.json("tag-entities", "file-tagger", t)["results"][0].get("entities", []) if t else None for t in texts]
+    wanted = [w if w is None else [(e["type"], e["text"], int(e["start"]), int(e["end"])) for e in w] for w in wanted]
+    assert sum(len(w or []) for w in wanted) > 2
+    table, out, lines = tmp_path / "in.csv", tmp_path / "out.csv", tmp_path / "out.jsonl"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "body"], *[[i, t] for i, t in enumerate(texts)]])
+    for path in (out, lines):
+        assert "4 records written" in model.engram("tag-entities", "file-tagger", "--file", table, "--text-column", "body", "--out", path).stdout
+    with open(out, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    objects = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    assert list(rows[0]) == ["id", "body", "entities", "error"] and [row["body"] for row in rows] == texts
+    for row, o, w in zip(rows, objects, wanted, strict=True):
+        if w is None:
+            assert row["entities"] == "" and row["error"] == o["error"] == "the line is empty"
+            continue
+        for entities in (json.loads(row["entities"]), o["entities"]):
+            assert [(e["type"], e["text"], e["start"], e["end"]) for e in entities] == w
+            assert all(0 < e["score"] <= 1 for e in entities)
+    refused = model.engram("tag-entities", "file-tagger", "a", "--out", out, check=False)
+    assert refused.returncode == 2 and "--out needs --file" in refused.stderr
