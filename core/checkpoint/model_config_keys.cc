@@ -24,8 +24,10 @@ const std::set<std::string>& HarmlessConfigKeys() {
       "pooler_size_per_head", "pooler_type", "summary_activation", "summary_first_dropout", "summary_last_dropout",
       "summary_proj_to_labels", "summary_type", "summary_use_proj",
       // defaults of text generation, which transformers 4 wrote into every config
-      "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
-      "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+      "max_new_tokens", "min_new_tokens", "max_time", "penalty_alpha", "guidance_scale", "low_memory", "constraints",
+      "force_words_ids", "renormalize_logits", "watermarking_config", "cache_implementation", "max_length",
+      "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature",
+      "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
       "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
       "return_dict_in_generate", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
       "begin_suppress_tokens", "prefix", "cross_attention_hidden_size", "tie_encoder_decoder", "tie_weights_"};

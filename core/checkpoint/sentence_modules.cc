@@ -234,8 +234,8 @@ absl::StatusOr<DenseModule> ReadDense(const std::string& directory, const Module
   if (!PathExists(absl::StrCat(directory, "/", weights))) {
     return InvalidField(
         weights,
-        "is missing; Engram reads no pytorch_model.bin: load the model with sentence-transformers and save "
-        "it again, which writes safetensors");
+        "is missing, and so is the module's pytorch_model.bin: load the model with sentence-transformers and save it "
+        "again, which writes safetensors");
   }
   return dense;
 }

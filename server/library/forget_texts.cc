@@ -80,8 +80,12 @@ class Matcher {
  public:
   // `tasks`: those that were trained on the data set.
   Matcher(const Wanted& wanted, std::set<std::string> tasks, std::vector<std::vector<int32_t>> texts,
-          tokenize::TextFrame frame, const std::vector<StoredExample>& examples)
-      : wanted_(wanted), tasks_(std::move(tasks)), texts_(std::move(texts)), frame_(std::move(frame)) {
+          const tokenize::Tokenizer& tokenizer, const std::vector<StoredExample>& examples)
+      : wanted_(wanted),
+        tasks_(std::move(tasks)),
+        texts_(std::move(texts)),
+        frame_(tokenizer.frame()),
+        separator_(tokenizer.special_ids().sep) {
     for (const StoredExample& stored : examples) {
       size_t& longest = longest_[stored.task];
       longest = std::max(longest, stored.example.sequence.ids.size());
@@ -100,16 +104,38 @@ class Matcher {
   bool IsOf(const StoredExample& stored, const std::vector<int32_t>& text) const {
     const std::vector<int32_t> content = Content(stored.example.sequence.ids, frame_);
     if (content == text) return true;
-    if (content.empty() || content.size() > text.size()) return false;
-    if (stored.example.sequence.ids.size() < longest_.at(stored.task)) return false;
+    const bool cut = stored.example.sequence.ids.size() >= longest_.at(stored.task);
+    if (IsOfPair(content, text, cut)) return true;
+    if (content.empty() || content.size() > text.size() || !cut) return false;
     if (stored.example.tags.empty()) return std::equal(content.begin(), content.end(), text.begin());
     return std::search(text.begin(), text.end(), content.begin(), content.end()) != text.end();
+  }
+
+  // Whether the text is one of the two of a pair. The longer one is cut first, so that only the longer one, or both down
+  // to one length, may have been cut.
+  bool IsOfPair(const std::vector<int32_t>& content, const std::vector<int32_t>& text, bool cut) const {
+    std::vector<std::vector<int32_t>> parts(1);
+    for (const int32_t id : content) {
+      if (id != separator_) {
+        parts.back().push_back(id);
+      } else if (!parts.back().empty()) {
+        parts.emplace_back();
+      }
+    }
+    if (parts.size() != 2) return false;
+    const size_t longer = std::max(parts[0].size(), parts[1].size());
+    return std::any_of(parts.begin(), parts.end(), [&](const std::vector<int32_t>& part) {
+      if (part == text) return true;
+      return cut && part.size() + 1 >= longer && part.size() <= text.size() &&
+             std::equal(part.begin(), part.end(), text.begin());
+    });
   }
 
   const Wanted& wanted_;
   const std::set<std::string> tasks_;
   const std::vector<std::vector<int32_t>> texts_;
   const tokenize::TextFrame frame_;
+  const int32_t separator_;  // between the two texts of a pair
   std::map<std::string, size_t> longest_;
 };
 
@@ -184,7 +210,7 @@ class Forgetter {
       if (memory.rows == 0) continue;
       ENGRAM_ASSIGN_OR_RETURN(train::VersionMemory kept,
                               nn::GuardTorch([&] { return train::ReadVersionMemory(directory, memory.strategy); }));
-      const Matcher matches(wanted_, tasks, texts, tokenizer->frame(), kept.examples);
+      const Matcher matches(wanted_, tasks, texts, *tokenizer, kept.examples);
       const auto count = static_cast<int64_t>(std::erase_if(kept.examples, matches));
       if (count == 0) continue;
       removed += count;

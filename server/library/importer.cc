@@ -23,6 +23,7 @@
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/version_memory.h"
+#include "server/library/tag_trial.h"
 
 namespace engram::server {
 namespace {
@@ -58,6 +59,18 @@ Head HeadOf(const checkpoint::ModelConfig& config, const std::string& name) {
     if (!tags.ok()) return {std::nullopt, absl::StrCat("id2label: ", tags.status().message())};
   }
   return {std::move(task), ""};
+}
+
+absl::Status ReadAsIob1(Head& head) {
+  const bool tagger = head.task && head.task->kind == checkpoint::TaskKind::kTokenClassification;
+  const auto tags = tagger ? tagging::TagSet::FromTags(head.task->labels) : absl::NotFoundError("");
+  if (!tags.ok() || tags->reading() != tagging::TagReading::kBio2) {
+    return InvalidField("tag_scheme", tagger
+                                          ? "is iob1, but the tagger's labels say its scheme themselves; leave it out"
+                                          : "is iob1, but the model has no head for tags; leave it out");
+  }
+  head.task->iob1 = true;
+  return absl::OkStatus();
 }
 
 // Encoder and head, or without a head that the files do not have as they say; `head` then says why.
@@ -96,6 +109,28 @@ absl::Status CheckTokenizer(const std::string& source, int64_t vocab_size) {
                                                  tokenizer->vocabulary_size(), " tokens"));
 }
 
+// The files below `source`, by their relative paths.
+absl::StatusOr<std::set<std::string>> ReceivedFiles(const std::string& source) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto digests, checkpoint::DigestFiles(source));
+  std::set<std::string> files;
+  for (const auto& [name, digest] : digests) files.insert(name);
+  return files;
+}
+
+// Makes model.safetensors of what sentence-transformers' modules with weights have in PyTorch's form, in folders of their own.
+absl::Status GatherModuleWeights(const std::string& source, std::vector<std::string>& said) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::set<std::string> files, ReceivedFiles(source));
+  for (const std::string& file : files) {
+    const size_t slash = file.rfind('/');
+    if (slash == std::string::npos || file.substr(slash + 1) != "pytorch_model.bin") continue;
+    const std::string folder = file.substr(0, slash);
+    absl::StatusOr<std::vector<std::string>> gathered = checkpoint::GatherWeights(absl::StrCat(source, "/", folder));
+    if (!gathered.ok()) return Annotate(gathered.status(), folder);
+    for (const std::string& sentence : *gathered) said.push_back(absl::StrCat(folder, ": ", sentence));
+  }
+  return absl::OkStatus();
+}
+
 // Whether a text's vector is what sentence-transformers' files define: what is not implemented is refused now rather
 // than when a vector is asked for.
 absl::Status CheckVector(const std::string& source, const checkpoint::ModelConfig& config) {
@@ -104,14 +139,6 @@ absl::Status CheckVector(const std::string& source, const checkpoint::ModelConfi
                           checkpoint::ReadSentenceModules(source, config, tokenizer->lowercases()));
   return nn::GuardTorch(
       [&] { return nn::SentenceVectors::Load(source, std::move(modules), config.hidden_size).status(); });
-}
-
-// The files below `source`, by their relative paths.
-absl::StatusOr<std::set<std::string>> ReceivedFiles(const std::string& source) {
-  ENGRAM_ASSIGN_OR_RETURN(const auto digests, checkpoint::DigestFiles(source));
-  std::set<std::string> files;
-  for (const auto& [name, digest] : digests) files.insert(name);
-  return files;
 }
 
 std::string Now() { return absl::FormatTime("%Y-%m-%d%ET%H:%M:%SZ", Clock::Real().Now(), absl::UTCTimeZone()); }
@@ -178,19 +205,21 @@ absl::Status CheckRelativePath(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source, const std::string& model,
-                                                       int64_t number, const std::string& task,
+                                                       int64_t number, const std::string& task, bool iob1,
                                                        const std::string& target) {
   if (!PathExists(absl::StrCat(source, "/", checkpoint::kConfigFile)))
     return InvalidField(checkpoint::kConfigFile, "is missing from the model's directory");
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> gathered, checkpoint::GatherWeights(source));
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> gathered, checkpoint::GatherWeights(source));
   if (PathExists(absl::StrCat(source, "/", checkpoint::kManifestFile)))
     return ImportExport(source, model, number, target);
   ENGRAM_ASSIGN_OR_RETURN(const std::string config_text, ReadFile(source + "/config.json", 1 << 24));
   absl::StatusOr<checkpoint::ModelConfig> config = checkpoint::ParseModelConfig(config_text);
   if (!config.ok()) return Annotate(config.status(), "config.json");
   ENGRAM_RETURN_IF_ERROR(CheckTokenizer(source, config->vocab_size));
+  ENGRAM_RETURN_IF_ERROR(GatherModuleWeights(source, gathered));
   ENGRAM_RETURN_IF_ERROR(CheckVector(source, *config));
   Head head = HeadOf(*config, task);
+  if (iob1) ENGRAM_RETURN_IF_ERROR(ReadAsIob1(head));
   ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, Load(source, head));
   ENGRAM_RETURN_IF_ERROR(CheckFinite(*loaded.model, checkpoint::kModelFile));
   std::vector<std::string> warnings = config->warnings;
@@ -199,6 +228,11 @@ absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source
     warnings.push_back(absl::StrCat("the encoder alone was imported, without a head: ", head.problem));
   for (const std::string& tensor : loaded.unused)
     warnings.push_back(absl::StrCat("the tensor ", tensor, " was left out: no task or layer of this version uses it"));
+  if (head.task) {
+    ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(source));
+    ENGRAM_ASSIGN_OR_RETURN(std::optional<std::string> doubt, LooksLikeIob1(*loaded.model, *head.task, *tokenizer));
+    if (doubt) warnings.push_back(*std::move(doubt));
+  }
   checkpoint::VersionManifest manifest;
   manifest.model = model;
   manifest.version = number;

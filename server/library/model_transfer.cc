@@ -53,6 +53,7 @@ class ModelImport final : public UploadCall<ImportModelRequest, engram::v1::Vers
   const DataPaths paths_;
   const int64_t max_bytes_;
   std::string staging_, model_, label_, task_ = "imported", request_id_;
+  bool iob1_ = false;
   int64_t bytes_ = 0;
   std::set<std::string> files_;
   std::string path_;  // of the file that is being written
@@ -62,6 +63,10 @@ class ModelImport final : public UploadCall<ImportModelRequest, engram::v1::Vers
 absl::Status ModelImport::TakeHeader(const engram::v1::ImportHeader& header) {
   ENGRAM_ASSIGN_OR_RETURN(model_, ParseName("model", "models", header.model()));
   if (!header.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", header.label()));
+  const std::string& scheme = header.tag_scheme();
+  if (!scheme.empty() && scheme != "bio2" && scheme != "iob1")
+    return InvalidField("tag_scheme", "must be bio2 or iob1, or left out");
+  iob1_ = scheme == "iob1";
   if (!header.task().empty()) {
     ENGRAM_RETURN_IF_ERROR(CheckId("task", header.task()));
     task_ = header.task();
@@ -128,7 +133,7 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
     ENGRAM_RETURN_IF_ERROR(
         checkpoint::BuildAndPublish(staging_ + "/version", target, [&](const std::string& directory) -> absl::Status {
           ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
-                                  ImportVersion(received(), model_, number, task_, directory));
+                                  ImportVersion(received(), model_, number, task_, iob1_, directory));
           for (const std::string& warning : warnings) result.add_warnings(warning);
           return absl::OkStatus();
         }));

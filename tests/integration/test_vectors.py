@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -44,6 +44,9 @@ MODELS |= {
     "prompted": ("weightedmean", [Normalize()], lambda folder: (
         change(folder / "config_sentence_transformers.json", prompts={"query": "query: ", "document": "a passage of text: "}, default_prompt_name="query"),
         change(folder / "1_Pooling" / "config.json", include_prompt=False))),
+    # As older programs wrote them: weights of a Dense in PyTorch's form, the Transformer's file under another name.
+    "older": ("mean", [dense(16)], lambda folder: (in_torch_form(folder / "2_Dense"), (folder / "sentence_bert_config.json").rename(folder / "sentence_roberta_config.json"),
+                                                  (folder / "sentence_roberta_config.json").write_text('{"max_seq_length": 16, "do_lower_case": false}'))),
     "switches": ("mean", [], lambda folder: (folder / "1_Pooling" / "config.json").write_text(json.dumps(
         {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True, "pooling_mode_mean_sqrt_len_tokens": False}))),
 }
@@ -52,6 +55,11 @@ MODELS |= {f"dense-{name.lower()}": ("mean", [dense(20, name)], None) for name i
 
 def change(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def in_torch_form(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
 
 
 def build(folder, poolings, later, edit=None):
@@ -220,8 +228,10 @@ def test_refused_at_import(server, tmp_path):
         assert kind in refusal(modules(lambda listed: listed[0].update(type=f"sentence_transformers.models.{kind}")))
     assert "code of its own" in refusal(modules(lambda listed: listed[2].update(type="custom.Thing")))
     assert "no Pooling" in refusal(modules(lambda listed: listed.__delitem__(slice(1, None))))
-    said = refusal(lambda folder: (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "pytorch_model.bin"))
+    said = refusal(lambda folder: (folder / "2_Dense" / "model.safetensors").unlink())
     assert "2_Dense/model.safetensors" in said and "save it again" in said
+    said = refusal(lambda folder: (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "pytorch_model.bin"))
+    assert "2_Dense" in said and "pytorch_model.bin" in said
     assert "PReLU" in refusal(lambda folder: change(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.PReLU"))
     assert "torch.nn" in refusal(lambda folder: change(folder / "2_Dense" / "config.json", activation_function="mine.Relu"))
     assert "99" in refusal(lambda folder: change(folder / "2_Dense" / "config.json", in_features=99))
