@@ -57,7 +57,7 @@ int64_t StoredExampleBytes(int64_t longest, int64_t labels) {
 absl::Status ExampleMemory::Recall(const TaskSetup& setup) {
   ENGRAM_ASSIGN_OR_RETURN(VersionMemory memory, source_.Read());
   held_ = std::move(memory.examples);
-  std::erase_if(held_, [&](const StoredExample& stored) { return stored.task == setup.task; });
+  if (!setup.grows()) std::erase_if(held_, [&](const StoredExample& stored) { return stored.task == setup.task; });
   ENGRAM_RETURN_IF_ERROR(CheckStoredExamples(setup.model, held_));
   for (const auto& [name, value] : memory.values) {
     if (!name.starts_with(kSeen)) continue;
@@ -68,7 +68,7 @@ absl::Status ExampleMemory::Recall(const TaskSetup& setup) {
     }
     seen_[name.substr(std::string_view(kSeen).size())] = texts;
   }
-  seen_.erase(setup.task);
+  if (!setup.grows()) seen_.erase(setup.task);
   if (choice_ == MemoryChoice::kBalanced) return absl::OkStatus();
   for (const std::string& task : StoredTasks(held_)) {
     if (seen_.contains(task)) continue;
@@ -82,6 +82,7 @@ absl::Status ExampleMemory::Recall(const TaskSetup& setup) {
 
 void ExampleMemory::TrainHeads(TaskSetup& setup) const {
   for (const std::string& task : StoredTasks(held_)) {
+    if (task == setup.task) continue;
     for (const nn::SlotId slot : setup.model.HeadSlots(task)) setup.trainable.push_back(slot);
   }
 }
@@ -90,10 +91,12 @@ void ExampleMemory::Remember(const TaskSetup& setup, VersionMemory& memory) {
   if (setup.kind == checkpoint::TaskKind::kMaskedLanguageModel) return;
   int64_t seen = 0;
   for (const auto& [task, texts] : seen_) seen += texts;
+  const auto labels = static_cast<double>(setup.model.heads().at(setup.task).labels);
+  const double known = setup.grows() ? static_cast<double>(setup.known_labels) / labels : 0;
   memory.examples = choice_ == MemoryChoice::kBalanced
-                        ? BalancedMemory(std::move(held_), setup.task, setup.examples, size_, setup.seed)
+                        ? BalancedMemory(std::move(held_), setup.task, setup.examples, size_, setup.seed, known)
                         : ReservoirMemory(std::move(held_), seen, setup.task, setup.examples, size_, setup.seed);
-  seen_[setup.task] = static_cast<int64_t>(setup.examples.size());
+  seen_[setup.task] += static_cast<int64_t>(setup.examples.size());
   for (const auto& [task, texts] : seen_) memory.values[kSeen + task] = absl::StrCat(texts);
 }
 

@@ -38,16 +38,18 @@ class ExampleMemory {
   ExampleMemory(int64_t size, MemoryChoice choice, MemorySource source)
       : size_(size), choice_(choice), source_(std::move(source)) {}
 
-  // For BeginTask: reads what is held of tasks other than the setup's and checks it against the model. DATA_LOSS as
-  // MemorySource::Read, INVALID_ARGUMENT as CheckStoredExamples, FAILED_PRECONDITION with reason MEMORY_UNCOUNTED if a
+  // For BeginTask: reads what is held and checks it against the model: of tasks other than the setup's, and of that one,
+  // too, if it gets further labels. DATA_LOSS as MemorySource::Read, INVALID_ARGUMENT as CheckStoredExamples, FAILED_PRECONDITION with reason MEMORY_UNCOUNTED if a
   // reservoir does not know of how many texts it is.
   absl::Status Recall(const TaskSetup& setup);
-  // Lets the heads of the tasks that are held learn, too.
+  // Lets the heads of the other tasks that are held learn, too.
   void TrainHeads(TaskSetup& setup) const;
 
   const std::vector<StoredExample>& held() const { return held_; }
 
-  // For EndTask: what is kept for later tasks. Masked language models are not remembered: nothing changes then. Gives
+  // For EndTask: what is kept for later tasks. A task that is learned again replaces what is held of it, unless it got
+  // further labels: then its old and new labels have shares as they have numbers (balanced), or its texts the same
+  // probability (reservoir). Masked language models are not remembered: nothing changes then. Gives
   // up what is held.
   void Remember(const TaskSetup& setup, VersionMemory& memory);
 
@@ -55,7 +57,7 @@ class ExampleMemory {
   const int64_t size_;
   const MemoryChoice choice_;
   const MemorySource source_;
-  std::vector<StoredExample> held_;      // of earlier tasks
+  std::vector<StoredExample> held_;      // what is replayed
   std::map<std::string, int64_t> seen_;  // texts of each of them
 };
 

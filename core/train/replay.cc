@@ -1,7 +1,9 @@
 #include "core/train/replay.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <string>
@@ -19,7 +21,8 @@ namespace {
 
 // Dropout is keyed by 32 bits of the step. Training counts micro-batches from 0; replay has the upper half.
 constexpr uint64_t kReplayStep = uint64_t{1} << 31;
-constexpr uint64_t kMemoryStep = uint64_t{1} << 63;  // of RandomPurpose::kReplay: which examples are kept
+// Of RandomPurpose::kReplay: which examples are kept, and in which order those of the task just learned.
+constexpr uint64_t kMemoryStep = uint64_t{1} << 63, kMixStep = kMemoryStep + 2;
 
 // `count` of the numbers below `all`, uniformly without replacement, in random order.
 std::vector<int64_t> Draw(int64_t all, int64_t count, uint64_t seed, uint64_t step) {
@@ -193,8 +196,12 @@ absl::StatusOr<ReplayLoss> AddLogitGradient(const nn::Model& model, std::span<co
 }
 
 std::vector<StoredExample> BalancedMemory(std::vector<StoredExample> held, const std::string& task,
-                                          std::span<const TrainingExample> examples, int64_t size, uint64_t seed) {
-  std::erase_if(held, [&](const StoredExample& stored) { return stored.task == task; });
+                                          std::span<const TrainingExample> examples, int64_t size, uint64_t seed,
+                                          double known) {
+  const auto others =
+      std::stable_partition(held.begin(), held.end(), [&](const StoredExample& stored) { return stored.task != task; });
+  std::vector<StoredExample> own(std::make_move_iterator(others), std::make_move_iterator(held.end()));
+  held.erase(others, held.end());
   const std::vector<std::string> tasks = StoredTasks(held);
   const int64_t share = size / static_cast<int64_t>(tasks.size() + 1);
   std::map<std::string, int64_t> kept;
@@ -202,8 +209,14 @@ std::vector<StoredExample> BalancedMemory(std::vector<StoredExample> held, const
   for (StoredExample& stored : held) {
     if (kept[stored.task]++ < share) memory.push_back(std::move(stored));
   }
-  for (const int64_t index : Draw(static_cast<int64_t>(examples.size()), share, seed, kMemoryStep)) {
-    memory.push_back({task, examples[index]});
+  const auto known_share = static_cast<int64_t>(std::llround(known * static_cast<double>(share)));
+  own.resize(std::min(own.size(), static_cast<size_t>(known_share)));
+  const int64_t room = share - static_cast<int64_t>(own.size());
+  for (const int64_t index : Draw(static_cast<int64_t>(examples.size()), room, seed, kMemoryStep)) {
+    own.push_back({task, examples[index]});
+  }
+  for (const int64_t index : Draw(static_cast<int64_t>(own.size()), share, seed, kMixStep)) {
+    memory.push_back(std::move(own[static_cast<size_t>(index)]));
   }
   return memory;
 }

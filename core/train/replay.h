@@ -48,9 +48,11 @@ absl::StatusOr<ReplayLoss> AddLogitGradient(const nn::Model& model, std::span<co
                                             nn::GradientSink& sink);
 
 // A memory of at most `size` examples in which every task has the same share: of each task in `held` as many as the
-// share allows, and of the task just learned (which replaces what is held of it) a uniform draw of `examples`. What is
-// held of a task is in random order, so that a smaller share is a uniform draw again.
+// share allows, and of the task just learned a uniform draw of `examples`. Of that task's share, what is held of it keeps
+// the part `known`, in [0, 1], as far as there is so much (0: it is replaced). What is held of a task is in random order,
+// so that a smaller share is a uniform draw again.
 std::vector<StoredExample> BalancedMemory(std::vector<StoredExample> held, const std::string& task,
-                                          std::span<const TrainingExample> examples, int64_t size, uint64_t seed);
+                                          std::span<const TrainingExample> examples, int64_t size, uint64_t seed,
+                                          double known = 0);
 
 }  // namespace engram::train

@@ -34,8 +34,28 @@ GROUPS = [
         ("replay: the masks of the training step", "kReplayStep + static_cast<uint64_t>(step)", "0 * kReplayStep + static_cast<uint64_t>(step)"),
         ("replay: the weight is left out", "chosen, logits.device()), weight);", "chosen, logits.device()), weight > 0 ? 1.0 : weight);"),
         ("replay: one example more than the share", "kept[stored.task]++ < share", "kept[stored.task]++ <= share"),
-        ("replay: a task learned again is held twice", "std::erase_if(held, [&](const StoredExample& stored) { return stored.task == task; });", ""),
+        ("replay: a task learned again is held twice", "static_cast<size_t>(known_share)", "static_cast<size_t>(share)"),
+        ("replay: old labels have the whole share of a task that grows", "std::llround(known * static_cast<double>(share))", "std::llround(static_cast<double>(known > 0 ? share : 0))"),
         ("replay: the first examples are kept", "std::swap(numbers[i], numbers[i + static_cast<int64_t>(random.NextBelow(static_cast<uint64_t>(all - i)))]);", "random.NextUint32();"),
+    ]),
+    ("core/train/example_memory.cc", "test_train", [
+        ("memory: what is held of a task that grows is not replayed", "if (!setup.grows()) std::erase_if(held_,", "std::erase_if(held_,"),
+        ("memory: a task that grows is counted anew", "if (!setup.grows()) seen_.erase(setup.task);", "seen_.erase(setup.task);"),
+    ]),
+    ("core/continual/strategies/lwf.cc", "test_continual", [
+        ("LwF: a task that grows is not held", "if (own && (!setup.grows() ||", "if (own && (true ||"),
+        ("LwF: the new labels are held, too", "own ? setup.known_labels : head.labels", "head.labels"),
+    ]),
+    ("core/continual/strategies/maml.cc", "test_continual", [
+        ("MAML: the query is asked before the step", "Move(start, view.gradients, -inner_rate_);", "Move(start, view.gradients, 0);"),
+        ("MAML: the step climbs", "Move(start, view.gradients, -inner_rate_);", "Move(start, view.gradients, inner_rate_);"),
+        ("MAML: curvature with the sign turned", "-sign * inner_rate_ / (2 * length)", "sign * inner_rate_ / (2 * length)"),
+        ("MAML: a one-sided difference's factor", "-sign * inner_rate_ / (2 * length)", "-sign * inner_rate_ / length"),
+        ("MAML: curvature of the last micro-batch alone", "for (const SupportBatch& support : support_batches_)", "for (const SupportBatch& support : std::span(support_batches_).last(1))"),
+        ("MAML: the batches of all steps", "support_batches_.clear();", ""),
+    ]),
+    ("core/nn/grow_head.cc", "test_continual", [
+        ("a head that grows begins anew", "narrow(0, 0, known.size(0)).copy_(known);", "narrow(0, 0, known.size(0));"),
     ]),
     ("core/nn/model.cc", "test_nn", [
         ("model: the last head's gradient alone reaches the encoder", "hidden.defined() ? hidden.add_(share) : std::move(share);", "std::move(share);"),

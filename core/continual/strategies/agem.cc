@@ -107,6 +107,7 @@ const StrategyRegistration kRegistration(
          "projects steps that would raise the loss on kept examples of earlier tasks; stores texts with the version",
      .options = OptionTable(Options()),
      .needs = {.examples = true, .memory = true},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

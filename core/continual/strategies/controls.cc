@@ -34,6 +34,7 @@ const StrategyRegistration kUniform({.name = "l2sp",
                                      .options = OptionTable(PenaltyOptions()),
                                      .needs = {.consolidations = true},
                                      .strength = {"lambda"},
+                                     .grows_heads = true,
                                      .cost = OneQuadraticPerTaskCost},
                                     OneQuadraticPerTask(Uniform));
 const StrategyRegistration kPermuted({.name = "permuted_ewc",
@@ -41,6 +42,7 @@ const StrategyRegistration kPermuted({.name = "permuted_ewc",
                                       .options = OptionTable(PenaltyOptions()),
                                       .needs = {.consolidations = true},
                                       .strength = {"lambda"},
+                                      .grows_heads = true,
                                       .cost = OneQuadraticPerTaskCost},
                                      OneQuadraticPerTask(Permuted));
 

@@ -106,6 +106,7 @@ const StrategyRegistration kRegistration(
      .options = OptionTable(Options()),
      .needs = {.examples = true, .memory = true},
      .strength = {"alpha", "beta"},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

@@ -21,6 +21,7 @@ const StrategyRegistration kRegistration(
      .summary = "trains on kept examples of earlier tasks along with each batch; stores texts with the version",
      .options = OptionTable(BatchReplayOptions()),
      .needs = {.examples = true, .memory = true},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

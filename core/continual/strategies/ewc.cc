@@ -13,6 +13,7 @@ const StrategyRegistration kRegistration({.name = "ewc",
                                           .options = OptionTable(PenaltyOptions()),
                                           .needs = {.consolidations = true},
                                           .strength = {"lambda"},
+                                          .grows_heads = true,
                                           .cost = OneQuadraticPerTaskCost,
                                           .default_where = DefaultWhere::kConsolidated},
                                          OneQuadraticPerTask(Fisher));

@@ -83,6 +83,7 @@ const StrategyRegistration kRegistration(
     {.name = "joint",
      .summary = "upper bound: trains on all texts of all tasks so far; stores all of them with the version",
      .needs = {.examples = true, .memory = true},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

@@ -163,6 +163,7 @@ const StrategyRegistration kRegistration(
      .options = OptionTable(Options()),
      .needs = {.memory = true},
      .strength = {"lambda"},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

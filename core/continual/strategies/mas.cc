@@ -82,6 +82,7 @@ const StrategyRegistration kRegistration(
                                             "how the penalty acts on the weights")}),
      .needs = {.memory = true},
      .strength = {"lambda"},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

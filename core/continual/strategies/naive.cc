@@ -20,6 +20,7 @@ absl::StatusOr<std::unique_ptr<train::Strategy>> Make(const StrategyInfo& info, 
 
 const StrategyRegistration kRegistration({.name = "naive",
                                           .summary = "plain fine-tuning; protects nothing",
+                                          .grows_heads = true,
                                           .default_where = DefaultWhere::kNothingConsolidated},
                                          Make);
 

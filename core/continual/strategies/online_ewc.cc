@@ -47,6 +47,7 @@ const StrategyRegistration kRegistration(
      .options = OptionTable(Options()),
      .needs = {.consolidations = true},
      .strength = {"lambda"},
+     .grows_heads = true,
      .cost = Cost},
     PenaltyFactory(Build));
 

@@ -78,6 +78,7 @@ const StrategyRegistration kRegistration(
      .summary = "replay in groups of steps of which a part of the way is kept; stores texts with the version",
      .options = OptionTable(Options()),
      .needs = {.examples = true, .memory = true},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

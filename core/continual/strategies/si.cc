@@ -99,6 +99,7 @@ const StrategyRegistration kRegistration(
                                             "how the penalty acts on the weights")}),
      .needs = {.memory = true},
      .strength = {"c"},
+     .grows_heads = true,
      .cost = Cost},
     Make);
 

@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <limits>
@@ -13,6 +14,7 @@
 #include "c10/core/CPUAllocator.h"
 #include "core/checkpoint/manifest.h"
 #include "core/continual/importance.h"
+#include "core/nn/grow_head.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
 #include "tests/unit/continual/strategy_probe.h"
 
@@ -514,6 +516,52 @@ TEST_P(Conformance, TheCostIsWhatItHolds) {
   // Handles, names and slices: what costs says nothing of.
   constexpr double kSmall = 8192;
   EXPECT_NEAR(static_cast<double>(said), static_cast<double>(held), 0.05 * static_cast<double>(held) + kSmall);
+}
+
+// The version's classifier has three labels and gets two more: with texts of the new ones alone, resumed to the bit; what
+// is kept of the task afterwards is of old and new labels.
+TEST_P(Conformance, AHeadMayGrow) {
+  if (!info().grows_heads) GTEST_SKIP() << "refuses further labels";
+  LearnFirst();
+  constexpr int64_t kMore = kLabels + 2;
+  std::vector<train::TrainingExample> texts = Texts(TaskKind::kSequenceClassification, 40, 9);
+  for (train::TrainingExample& text : texts) text.label = kLabels + text.label % 2;
+  const auto learn = [&](const std::string& checkpoint, int64_t stop_after) {
+    struct StopAt final : train::TrainObserver {
+      void OnProgress(const train::Progress& progress) override {
+        if (progress.step == step) stop.store(train::StopRequest::kCheckpoint);
+      }
+      int64_t step = -1;
+      std::atomic<train::StopRequest> stop{train::StopRequest::kNone};
+    } observer;
+    observer.step = stop_after;
+    const auto model = Start();
+    EXPECT_TRUE(nn::GrowHead("first", kMore, 3, *model).ok());
+    auto strategy = Open(*model, {}, directory_);
+    EXPECT_TRUE(strategy.ok()) << strategy.status();
+    train::TrainInput input = InputOf("first", TaskKind::kSequenceClassification, texts);
+    input.task.labels = kMore;
+    input.task.known_labels = kLabels;
+    input.strategy = strategy->get();
+    input.checkpoint_path = checkpoint;
+    input.observer = &observer;
+    input.stop = &observer.stop;
+    auto result = train::Train(*model, RunOptions(), input);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return Learned{result.status(), model->parameters().weights().clone(), *std::move(result)};
+  };
+  const Learned whole = learn("", -1);
+  const std::string checkpoint = absl::StrCat(directory_, "/growing");
+  ASSERT_EQ(learn(checkpoint, 4).result.outcome, train::TrainOutcome::kInterrupted);
+  const Learned resumed = learn(checkpoint, -1);
+  EXPECT_TRUE(at::equal(resumed.weights, whole.weights));
+  ExpectSame(resumed.result.memory, whole.result.memory);
+  std::array<int, kMore> kept = {};
+  for (const train::StoredExample& stored : whole.result.memory.examples) {
+    if (stored.task == "first") ++kept.at(static_cast<size_t>(stored.example.label));
+  }
+  if (whole.result.memory.examples.empty()) return;
+  for (size_t label = 0; label < kept.size(); ++label) EXPECT_GT(kept[label], 0) << label;
 }
 
 // All that learn step by step; one that makes no steps has nothing to stop, resume or poison.

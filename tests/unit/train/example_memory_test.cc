@@ -97,6 +97,31 @@ TEST(ExampleMemory, AReservoirWithoutCountsIsRefusedAndABalancedMemoryIsNot) {
   EXPECT_TRUE(again.held().empty());
 }
 
+// What is held of a task is replayed while that task gets further labels, and its texts go on being counted.
+TEST(ExampleMemory, ATaskThatGrowsIsReplayed) {
+  const auto model = TinyModel({"old"}, kLabels);
+  const auto examples = TinyExamples(6, kLabels, 3);
+  TaskSetup setup(*model);
+  setup.task = "old";
+  setup.examples = examples;
+  VersionMemory held;
+  held.examples = Stored("old", 4);
+  held.values["seen.old"] = "4";
+  for (const int64_t known : {0, 2}) {
+    setup.known_labels = known;
+    ExampleMemory memory(100, MemoryChoice::kReservoir, MemorySource(held));
+    ASSERT_TRUE(memory.Recall(setup).ok());
+    EXPECT_EQ(memory.held().size(), known > 0 ? 4 : 0);
+    std::vector<nn::SlotId> slots = setup.trainable;
+    memory.TrainHeads(setup);
+    EXPECT_EQ(setup.trainable, slots) << "the trainer names the task's own head";
+    VersionMemory kept;
+    memory.Remember(setup, kept);
+    EXPECT_EQ(kept.examples.size(), known > 0 ? 10 : 6);
+    EXPECT_EQ(kept.values.at("seen.old"), known > 0 ? "10" : "6");
+  }
+}
+
 TEST(ExampleMemory, LogitsGoThroughTheFile) {
   VersionMemory memory;
   memory.examples = Stored("old", 3);

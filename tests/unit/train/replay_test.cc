@@ -1,6 +1,7 @@
 #include "core/train/replay.h"
 
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "ATen/TensorOperators.h"
@@ -152,6 +153,30 @@ TEST(Replay, TheMemoryIsBalancedAndUniform) {
   for (const auto& [task, of_task] : counts) {
     for (const int64_t count : of_task) EXPECT_NEAR(static_cast<double>(count), 1200, 5 * 26.9) << task;
   }
+}
+
+// 12 of 40 texts of two labels are held; then come 40 of one more. Two thirds of the 12 go on, each text with the same
+// probability, and a third is new; at half the size it is so again.
+TEST(Replay, ATaskThatGrowsKeepsTheShareOfItsLabels) {
+  constexpr int64_t kTexts = 40, kRuns = 2000;
+  std::vector<TrainingExample> texts = TinyExamples(kTexts, kLabels, 4);
+  for (int64_t i = 0; i < kTexts; ++i) texts[i].source = i;
+  std::vector<int64_t> old(kTexts), smaller(kTexts);
+  for (int64_t run = 0; run < kRuns; ++run) {
+    for (TrainingExample& text : texts) text.label = 0;
+    auto memory = BalancedMemory({}, "a", texts, 12, static_cast<uint64_t>(2 * run));
+    for (TrainingExample& text : texts) text.label = 1;
+    memory = BalancedMemory(std::move(memory), "a", texts, 12, static_cast<uint64_t>(2 * run + 1), /*known=*/2.0 / 3);
+    ASSERT_EQ(memory.size(), 12);
+    for (const StoredExample& stored : memory) old[stored.example.source] += stored.example.label == 0 ? 1 : 0;
+    for (const StoredExample& stored : BalancedMemory(memory, "b", texts, 12, 1)) {
+      if (stored.task == "a") smaller[stored.example.source] += stored.example.label == 0 ? 1 : 0;
+    }
+  }
+  // Binomial: p = 8 / 40, mean 400, standard deviation 18; half of that after another task came.
+  for (const int64_t count : old) EXPECT_NEAR(static_cast<double>(count), 400, 5 * 17.9);
+  for (const int64_t count : smaller) EXPECT_NEAR(static_cast<double>(count), 200, 5 * 13.4);
+  EXPECT_EQ(std::accumulate(old.begin(), old.end(), int64_t{0}), 8 * kRuns);
 }
 
 TEST(Replay, ATaskLearnedAgainReplacesWhatIsHeldOfIt) {

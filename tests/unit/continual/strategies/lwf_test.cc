@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "ATen/ops/zeros_like.h"
+#include "core/nn/grow_head.h"
 #include "tests/unit/continual/strategy_probe.h"
 
 namespace engram::continual {
@@ -31,12 +32,15 @@ class Lwf : public StrategyProbe {
 
   // The gradient of the loss on one text of one earlier head; its slope in each logit by differences.
   static at::Tensor GradientOfLoss(nn::Model& model, const nn::Model& before, const std::string& task,
-                                   const train::TrainingExample& text, double temperature, double& loss) {
+                                   const train::TrainingExample& text, double temperature, double& loss,
+                                   size_t labels = kLabels) {
     const auto batch = *nn::Pack(std::span(&text.sequence, 1), at::kCPU);
     const auto tape = nn::Model::NewTape();
     const at::Tensor logits = model.Predict(batch, {task, at::Tensor()}, std::nullopt, tape.get());
-    const std::vector<double> then = Row(before.Predict(batch, {task, at::Tensor()}, std::nullopt, nullptr));
-    const std::vector<double> now = Row(logits);
+    std::vector<double> then = Row(before.Predict(batch, {task, at::Tensor()}, std::nullopt, nullptr));
+    std::vector<double> now = Row(logits);
+    then.resize(labels);
+    now.resize(labels);
     loss += Loss(then, now, temperature);
     at::Tensor slope = at::zeros_like(logits);
     for (size_t c = 0; c < now.size(); ++c) {
@@ -81,6 +85,36 @@ TEST_F(Lwf, TheGradientIsThatOfTheTaskAndOfEveryEarlierHeadsAnswers) {
         << step;
     EXPECT_NEAR(watch.extra[step], 1.5 * loss / 16, 1e-4 * loss / 16 + 1e-6);
     EXPECT_EQ(loss > 1e-6, step > 0) << "before the first step nothing has been forgotten";
+  }
+}
+
+// A classifier with three labels that gets two more is held to what it said of the three.
+TEST_F(Lwf, ATaskThatGrowsIsHeldToWhatItSaidOfItsLabels) {
+  constexpr int64_t kMore = kLabels + 2;
+  std::vector<train::TrainingExample> texts = b_;
+  for (train::TrainingExample& text : texts) text.label = kLabels + text.label % 2;
+  const auto strategy = Make("lwf", {{"alpha", "1.5"}, {"temperature", "3"}}, {});
+  Recorder recorder(*strategy);
+  const auto before = TinyModel({"b"}, kLabels, /*dropout=*/0), model = TinyModel({"b"}, kLabels, 0),
+             trained = TinyModel({"b"}, kLabels, 0);
+  for (nn::Model* const grown : {model.get(), trained.get()}) {
+    ASSERT_TRUE(nn::GrowHead("b", kMore, 3, *grown).ok());
+  }
+  train::TrainInput input = Input("b", texts, &recorder);
+  input.task.labels = kMore;
+  input.task.known_labels = kLabels;
+  ASSERT_TRUE(train::Train(*trained, RunOptions(), input).ok());
+  for (const size_t step : {size_t{0}, size_t{2}}) {
+    model->parameters().weights().copy_(recorder.steps[step].before);
+    at::Tensor expected = at::zeros({model->parameters().size()}, at::kDouble);
+    double loss = 0;
+    for (size_t i = 8 * step; i < 8 * step + 8; ++i) {
+      expected +=
+          (GradientOf(*model, "b", texts[i]) + 1.5 * GradientOfLoss(*model, *before, "b", texts[i], 3, loss)) / 8;
+    }
+    EXPECT_LT((recorder.steps[step].used - expected).abs().max().item<double>(),
+              1e-4 * expected.abs().max().item<double>())
+        << step;
   }
 }
 
