@@ -12,7 +12,7 @@ unit() { ctest --test-dir "$ENGRAM_BUILD" --output-on-failure -j 1; }
 parity() { "$python" -m pytest -q --durations=5 tests/parity; }
 integration() { "$python" -m pytest -q --durations=5 tests/integration; }
 sanitize() { scripts/sanitize.sh; }
-fuzz() { scripts/fuzz.sh "${FUZZ_SECONDS:-60}"; }
+fuzz() { scripts/fuzz.sh "${FUZZ_SECONDS:-20}"; }
 
 for part in "${@:-tools unit parity integration sanitize fuzz}"; do
   for name in $part; do
