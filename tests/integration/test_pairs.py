@@ -181,3 +181,13 @@ def test_a_tagger_of_iob1_is_imported_as_such(module_server, tmp_path):
     assert server.json("models", "show", "iob1-again")["versions"][0]["tasks"][0]["tag_scheme"] == "iob1"
     refused = server.engram("models", "import", "io", make("bert", "ForTokenClassification", tmp_path / "io", ["O", "I-PER"]), "--tag-scheme", "iob1", check=False)
     assert refused.returncode == 1 and "labels say its scheme" in refused.stderr
+
+
+def test_a_text_of_a_pair_is_forgotten_with_it(module_server, tmp_path):
+    server, rows = module_server, [("the bank lost my card", "anna wrote a letter", "no"), ("a card", "the bank lost my card", "yes"), ("a card", "the bank", "no")]
+    server.engram("datasets", "upload", "kept", write(tmp_path / "pairs.csv", rows, ("text_a", "text_b", "label")))
+    server.engram("models", "import", "kept", make("bert", "Model", tmp_path / "model"))
+    server.engram("start-task", "kept@1", "pairs", "--dataset", "kept", "--strategy", "er", "--epochs", "1", "--wait")
+    assert server.json("models", "forget", "kept", "--text", "the bank lost", "--yes").get("versions", []) == []
+    forgotten = server.json("models", "forget", "kept", "--text", "the bank lost my card", "--yes")
+    assert [(v["version"].split("/")[-1], int(v["texts"])) for v in forgotten["versions"]] == [("2", 2)]
