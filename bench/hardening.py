@@ -221,16 +221,16 @@ class Bench:
     def memory(self) -> list[dict]:
         size = 32 << 20
 
-        def packed(piece: bytes) -> bytes:
+        def packed(piece: bytes, head: bytes = b"", tail: bytes = b"") -> bytes:
             out = io.BytesIO()
             with gzip.GzipFile(fileobj=out, mode="wb") as file:
-                file.write(piece * (size // len(piece)))
+                file.write(head + piece * (size // len(piece)) + tail)
             return out.getvalue()
 
         requests = {
-            "CSV of 2-byte rows, 32 MiB inflated": lambda: self.upload("csv", "a.csv.gz", packed(b"a\n")),
-            "CoNLL of one-word sentences, 32 MiB": lambda: self.upload("conll", "a.conll.gz", packed(b"a O\n\n")),
-            "one line of JSON, 32 MiB": lambda: self.upload("json", "a.jsonl.gz", packed(b"[0,0,0,0,0,0,0,0")),
+            "CSV of 4-byte rows, 32 MiB inflated": lambda: self.upload("csv", "a.csv.gz", packed(b"a,b\n", b"text,label\n")),
+            "CoNLL of one-word sentences, 32 MiB": lambda: self.upload("conll", "a.conll.gz", packed(b"a O\n\n", b"a B-x\n\n")),
+            "one line of JSON, 32 MiB": lambda: self.upload("json", "a.jsonl.gz", packed(b"0,", b'{"text": "a", "label": "b", "z": [', b"0]}\n")),
             "one Classify of 1,000 texts": lambda: self.classify(self.m.ClassifyRequest(model="base", texts=["hello"] * 1000)),
             "POST of 1 GiB to the admin address": self.post,
         }

@@ -155,7 +155,8 @@ def test_strategies_and_options_are_described_by_the_server(stream):
 def test_every_verb_has_help():
     listed = subprocess.run([ENGRAM, "--help"], capture_output=True, text=True, check=True).stdout
     verbs = re.findall(r"^  ([a-z-]+)  ", listed.split("Subcommands:")[1], re.MULTILINE)
-    assert {"datasets", "models", "start-task", "strategies", "consolidate-task", "evaluate", "jobs", "classify", "tag-entities", "encode", "tokenize", "status", "help", "completion"} == set(verbs)
+    assert {"datasets", "models", "start-task", "strategies", "consolidate-task", "evaluate", "cross-validate", "jobs", "classify", "tag-entities", "encode",
+            "tokenize", "collect", "pages", "annotate", "status", "help", "completion"} == set(verbs)
     for verb in verbs:
         shown = subprocess.run([ENGRAM, verb, "--help"], capture_output=True, text=True, timeout=60)
         assert shown.returncode == 0 and "Usage" in shown.stdout
