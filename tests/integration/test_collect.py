@@ -208,6 +208,22 @@ def test_what_cannot_be_collected_is_refused_by_its_field(server, site):
     assert error_info(error.value)[1] == ["page_token"]
 
 
+def test_documents_that_wait_are_bounded(server, site):
+    site.held["/slow"] = threading.Event()
+    stub, m = server.stub("CollectionService"), messages()
+    first = server.json("collect", "holds-the-device", site.url("/slow"), "--contact", "a@b.example", "--delay", 0)["name"]
+    document, queued = m.PageDocument(name="a.txt", content=bytes(15 << 20)), []
+    with pytest.raises(grpc.RpcError) as error:
+        for n in range(20):
+            queued.append(stub.CollectPages(m.CollectPagesRequest(dataset=f"waits{n}", documents=[document])).name)
+    assert error_info(error.value)[0].reason == "QUEUE_FULL" and len(queued) == 8
+    listed = server.stub("JobService").ListJobs(m.ListJobsRequest(page_size=20)).jobs
+    assert listed[0].name == queued[-1]
+    for name in [*queued, first]:
+        server.engram("jobs", "cancel", name)
+    site.held.pop("/slow").set()
+
+
 def test_a_collection_of_nothing_fails_and_says_why(server, site):
     answer = server.engram("collect", "nothing", site.url("/none"), "--contact", "a@b.example", "--wait", check=False)
     assert answer.returncode == 1 and "NO_PAGES" in answer.stderr and "404" in answer.stderr

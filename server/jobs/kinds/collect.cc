@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,8 @@ using engram::worker::v1::RunSpec;
 constexpr int kMaxPages = 10'000;
 constexpr int64_t kMaxDocumentBytes = 16 << 20, kMaxPageBytes = 32 << 20, kMaxTotalBytes = int64_t{16} << 30;
 constexpr size_t kMaxContactBytes = 256;
+// Of what unfinished jobs are to do, documents and URLs included: it is kept in memory and in the database.
+constexpr size_t kMaxQueuedBytes = size_t{128} << 20;
 
 // It goes into a header of every request.
 absl::Status CheckContact(const std::string& contact) {
@@ -119,6 +122,16 @@ absl::Status AddLimits(const CollectPagesRequest& request, CollectWork& work) {
   return absl::OkStatus();
 }
 
+// RESOURCE_EXHAUSTED (QUEUE_FULL) if this job and those that are not finished are too much to keep.
+absl::Status CheckQueue(const PlanContext& context, size_t bytes) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<jobs::JobRecord> unfinished, context.store.UnfinishedJobs());
+  for (const jobs::JobRecord& job : unfinished) bytes += job.specification.size();
+  if (bytes <= kMaxQueuedBytes) return absl::OkStatus();
+  return StatusWithReason(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+                          absl::StrCat("the documents and addresses of unfinished jobs would be more than ",
+                                       kMaxQueuedBytes >> 20, " MiB; try again once some have ended"));
+}
+
 class CollectKind final : public JobKind {
  public:
   CollectKind() : JobKind({RunSpec::kCollect, engram::v1::JOB_KIND_COLLECT_PAGES, "collect", JobOutput::kDataset}) {}
@@ -144,6 +157,7 @@ class CollectKind final : public JobKind {
     for (const std::string& host : context.collection.allowed_hosts) work.add_allowed_hosts(host);
     work.set_max_cache_bytes(context.collection.max_cache_bytes);
     work.set_max_dataset_bytes(context.collection.max_dataset_bytes);
+    ENGRAM_RETURN_IF_ERROR(CheckQueue(context, job.spec.ByteSizeLong()));
     job.record.priority = request.priority();
     Describe(work, job.description);
     return job;

@@ -156,7 +156,9 @@ TEST(DescriptorEvents, FramesUntilTheEndOrTheFirstThatIsNone) {
   EXPECT_THAT(read(two + std::string("\5\0\0\0abc", 7)), ElementsAre("ab", ""));
   EXPECT_THAT(read(two + std::string("\1\0", 2)), ElementsAre("ab", ""));
   EXPECT_THAT(read(std::string("\1\0\0\1x", 5) + two), ElementsAre());  // 16 MiB and one
-  EXPECT_THAT(read(std::string("\0\1\0\0", 4) + std::string(256, 'x')), ElementsAre(std::string(256, 'x')));
+  std::string frame("\0\1\0\0", 4);
+  frame.append(256, 'x');
+  EXPECT_THAT(read(frame), ElementsAre(std::string(256, 'x')));
 }
 
 }  // namespace
