@@ -41,6 +41,8 @@ absl::Status ReadSizes(ConfigReader& reader, ModelConfig& config) {
   ENGRAM_RETURN_IF_ERROR(
       reader.Integer("pad_token_id", 0, kMaxVocabulary, config.family->default_pad_token_id, config.pad_token_id));
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("hidden_size", keys.hidden_size, config.hidden_size));
+  // ELECTRA's word vectors may be narrower, and configs that were made from its have the key.
+  ENGRAM_RETURN_IF_ERROR(reader.SameAs("embedding_size", keys.hidden_size, config.hidden_size));
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_hidden_layers", keys.layers, config.layers));
   ENGRAM_RETURN_IF_ERROR(reader.SameAs("num_attention_heads", keys.heads, config.heads));
   if (config.pad_token_id >= config.vocab_size) {
@@ -177,9 +179,10 @@ absl::Status ReadIdToLabel(ConfigReader& reader, ModelConfig& config) {
   std::set<std::string> seen;
   for (size_t id = 0; id < map->size(); ++id) {
     auto name = map->find(std::to_string(id));
-    if (name == map->end() || !name->is_string())
+    const bool number = name != map->end() && name->is_number_integer();  // who trains on numbers names classes so
+    if (name == map->end() || !(number || name->is_string()))
       return InvalidField("id2label", absl::StrCat("has no name for class ", id));
-    config.labels.push_back(name->get<std::string>());
+    config.labels.push_back(number ? name->dump() : name->get<std::string>());
     if (config.labels.back().empty()) {
       config.head_problem = absl::StrCat("id2label gives class ", id, " no name");
     } else if (!seen.insert(config.labels.back()).second) {

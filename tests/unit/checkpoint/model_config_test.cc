@@ -174,7 +174,7 @@ TEST(ModelConfig, RefusesUnknownThingsByName) {
   ExpectRefused(Bert(), "hidden_isze", 384, "\"hidden_isze\"", "it knows hidden_size");
   ExpectRefused(Bert(), "n_layers", 6, "\"n_layers\"", "does not know");  // DistilBERT's spelling
   // Keys of encoders that compute otherwise: ALBERT's, ELECTRA's, ModernBERT's, DeBERTa's.
-  for (const char* key : {"num_hidden_groups", "embedding_size", "rope_theta", "relative_attention", "norm_eps"})
+  for (const char* key : {"num_hidden_groups", "rope_theta", "relative_attention", "norm_eps"})
     ExpectRefused(Bert(), key, 3, absl::StrCat("\"", key, "\"").c_str(), "changes what some models compute");
   Json pruned = Bert();
   pruned["pruned_heads"] = Json::object();
@@ -258,6 +258,20 @@ TEST(ModelConfig, KeysThatNoModelReadsAreWarnedOf) {
   EXPECT_THAT(config->warnings, ElementsAre(HasSubstr("\"trained_by\""), HasSubstr("\"uniem_embedding_strategy\"")));
   json["_name_or_path"] = "x", json["torch_dtype"] = "float16";  // known to change nothing: not worth a word
   EXPECT_EQ(ParseModelConfig(json.dump())->warnings.size(), 2);
+}
+
+TEST(ModelConfig, NumbersMayNameClassesAndHarmlessKeysAreRead) {
+  Json json = Labelled();
+  json.erase("label2id");
+  json["id2label"] = {{"0", 0}, {"1", 1}};
+  json["embedding_size"] = 384;
+  json["max_new_tokens"] = 20;
+  const auto config = ParseModelConfig(json.dump());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->labels, ElementsAre("0", "1"));
+  EXPECT_TRUE(config->warnings.empty());
+  ExpectRefused(Labelled(), "id2label", {{"0", 0.5}, {"1", 1}}, "id2label", "no name for class 0");
+  ExpectRefused(Bert(), "embedding_size", 128, "embedding_size", "contradicts hidden_size 384");
 }
 
 // The encoder is still of use.
