@@ -21,7 +21,7 @@ enum class RandomPurpose : uint32_t {
   kReplay = 8,         // choice of earlier examples to train on again and to keep; step = training step
   kExpansion = 9,      // fixed random expansion of a head; step = unit
   kLowRank = 10,       // initial factors of low-rank updates; step = number of the matrix
-  kFolds = 11,         // order in which groups of rows are dealt to folds; step = 0, of development rows the fold's number
+  kFolds = 11,  // order in which groups of rows are dealt to folds; step = 0, of development rows the fold's number
 };
 
 // One block of 128 random bits for a 128-bit counter and a 64-bit key.

@@ -37,8 +37,8 @@ struct StrategySizes {
   int64_t earlier_tasks = 0;    // that the version knows
   int64_t columns = 0;          // of those, the ones with a progressive column (checkpoint::Blocks)
   int64_t hidden_size = 0, intermediate_size = 0, layers = 0;  // of the encoder
-  bool fused_attention = false;  // query, key and value are one matrix
-  bool fused_gate = false;       // the feed-forward's first matrix holds its gate, too
+  bool fused_attention = false;                                // query, key and value are one matrix
+  bool fused_gate = false;                                     // the feed-forward's first matrix holds its gate, too
 };
 
 // Within 5 % of what is held where that depends on the encoder. Stored texts are counted as tagged, with token types and

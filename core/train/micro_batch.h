@@ -30,7 +30,7 @@ struct MaskingOptions {
 struct TaskSpec {
   std::string name;
   checkpoint::TaskKind kind = checkpoint::TaskKind::kSequenceClassification;
-  int64_t labels = 0;                     // classes or tags; 0 for masked language modelling
+  int64_t labels = 0;                          // classes or tags; 0 for masked language modelling
   std::optional<MaskingOptions> masking = {};  // set exactly for masked language modelling
   // Of a task that gets further labels: how many it had before, the first ones; 0: all are new, or none.
   int64_t known_labels = 0;

@@ -158,7 +158,9 @@ absl::StatusOr<FetchedPage> Fetcher::Fetch(std::string_view text) {
     ENGRAM_ASSIGN_OR_RETURN(HttpResponse response, AskPatiently(url, conditions, delay, left));
     if (!IsRedirect(response.status)) return Page(url, std::move(response), cached);
     absl::StatusOr<Url> next = ResolveUrl(url, response.location);
-    if (!next.ok()) return Failed("REDIRECT_NOWHERE", absl::StrCat("it redirects to an address that is not taken (", next.status().message(), ")"));
+    if (!next.ok())
+      return Failed("REDIRECT_NOWHERE",
+                    absl::StrCat("it redirects to an address that is not taken (", next.status().message(), ")"));
     url = *std::move(next);
   }
   return Failed("TOO_MANY_REDIRECTS", absl::StrCat("it redirects more than ", options_.max_redirects, " times"));

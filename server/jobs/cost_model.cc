@@ -81,8 +81,9 @@ absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_
                                                  const std::vector<std::string>& labels, int64_t max_length) const {
   ENGRAM_ASSIGN_OR_RETURN(const std::string lines, SpreadLines(path, rows, kMaxCountedTexts));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, corpus::ParseCanonical(lines));
-  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
-                          examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer, config.type_vocab_size));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const examples::ExampleSet examples,
+      examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer, config.type_vocab_size));
   CountedTexts counted;
   std::vector<std::pair<int32_t, int64_t>> ranked;
   for (const train::TrainingExample& example : examples.examples)

@@ -263,9 +263,8 @@ void JobManager::Conclude(const JobTable::Work& work) {
     absl::StatusOr<Published> published = absl::NotFoundError("the job is gone");
     if (record) published = publisher_.Publish(*record, outcome.result());
     if (!published.ok()) {
-      LogWarning(CanNeverSucceed(published.status())
-                     ? "what a job made could not be published"
-                     : "what a job made could not be published; it will be tried again",
+      LogWarning(CanNeverSucceed(published.status()) ? "what a job made could not be published"
+                                                     : "what a job made could not be published; it will be tried again",
                  {{"job", work.job}, {"message", std::string(published.status().message())}});
       absl::MutexLock lock(&mutex_);
       table_.NotPublished(work.job, published.status());

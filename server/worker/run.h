@@ -23,7 +23,7 @@ struct RunContext {
   std::atomic<train::StopRequest>* stop = nullptr;
   EventPipe* events = nullptr;
   std::vector<std::string> warnings;
-  std::string stage;                // which of several trainings this is ("fold 2 of 5"), before each phase; may be empty
+  std::string stage;  // which of several trainings this is ("fold 2 of 5"), before each phase; may be empty
   bool measured_elsewhere = false;  // this training need not measure itself: other figures say how good it is
 
   bool stopping() const { return stop->load(std::memory_order_relaxed) != train::StopRequest::kNone; }

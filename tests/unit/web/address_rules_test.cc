@@ -59,11 +59,11 @@ TEST(AddressRules, NoSpellingOfAPlaceThatIsNotPublicGetsThrough) {
 }
 
 TEST(AddressRules, WhatIsNoAddressOfThePublicWebIsRefused) {
-  for (const char* url : {"ftp://example.org/", "file:///etc/passwd", "gopher://example.org/", "http://u@example.org/",
-                          "http://u:p@example.org/", "http://example.org@127.0.0.1/", "http://", "", "x",
-                          "http://exa mple.org/", "http://example.org\\@127.0.0.1/", "http://example.org/\r\nHost: x",
-                          "http://example.org:0/", "http://example.org:99999/", "http://[fe80::1%25eth0]/",
-                          "http://[::1/", "javascript:alert(1)"})
+  for (const char* url :
+       {"ftp://example.org/", "file:///etc/passwd", "gopher://example.org/", "http://u@example.org/",
+        "http://u:p@example.org/", "http://example.org@127.0.0.1/", "http://", "", "x", "http://exa mple.org/",
+        "http://example.org\\@127.0.0.1/", "http://example.org/\r\nHost: x", "http://example.org:0/",
+        "http://example.org:99999/", "http://[fe80::1%25eth0]/", "http://[::1/", "javascript:alert(1)"})
     EXPECT_EQ(Decision(url), "INVALID") << url;
   for (const char* url : {"http://example.org:22/", "http://example.org:8080/", "https://8.8.8.8:6379/"})
     EXPECT_EQ(Decision(url), "PORT_NOT_ALLOWED") << url;
