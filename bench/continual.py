@@ -299,6 +299,25 @@ def plot(rows: list[tuple[str, list[float]]], path: pathlib.Path, title: str) ->
     path.write_text("\n".join([*body, "</svg>"]) + "\n")
 
 
+# What is expected of the first against the second: accuracy at the end, on the same seeds.
+EXPECTED = (("joint", "er"), ("er", "naive"), ("ewc", "naive"), ("ewc", "l2sp"), ("ewc", "permuted_ewc"), ("online_ewc", "ewc"),
+            ("merge_regmean", "merge_ties"), ("merge_ties", "merge_average"), ("fel", "joint"))
+
+
+def comparisons(runs: dict[str, list[dict]]) -> list[str]:
+    lines = []
+    for above, below in EXPECTED:
+        both = {r["seed"]: average(r["matrix"]) for r in runs.get(above, [])}
+        differences = [both[r["seed"]] - average(r["matrix"]) for r in runs.get(below, []) if r["seed"] in both]
+        if not differences:
+            continue
+        mean = statistics.fmean(differences)
+        half = STUDENT[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
+        verdict = "one seed: not shown" if len(differences) == 1 else "holds" if mean - half > 0 else "does not hold" if mean + half < 0 else "within noise"
+        lines.append(f"| `{above}` over `{below}` | {len(differences)} | {interval(differences)} | {verdict} |")
+    return ["| expected | seeds | difference | |", "| --- | --- | --- | --- |", *lines, ""] if lines else []
+
+
 def table(name: str) -> list[str]:
     runs: dict[str, list[dict]] = {}
     for path in sorted((RESULTS / name).glob("*.json")):
@@ -319,14 +338,15 @@ def table(name: str) -> list[str]:
         lines.append(f"| `{variant}` | {len(values)} | {interval(values)} | {interval([newest(r['matrix']) for r in found])} "
                      f"| {interval(lost) if lost[0] is not None else '-'} | {statistics.fmean(r['cpu_seconds'] for r in found):.0f} "
                      f"| {statistics.fmean(r['version_bytes'] for r in found) / 1e6:.0f} |")
-    return lines + [""]
+    return [*lines, "", *comparisons(runs)]
 
 
 def report(_: argparse.Namespace) -> None:
     lines = ["# What the strategies reach", "",
              "Made by `bench/continual.py report` from the runs in `bench/results/continual/`, a file each; more runs are made by `make bench-continual`. "
              "Encoder: MiniLM, 23 million parameters, mean-pooled; defaults of every strategy but for the learning rate of those that train few parameters (1e-3).",
-             "`alone` is a model of its own for each task, `joint` one that keeps all texts. Rows with one seed say little: differences of a few points are noise.", ""]
+             "`alone` is a model of its own for each task, `joint` one that keeps all texts. Processor seconds are those of server and workers for the whole run, measuring included. "
+             "Rows with one seed say little: differences of a few points are noise.", ""]
     for name in STREAMS:
         lines += table(name)
     PAGE.write_text("\n".join(lines).rstrip() + "\n")
