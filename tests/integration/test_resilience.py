@@ -228,12 +228,13 @@ def test_a_full_disk(tmp_path):
         assert run("tokenize", "one", "still here").returncode == 0
         train = few_classes("banking77.train.jsonl.gz", 2, 4, tmp_path / "train.jsonl")
         assert run("datasets", "upload", "rows", train).returncode == 0
-        first = run("start-task", "one@1", "first", "--dataset", "rows", "--epochs", "1", "--wait")
+        # More than the one step of warm-up, after which a version would be its base and share its files.
+        first = run("start-task", "one@1", "first", "--dataset", "rows", "--epochs", "3", "--wait")
         assert first.returncode == 0, first.stderr
-        estimate = json.loads(run("--json", "start-task", "one@1", "second", "--dataset", "rows", "--epochs", "1", "--validate-only").stdout)["estimate"]
+        estimate = json.loads(run("--json", "start-task", "one@1", "second", "--dataset", "rows", "--epochs", "3", "--validate-only").stdout)["estimate"]
         assert any("DISK_LOW" in warning for warning in estimate["warnings"])
         show = lambda name: json.loads(run("--json", "jobs", "show", name).stdout)
-        second = json.loads(run("--json", "start-task", "one@1", "second", "--dataset", "rows", "--epochs", "1").stdout)["name"]
+        second = json.loads(run("--json", "start-task", "one@1", "second", "--dataset", "rows", "--epochs", "3").stdout)["name"]
         # It waits for space, however often it has to be tried.
         poll(lambda: show(second).get("postponed", {}).get("tries", 0) >= 2, 90)
         assert show(second)["postponed"]["reason"]["reason"] == "DISK_FULL"

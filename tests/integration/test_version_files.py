@@ -113,15 +113,19 @@ def test_trained_versions_load_in_transformers(server, family, tmp_path):
     assert [tagger.config.id2label[i] for i in range(tagger.config.num_labels)] == next(t for t in manifest["tasks"] if t["name"] == "names")["labels"]
     heads, _ = tensors(folder / "heads.safetensors")
     standard = {key: value for key, value in HEADS["ForSequenceClassification"].from_config(model.config).state_dict().items()
-                if key.startswith(("classifier", "pre_classifier"))}
+                if key.startswith(("classifier", "pre_classifier", "score"))}
     assert set(heads) == {f"heads.intents.{key}" for key in standard}
     # The tagger's encoder under the classifier's kept head is the classifier that the service runs.
-    encoder = {key: value for key, value in tensors(folder / "model.safetensors")[0].items() if key.startswith(family)}
+    encoder = {key: value for key, value in tensors(folder / "model.safetensors")[0].items() if key.startswith(model.base_model_prefix)}
     missing, unexpected = model.load_state_dict({**encoder, **{key.removeprefix("heads.intents."): value for key, value in heads.items()}}, strict=False)
     assert not missing and not unexpected
     for ours, theirs in zip(task_logits(s, name, str(manifest["version"]), "intents"), transformers_logits(model, tokenizer(folder))):
         np.testing.assert_allclose([ours[label] for label in labels], theirs, atol=2e-5)
 
+    if family == "llama":  # its models have no head that predicts masked words
+        refused = s.engram("start-task", f"{name}@{manifest['version']}", "language", "--dataset", "plain", "--kind", "mlm", "--wait", check=False)
+        assert refused.returncode != 0 and "llama" in refused.stderr, refused.stderr
+        return
     masked = train(s, f"{name}@{manifest['version']}", "language", "plain", "--kind", "mlm")
     folder, manifest = export(s, masked, tmp_path / "masked")
     load("ForMaskedLM", folder)
