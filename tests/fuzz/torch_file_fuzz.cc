@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (bits / 8 != tensor.bytes.size()) abort();
     for (const std::byte byte : tensor.bytes) sum += static_cast<unsigned>(byte);
   }
-  static volatile unsigned kept;  // so that the reads stay
-  kept = sum;
+  const volatile unsigned kept = sum;  // so that the reads stay
+  (void)kept;
   return 0;
 }
