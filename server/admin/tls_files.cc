@@ -63,13 +63,11 @@ absl::StatusOr<TlsMaterial::Contents> TlsMaterial::Read(const TlsFiles& files) {
 }
 
 TlsMaterial::Times TlsMaterial::ChangeTimes() const {
-  Times times;
-  const std::string* const paths[] = {&files_.certificate, &files_.key, &files_.client_ca};
-  for (size_t i = 0; i < times.size(); ++i) {
+  const auto time_of = [](const std::string& path) {
     std::error_code missing;  // leaves the time at its least, another than that of any file
-    times[i] = std::filesystem::last_write_time(*paths[i], missing);
-  }
-  return times;
+    return std::filesystem::last_write_time(path, missing);
+  };
+  return {time_of(files_.certificate), time_of(files_.key), time_of(files_.client_ca)};
 }
 
 absl::StatusOr<std::unique_ptr<TlsMaterial>> TlsMaterial::Load(TlsFiles files) {
