@@ -20,14 +20,13 @@ import pathlib
 import random
 import re
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 import peers
+from engram_server import Refused, Server
 from run import machine, revision
 
 RESULTS = peers.REPOSITORY / "bench" / "results" / "continual"
@@ -128,32 +127,12 @@ def rows_of(step: Step, part: str, count: int | None, seed: int) -> list[dict]:
 
 # --- How it is run -------------------------------------------------------------------------------------------------------------------
 
-class Refused(Exception):
-    """The server would not do it; the message says why."""
-
-
-class Server:
-    """engramd on free ports, and its CLI."""
+class StudyServer(Server):
+    """Of one run; begins without data."""
 
     def __init__(self, home: pathlib.Path):
         shutil.rmtree(home / "data", ignore_errors=True)
-        home.mkdir(parents=True, exist_ok=True)
-        self.home = home
-        config = home / "engramd.yaml"
-        config.write_text(f"data_dir: {home / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n")
-        self.log = open(home / "engramd.log", "a")
-        self.process = subprocess.Popen([peers.BUILD / "bin" / "engramd", "--config", config], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        ready = self.process.stdout.readline()
-        if not ready:
-            raise SystemExit(f"engramd did not start; see {home / 'engramd.log'}")
-        self.address = json.loads(ready)["grpc_address"]
-
-    def engram(self, *words) -> dict:
-        answer = subprocess.run([peers.BUILD / "bin" / "engram", "--address", self.address, "--json", *map(str, words)],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if answer.returncode != 0:
-            raise Refused(f"engram {' '.join(map(str, words[:2]))}: {(answer.stderr or answer.stdout).strip()[-500:]}")
-        return json.loads(answer.stdout.splitlines()[-1]) if answer.stdout.strip() else {}
+        super().__init__(home)
 
     def cpu_seconds(self) -> float:
         """Of the server and of the workers that have ended (Linux: /proc/PID/stat)."""
@@ -172,16 +151,12 @@ class Server:
         folder = next((self.home / "data").rglob(version), None) or (self.home / "data" / version)
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
-
 
 def accuracy_of(job: dict, task: str) -> float:
     return next(m["value"] for m in job["result"]["metrics"] if m["metric"] == "accuracy" and m["task"].endswith("/" + task))
 
 
-def learn(server: Server, stream: Stream, steps: list[Step], variant: Variant, seed: int) -> dict:
+def learn(server: StudyServer, stream: Stream, steps: list[Step], variant: Variant, seed: int) -> dict:
     """The accuracies, a row after each step with those of the steps so far, and what the run took."""
     server.engram("models", "import", "m", peers.BASE_MODEL, "--label", "now")
     started, cpu = time.monotonic(), server.cpu_seconds()
@@ -209,7 +184,7 @@ def learn(server: Server, stream: Stream, steps: list[Step], variant: Variant, s
             "version_bytes": server.bytes_of(version), "warnings": sorted(set(warnings))}
 
 
-def prepare(server: Server, name: str, seed: int) -> list[Step]:
+def prepare(server: StudyServer, name: str, seed: int) -> list[Step]:
     stream, steps = STREAMS[name], steps_of(name, seed)
     for i, step in enumerate(steps):
         server.upload(f"step-{i}", rows_of(step, "train", stream.train, seed), rows_of(step, "test", stream.test, seed))
@@ -233,7 +208,7 @@ def run(arguments: argparse.Namespace) -> None:
             if time.monotonic() > end:
                 print("the time is over; run again to go on")
                 return
-            server = Server(arguments.home or pathlib.Path(temporary))
+            server = StudyServer(arguments.home or pathlib.Path(temporary))
             try:
                 found = learn(server, STREAMS[stream], prepare(server, stream, seed), VARIANTS[variant], seed)
             except Refused as why:

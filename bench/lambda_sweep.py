@@ -10,12 +10,11 @@ import argparse
 import importlib.metadata
 import json
 import pathlib
-import signal
-import subprocess
 import tempfile
 import time
 
 import peers
+from engram_server import Server
 from run import machine, revision
 
 RESULTS = peers.REPOSITORY / "bench" / "results" / "lambda_sweep.json"
@@ -23,35 +22,13 @@ DATA = peers.REPOSITORY / "tests" / "data"
 MODEL, A, B, AFTER_A = "minilm", "banking", "dbpedia", "after-a"
 
 
-class Server:
-    """engramd on free ports; its CLI."""
-
-    def __init__(self, home: pathlib.Path):
-        home.mkdir(parents=True, exist_ok=True)
-        config = home / "engramd.yaml"
-        config.write_text(f"data_dir: {home / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n")
-        self.log = open(home / "engramd.log", "a")
-        self.process = subprocess.Popen([peers.BUILD / "bin" / "engramd", "--config", config], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        ready = self.process.stdout.readline()
-        if not ready:
-            raise SystemExit(f"engramd did not start; see {home / 'engramd.log'}")
-        self.address = json.loads(ready)["grpc_address"]
-
-    def engram(self, *words) -> dict:
-        answer = subprocess.run([peers.BUILD / "bin" / "engram", "--address", self.address, "--json", *map(str, words)], check=True,
-                                stdout=subprocess.PIPE, text=True)
-        return json.loads(answer.stdout)
-
+class SweepServer(Server):
     def accuracies(self, label: str) -> dict:
         metrics = self.engram("evaluate", f"{MODEL}@{label}", "--wait")["result"]["metrics"]
         return {m["task"].split("/")[-1]: round(100 * m["value"], 2) for m in metrics if m["metric"] == "accuracy"}
 
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
 
-
-def learn_a(server: Server, seed: int) -> None:
+def learn_a(server: SweepServer, seed: int) -> None:
     """The version that every row starts from, if it is not there yet."""
     models = server.engram("models", "list").get("models", [])
     if any(AFTER_A in model.get("labels", {}) for model in models):
@@ -63,7 +40,7 @@ def learn_a(server: Server, seed: int) -> None:
     server.engram("consolidate-task", f"{MODEL}@learned-a", A, "--fisher", "sampled", "--samples", "1000", "--label", AFTER_A, "--wait")
 
 
-def measure(server: Server, strategy: str, strength: float, seed: int) -> dict:
+def measure(server: SweepServer, strategy: str, strength: float, seed: int) -> dict:
     label = f"{strategy}-{strength:g}".replace("_", "-")
     start = time.monotonic()
     pull = [] if strategy == "naive" else ["--lambda", strength]
@@ -87,7 +64,7 @@ def main() -> None:
                        "sampled Fisher on 1,000 texts; accuracy in per cent on 1,000 test texts each",
              "machine": machine(), "torch": importlib.metadata.version("torch"), "revision": revision()}
     with tempfile.TemporaryDirectory() as temporary:
-        server = Server(options.home or pathlib.Path(temporary))
+        server = SweepServer(options.home or pathlib.Path(temporary))
         try:
             learn_a(server, options.seed)
             earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
