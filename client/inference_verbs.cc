@@ -16,6 +16,7 @@
 #include "client/record_file.h"
 #include "client/tag_file.h"
 #include "client/text_calls.h"
+#include "client/text_source.h"
 
 namespace engram::client {
 namespace {
@@ -85,14 +86,6 @@ TextInput Texts(const TextArguments& arguments) {
   }
   if (std::all_of(input.texts.begin(), input.texts.end(), IsBlank)) input.error = "there is no text in the file";
   return input;
-}
-
-std::string Shorten(const std::string& text) {
-  constexpr size_t kShown = 60;
-  if (text.size() <= kShown) return text;
-  size_t end = kShown;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside of a character
-  return text.substr(0, end) + "...";
 }
 
 std::string Percent(double share) {

@@ -1,6 +1,5 @@
 #include "client/text_source.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -102,13 +101,18 @@ std::unique_ptr<TextSource> PagesOfDataset(Session& session, const std::string& 
   return std::make_unique<Pages>(session, dataset);
 }
 
-std::string ShortText(std::string_view text) {
+std::string Shorten(std::string_view text) {
   constexpr size_t kShown = 60;
-  size_t end = std::min(text.size(), kShown);
-  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  std::string shown(text.substr(0, end));
+  if (text.size() <= kShown) return std::string(text);
+  size_t end = kShown;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside of a character
+  return std::string(text.substr(0, end)) + "...";
+}
+
+std::string ShortText(std::string_view text) {
+  std::string shown = Shorten(text);
   for (char& c : shown) c = c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
-  return end < text.size() ? shown + "..." : shown;
+  return shown;
 }
 
 }  // namespace engram::client

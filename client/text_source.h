@@ -27,7 +27,8 @@ std::unique_ptr<TextSource> TextsOfFile(const std::string& path, const std::stri
 // The texts of a data set that a collection of pages made, in the order of its rows.
 std::unique_ptr<TextSource> PagesOfDataset(Session& session, const std::string& dataset);
 
-// A text for people to know it by: its first 60 bytes or so, on one line.
+// A text for people to know it by: its first 60 bytes or so; ShortText: on one line.
+std::string Shorten(std::string_view text);
 std::string ShortText(std::string_view text);
 
 }  // namespace engram::client
