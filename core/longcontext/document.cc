@@ -33,7 +33,7 @@ class Reduction {
 
   // A window of kChunk; `rows`: [tokens, d] of its content, `cls` [1, d] or undefined: of the token before it.
   bool AddWindow(size_t index, const at::Tensor& rows, const at::Tensor& cls) {
-    const TokenWindow& window = plan_.chunks[index];
+    const tokenize::TokenWindow& window = plan_.chunks[index];
     const at::Tensor owned = rows.narrow(0, window.first_owned - window.begin, window.owned());
     RowPool pool(plan_.pooling, rows.size(1));
     pool.Add(plan_.pooling == Pooling::kCls ? cls : rows);
@@ -67,7 +67,7 @@ class Reduction {
     const at::Tensor floats = vector.squeeze(0).to(at::kFloat).contiguous();
     result.document.assign(floats.const_data_ptr<float>(), floats.const_data_ptr<float>() + floats.numel());
     result.chunk_vectors = chunk_vectors_;
-    for (const TokenWindow& chunk : plan_.chunks) result.chunks.push_back(Describe(plan_.content, chunk));
+    for (const tokenize::TokenWindow& chunk : plan_.chunks) result.chunks.push_back(Describe(plan_.content, chunk));
     result.tokens = plan_.tokens;
     result.tokens_encoded = plan_.tokens_encoded;
     result.windows = static_cast<int64_t>(plan_.windows.size());
@@ -115,7 +115,7 @@ absl::Status EncodeBatch(const nn::Model& model, const tokenize::TextFrame& fram
   const std::span<const int32_t> ids(plan.content.ids);
   std::vector<nn::Sequence> sequences;
   for (size_t i = first; i < last; ++i) {
-    const TokenWindow& window = plan.windows[i];
+    const tokenize::TokenWindow& window = plan.windows[i];
     sequences.push_back(
         {frame.Around(ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.tokens()))), {}});
   }
@@ -134,7 +134,7 @@ absl::Status EncodeWindows(const nn::Model& model, const tokenize::TextFrame& fr
                            const EncodeOptions& options, Reduction& reduction) {
   const auto before = static_cast<int64_t>(frame.before.size());
   const auto each = [&](size_t i, const at::Tensor& rows) {
-    const TokenWindow& window = plan.windows[i];
+    const tokenize::TokenWindow& window = plan.windows[i];
     if (plan.mode == Mode::kLate) {
       return reduction.AddRows(rows.narrow(0, before + window.first_owned - window.begin, window.owned()));
     }
@@ -175,7 +175,7 @@ absl::Status EncodeWhole(const nn::Model& model, const tokenize::TextFrame& fram
 
 }  // namespace
 
-Chunk Describe(const tokenize::Encoding& content, const TokenWindow& window) {
+Chunk Describe(const tokenize::Encoding& content, const tokenize::TokenWindow& window) {
   const auto first = static_cast<size_t>(window.begin), last = static_cast<size_t>(window.end) - 1;
   return {content.code_points[first].begin,
           content.code_points[last].end,

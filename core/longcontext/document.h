@@ -25,9 +25,9 @@
 #include "core/base/status.h"
 #include "core/longcontext/long_positions.h"
 #include "core/longcontext/pooling.h"
-#include "core/longcontext/windows.h"
 #include "core/nn/model.h"
 #include "core/nn/position_plan.h"
+#include "core/tokenize/token_windows.h"
 #include "core/tokenize/tokenizer.h"
 
 namespace engram::longcontext {
@@ -72,14 +72,14 @@ struct DocumentPlan {
   Mode mode = Mode::kChunk;
   std::optional<Aggregation> aggregation;  // none with kFull and kSliding
   Pooling pooling = Pooling::kMean;
-  tokenize::Encoding content;        // without special tokens; empty if it was planned for a number of tokens
-  std::vector<TokenWindow> windows;  // what the encoder reads at once
-  std::vector<TokenWindow> chunks;   // with kChunk the same
-  std::vector<int32_t> query;        // with special tokens; empty: none
-  int64_t tokens = 0;                // content tokens of the text
-  int64_t tokens_encoded = 0;        // that the encoder reads, the query left out
-  int64_t window = 0;                // of kSliding
-  LongPositions positions;           // of kFull and kSliding
+  tokenize::Encoding content;                  // without special tokens; empty if it was planned for a number of tokens
+  std::vector<tokenize::TokenWindow> windows;  // what the encoder reads at once
+  std::vector<tokenize::TokenWindow> chunks;   // with kChunk the same
+  std::vector<int32_t> query;                  // with special tokens; empty: none
+  int64_t tokens = 0;                          // content tokens of the text
+  int64_t tokens_encoded = 0;                  // that the encoder reads, the query left out
+  int64_t window = 0;                          // of kSliding
+  LongPositions positions;                     // of kFull and kSliding
 };
 
 struct DocumentVectors {
@@ -99,7 +99,7 @@ absl::StatusOr<DocumentPlan> PlanTokens(const nn::Model& model, const tokenize::
                                         const EncodeOptions& options);
 
 // Where the tokens of a window stand in the text.
-Chunk Describe(const tokenize::Encoding& content, const TokenWindow& window);
+Chunk Describe(const tokenize::Encoding& content, const tokenize::TokenWindow& window);
 
 // `plan` is what PlanDocument made with the same model, tokenizer and options. CANCELLED. libtorch's exceptions pass.
 absl::StatusOr<DocumentVectors> EncodeDocument(const nn::Model& model, const tokenize::Tokenizer& tokenizer,

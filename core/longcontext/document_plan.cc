@@ -90,8 +90,8 @@ absl::Status CheckResultSize(int64_t chunks, int64_t width, const EncodeOptions&
 absl::Status CutIntoWindows(const nn::Model& model, int64_t special, const std::vector<int32_t>& words,
                             const EncodeOptions& options, DocumentPlan& plan) {
   ENGRAM_ASSIGN_OR_RETURN(const int64_t budget, Budget(model, special, options));
-  plan.windows = PlanTokenWindows(words, budget, options.overlap, LastWindow::kShifted);
-  for (const TokenWindow& window : plan.windows) plan.tokens_encoded += window.tokens() + special;
+  plan.windows = tokenize::PlanTokenWindows(words, budget, options.overlap, tokenize::LastWindow::kShifted);
+  for (const tokenize::TokenWindow& window : plan.windows) plan.tokens_encoded += window.tokens() + special;
   return absl::OkStatus();
 }
 
@@ -128,7 +128,7 @@ absl::StatusOr<DocumentPlan> Plan(const nn::Model& model, const tokenize::Tokeni
   } else {
     ENGRAM_RETURN_IF_ERROR(
         CheckRange("chunk_tokens", options.chunk_tokens, kLeastChunk, std::numeric_limits<int32_t>::max()));
-    plan.chunks = PlanTokenWindows(words, options.chunk_tokens == 0 ? kDefaultSpan : options.chunk_tokens, 0);
+    plan.chunks = tokenize::PlanTokenWindows(words, options.chunk_tokens == 0 ? kDefaultSpan : options.chunk_tokens, 0);
   }
   ENGRAM_RETURN_IF_ERROR(
       CheckResultSize(static_cast<int64_t>(plan.chunks.size()), model.config().hidden_size, options));

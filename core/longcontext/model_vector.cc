@@ -118,7 +118,7 @@ absl::StatusOr<ModelPlan> PlanModelVector(const checkpoint::SentenceModules& mod
     plan.parts.push_back(std::move(part));
     return plan;
   }
-  for (const TokenWindow& cut : PlanTokenWindows(content.words, room, options.overlap)) {
+  for (const tokenize::TokenWindow& cut : tokenize::PlanTokenWindows(content.words, room, options.overlap)) {
     Ids ids = prompt.ids;
     ids.insert(ids.end(), content.ids.begin() + cut.begin, content.ids.begin() + cut.end);
     ModelPart part = WholePart(tokenizer, ids, prompt_ids, has_prompt);

@@ -22,7 +22,8 @@ constexpr int64_t kFloatBytes = 4;
 
 // Bytes of what is returned for each chunk: its window, its place, its vector as a tensor and in the reply.
 int64_t BytesPerChunk(int64_t width, bool vectors) {
-  return static_cast<int64_t>(2 * sizeof(TokenWindow) + 2 * sizeof(Chunk)) + (vectors ? 2 * width * kFloatBytes : 0);
+  return static_cast<int64_t>(2 * sizeof(tokenize::TokenWindow) + 2 * sizeof(Chunk)) +
+         (vectors ? 2 * width * kFloatBytes : 0);
 }
 
 // Of a text that is read in pieces of at most `window` tokens: all of it tokenized, one batch in the encoder.
@@ -31,9 +32,9 @@ int64_t PackedBytes(const nn::Model& model, int64_t batch_tokens) {
          batch_tokens * model.config().hidden_size * kFloatBytes;
 }
 
-int64_t Longest(std::span<const TokenWindow> windows) {
+int64_t Longest(std::span<const tokenize::TokenWindow> windows) {
   int64_t longest = 1;
-  for (const TokenWindow& window : windows) longest = std::max(longest, window.tokens());
+  for (const tokenize::TokenWindow& window : windows) longest = std::max(longest, window.tokens());
   return longest;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
-#include "core/longcontext/windows.h"
+#include "core/tokenize/token_windows.h"
 
 namespace engram::longcontext {
 
@@ -59,7 +59,7 @@ class DocumentPool {
 // spans[i], which follow one another without a gap and outlive this.
 class SpanPool {
  public:
-  SpanPool(Pooling kind, int64_t width, const std::vector<TokenWindow>& spans)
+  SpanPool(Pooling kind, int64_t width, const std::vector<tokenize::TokenWindow>& spans)
       : kind_(kind), width_(width), spans_(spans), pool_(kind, width) {}
   // rows: [n, width]. Calls `done` with the number and the vector, fp64 [width], of each chunk that they complete.
   void Add(const at::Tensor& rows, const std::function<void(size_t, const at::Tensor&)>& done);
@@ -67,7 +67,7 @@ class SpanPool {
  private:
   const Pooling kind_;
   const int64_t width_;
-  const std::vector<TokenWindow>& spans_;
+  const std::vector<tokenize::TokenWindow>& spans_;
   RowPool pool_;  // of chunk next_
   size_t next_ = 0;
 };

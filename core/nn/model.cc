@@ -3,12 +3,34 @@
 #include <algorithm>
 #include <utility>
 
+#include "ATen/ops/cat.h"
+#include "ATen/ops/mm.h"
 #include "absl/strings/str_cat.h"
 #include "core/nn/encoder.h"
 #include "core/nn/heads.h"
 #include "core/nn/initialize.h"
+#include "core/nn/text_windows.h"
 
 namespace engram::nn {
+
+namespace {
+
+// What answers a task with a mask: its own encoder and head, in a buffer with its weights.
+struct MaskedTask {
+  MaskedTask(const ParameterBuffer& all, const Encoder& shared, const HeadChain& head)
+      : parameters(all), encoder(shared), chain(head) {
+    encoder.Rebind(&parameters);
+    chain.Rebind(&parameters);
+  }
+  MaskedTask(const MaskedTask&) = delete;
+  MaskedTask& operator=(const MaskedTask&) = delete;
+
+  ParameterBuffer parameters;
+  Encoder encoder;
+  HeadChain chain;
+};
+
+}  // namespace
 
 struct Tape {
   struct Head {
@@ -16,8 +38,17 @@ struct Tape {
     size_t pass = 0;  // which of `passes` its hidden states came from
     HeadChain::TapeState state;
   };
+  // A batch of more windows than are held at once: what its groups are run again by.
+  struct Groups {
+    PackedBatch batch;
+    std::vector<TaskQuery> queries;
+    std::optional<TrainingMode> mode;
+  };
   std::vector<Encoder::TapeState> passes;
-  std::vector<Head> heads;  // one for each query
+  std::vector<std::shared_ptr<const MaskedTask>> masked;  // of each pass, null: the encoder that all share
+  std::vector<Head> heads;                                // one for each query
+  std::optional<Groups> groups;                           // in place of passes and heads
+  at::Tensor shares;  // of windows in texts, [texts, windows]; undefined: each sequence is a text
 };
 
 namespace {
@@ -41,6 +72,10 @@ class ModelImpl final : public Model {
     heads_.emplace(task, head).first->second.blocks = {};
     chains_.emplace(task, std::move(chain));
     if (head.blocks.kind == checkpoint::BlocksKind::kNone) return absl::OkStatus();
+    if (head.blocks.kind == checkpoint::BlocksKind::kMasked) {
+      if (masks_.contains(task)) heads_.at(task).blocks = head.blocks;
+      return absl::OkStatus();
+    }
     if (!blocks_.contains(task)) return AddBlocks(task, head.blocks, seed);
     heads_.at(task).blocks = head.blocks;
     return absl::OkStatus();
@@ -48,7 +83,8 @@ class ModelImpl final : public Model {
   absl::Status AddBlocks(const std::string& task, const checkpoint::Blocks& blocks, uint64_t seed) override {
     const auto head = heads_.find(task);
     if (head == heads_.end()) return absl::NotFoundError(absl::StrCat("task ", task, " has no head"));
-    if (blocks_.contains(task)) return absl::AlreadyExistsError(absl::StrCat("task ", task, " has blocks already"));
+    if (blocks_.contains(task) || masks_.contains(task))
+      return absl::AlreadyExistsError(absl::StrCat("task ", task, " has blocks already"));
     std::vector<const TaskBlocks*> earlier;
     for (const std::string& name : blocks.earlier) {
       const auto column = blocks_.find(name);
@@ -75,11 +111,36 @@ class ModelImpl final : public Model {
       parameters_->Retire(blocks->second.slots());
       blocks_.erase(blocks);
     }
+    if (head.blocks.kind != checkpoint::BlocksKind::kMasked) masks_.erase(task);
+    packed_.erase(task);
     parameters_->Retire(known->second.slots());
     chains_.erase(known);
     heads_.erase(task);
     return AddHead(task, head, seed);
   }
+  absl::Status SetMasks(at::Tensor update, std::map<std::string, TaskMask> masks) override {
+    const int64_t size = EncoderElements();
+    if (!masks.empty() &&
+        (!update.defined() || update.scalar_type() != at::kFloat || update.dim() != 1 || update.numel() != size))
+      return absl::InvalidArgumentError("the update is none of this encoder's weights");
+    for (const auto& [task, mask] : masks) {
+      if (!heads_.contains(task)) return absl::NotFoundError(absl::StrCat("task ", task, " has no head"));
+      if (blocks_.contains(task)) return absl::AlreadyExistsError(absl::StrCat("task ", task, " has blocks already"));
+      ENGRAM_RETURN_IF_ERROR(CheckMask(mask, size));
+    }
+    for (const auto& [task, mask] : masks_) heads_.at(task).blocks = {};
+    update_ = masks.empty() ? at::Tensor() : update.to(parameters_->device());
+    masks_ = std::move(masks);
+    packed_.clear();
+    for (const auto& [task, mask] : masks_) {
+      checkpoint::Blocks& blocks = heads_.at(task).blocks;
+      blocks.kind = checkpoint::BlocksKind::kMasked;
+      blocks.scale = mask.scale;
+    }
+    return absl::OkStatus();
+  }
+  const std::map<std::string, TaskMask>& masks() const override { return masks_; }
+  const at::Tensor& update() const override { return update_; }
   const std::map<std::string, HeadConfig>& heads() const override { return heads_; }
   std::vector<SlotId> EncoderSlots() const override { return encoder_.slots(); }
   std::vector<SlotId> HeadSlots(const std::string& task) const override {
@@ -89,7 +150,14 @@ class ModelImpl final : public Model {
     return slots;
   }
 
-  void PackForInference() override { encoder_.PackForInference(); }
+  void PackForInference() override {
+    encoder_.PackForInference();
+    for (const auto& [task, mask] : masks_) {
+      auto made = MakeMasked(task, mask);
+      made->encoder.PackForInference();
+      packed_[task] = std::move(made);
+    }
+  }
 
   at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const override {
     if (tape != nullptr) tape->passes.assign(1, {});
@@ -97,38 +165,27 @@ class ModelImpl final : public Model {
   }
   std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
                                   const std::optional<TrainingMode>& mode, Tape* tape) const override {
-    if (tape != nullptr) {
-      tape->passes.clear();
-      tape->heads.assign(queries.size(), {});
-    }
-    std::vector<at::Tensor> logits(queries.size());
-    for (const auto& [of_task, members] : Passes(queries)) {
-      if (tape != nullptr) tape->passes.emplace_back();
-      const at::Tensor hidden =
-          encoder_.Forward(batch, mode, tape != nullptr ? &tape->passes.back() : nullptr, ColumnsOf(of_task));
-      for (const size_t i : members) {
-        HeadChain::TapeState* state = nullptr;
-        if (tape != nullptr) {
-          tape->heads[i].task = queries[i].task;
-          tape->heads[i].pass = tape->passes.size() - 1;
-          state = &tape->heads[i].state;
-        }
-        logits[i] = chains_.at(queries[i].task).Forward(hidden, batch, queries[i].rows, mode, state);
-      }
-    }
+    if (tape != nullptr) *tape = {};
+    if (batch.host_cu_texts.empty()) return PredictSequences(batch, queries, mode, tape);
+    const at::Tensor shares = TextShares(batch);
+    std::vector<at::Tensor> logits = PredictWindows(batch, queries, mode, tape);
+    for (size_t i = 0; i < queries.size(); ++i)
+      if (OfTexts(queries[i].task)) logits[i] = at::mm(shares, logits[i]);
+    if (tape != nullptr) tape->shares = shares;
     return logits;
   }
   void Backward(std::span<const HeadGradient> gradients, const Tape& tape, GradientSink& sink) const override {
-    std::vector<at::Tensor> hidden = HeadsBackward(gradients, tape, sink);
+    const std::vector<HeadGradient> own = OfSequences(gradients, tape);
+    if (tape.groups) return GroupsBackward(own, *tape.groups, sink);
+    std::vector<at::Tensor> hidden = HeadsBackward(own, tape, sink);
     for (size_t pass = 0; pass < hidden.size(); ++pass)
-      if (hidden[pass].defined()) encoder_.Backward(std::move(hidden[pass]), tape.passes[pass], sink);
+      if (hidden[pass].defined()) EncoderOf(tape, pass).Backward(std::move(hidden[pass]), tape.passes[pass], sink);
     sink.EndBatch();
   }
   void Backward(std::span<const HeadGradient> gradients, Tape&& tape, GradientSink& sink) const override {
-    std::vector<at::Tensor> hidden = HeadsBackward(gradients, tape, sink);
-    tape.heads.clear();
-    for (size_t pass = 0; pass < hidden.size(); ++pass)
-      if (hidden[pass].defined()) encoder_.Backward(std::move(hidden[pass]), std::move(tape.passes[pass]), sink);
+    const std::vector<HeadGradient> own = OfSequences(gradients, tape);
+    if (tape.groups) return GroupsBackward(own, *tape.groups, sink);
+    SequencesBackward(own, std::move(tape), sink);
     sink.EndBatch();
   }
 
@@ -142,22 +199,122 @@ class ModelImpl final : public Model {
     }
     for (const auto& [task, blocks] : blocks_)
       copy->blocks_.emplace(task, blocks).first->second.Rebind(copy->parameters_.get());
+    copy->masks_ = masks_;
+    copy->update_ = update_;
     return copy;
   }
 
  private:
+  bool OfTexts(const std::string& task) const {
+    return heads_.at(task).kind == checkpoint::TaskKind::kSequenceClassification;
+  }
+  // Logits of each sequence of the batch; the tape must be empty.
+  std::vector<at::Tensor> PredictSequences(const PackedBatch& batch, std::span<const TaskQuery> queries,
+                                           const std::optional<TrainingMode>& mode, Tape* tape) const {
+    if (tape != nullptr) tape->heads.assign(queries.size(), {});
+    std::vector<at::Tensor> logits(queries.size());
+    for (const auto& [of_task, members] : Passes(queries)) {
+      const std::shared_ptr<const MaskedTask> masked = MaskedOf(of_task);
+      if (tape != nullptr) {
+        tape->passes.emplace_back();
+        tape->masked.push_back(masked);
+      }
+      const Encoder& encoder = masked ? masked->encoder : encoder_;
+      const at::Tensor hidden =
+          encoder.Forward(batch, mode, tape != nullptr ? &tape->passes.back() : nullptr, ColumnsOf(of_task));
+      for (const size_t i : members) {
+        HeadChain::TapeState* state = nullptr;
+        if (tape != nullptr) {
+          tape->heads[i].task = queries[i].task;
+          tape->heads[i].pass = tape->passes.size() - 1;
+          state = &tape->heads[i].state;
+        }
+        const HeadChain& chain = masked ? masked->chain : chains_.at(queries[i].task);
+        logits[i] = chain.Forward(hidden, batch, queries[i].rows, mode, state);
+      }
+    }
+    return logits;
+  }
+  // The same for windows of texts, group by group where there are many.
+  std::vector<at::Tensor> PredictWindows(const PackedBatch& batch, std::span<const TaskQuery> queries,
+                                         const std::optional<TrainingMode>& mode, Tape* tape) const {
+    const std::vector<WindowGroup> groups = GroupWindows(batch, kWindowTokens);
+    if (groups.size() == 1) return PredictSequences(batch, queries, mode, tape);
+    std::vector<std::vector<at::Tensor>> parts(queries.size());
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const PackedBatch part = Part(batch, groups[g].first, groups[g].count);
+      const std::vector<at::Tensor> own = PredictSequences(part, queries, ModeOfGroup(mode, g), nullptr);
+      for (size_t i = 0; i < queries.size(); ++i) parts[i].push_back(own[i]);
+    }
+    std::vector<at::Tensor> logits;
+    for (const std::vector<at::Tensor>& own : parts) logits.push_back(at::cat(own));
+    if (tape != nullptr) tape->groups = Tape::Groups{batch, {queries.begin(), queries.end()}, mode};
+    return logits;
+  }
+  // Gradients by the logits of texts as those by the logits of their windows.
+  std::vector<HeadGradient> OfSequences(std::span<const HeadGradient> gradients, const Tape& tape) const {
+    std::vector<HeadGradient> own(gradients.begin(), gradients.end());
+    if (!tape.shares.defined()) return own;
+    for (HeadGradient& gradient : own) {
+      const std::string& task =
+          tape.groups ? tape.groups->queries.at(gradient.query).task : tape.heads.at(gradient.query).task;
+      if (OfTexts(task)) gradient.logits = at::mm(tape.shares.t(), gradient.logits);
+    }
+    return own;
+  }
+  // Runs each group forward again, with the same dropout, and back.
+  void GroupsBackward(std::span<const HeadGradient> gradients, const Tape::Groups& all, GradientSink& sink) const {
+    std::vector<int64_t> rows(all.queries.size());  // of each query's logits, in the groups so far
+    const std::vector<WindowGroup> groups = GroupWindows(all.batch, kWindowTokens);
+    for (size_t g = 0; g < groups.size(); ++g) {
+      Tape tape;
+      const std::vector<at::Tensor> logits = PredictSequences(Part(all.batch, groups[g].first, groups[g].count),
+                                                              all.queries, ModeOfGroup(all.mode, g), &tape);
+      std::vector<HeadGradient> own;
+      for (const HeadGradient& gradient : gradients) {
+        own.push_back(
+            {gradient.query, gradient.logits.narrow(0, rows[gradient.query], logits[gradient.query].size(0))});
+      }
+      SequencesBackward(own, std::move(tape), sink);
+      for (size_t i = 0; i < rows.size(); ++i) rows[i] += logits[i].size(0);
+    }
+    sink.EndBatch();
+  }
+  void SequencesBackward(std::span<const HeadGradient> gradients, Tape&& tape, GradientSink& sink) const {
+    std::vector<at::Tensor> hidden = HeadsBackward(gradients, tape, sink);
+    tape.heads.clear();
+    for (size_t pass = 0; pass < hidden.size(); ++pass)
+      if (hidden[pass].defined())
+        EncoderOf(tape, pass).Backward(std::move(hidden[pass]), std::move(tape.passes[pass]), sink);
+  }
+  // Null for a task without a mask, and for "".
+  std::shared_ptr<const MaskedTask> MaskedOf(const std::string& task) const {
+    if (const auto packed = packed_.find(task); packed != packed_.end()) return packed->second;
+    const auto mask = masks_.find(task);
+    return mask == masks_.end() ? nullptr : MakeMasked(task, mask->second);
+  }
+  std::shared_ptr<MaskedTask> MakeMasked(const std::string& task, const TaskMask& mask) const {
+    auto made = std::make_shared<MaskedTask>(*parameters_, encoder_, chains_.at(task));
+    const at::Tensor weights = made->parameters.weights().narrow(0, 0, EncoderElements());
+    weights.copy_(ApplyMask(weights, update_, mask));
+    made->parameters.RefreshCompute();
+    return made;
+  }
+  const Encoder& EncoderOf(const Tape& tape, size_t pass) const {
+    return tape.masked[pass] ? tape.masked[pass]->encoder : encoder_;
+  }
   // The queries by the pass that answers them: those of tasks without blocks under "", the others by their task.
   std::map<std::string, std::vector<size_t>> Passes(std::span<const TaskQuery> queries) const {
     std::map<std::string, std::vector<size_t>> passes;
     if (queries.empty()) passes[""];
     for (size_t i = 0; i < queries.size(); ++i)
-      passes[blocks_.contains(queries[i].task) ? queries[i].task : ""].push_back(i);
+      passes[blocks_.contains(queries[i].task) || masks_.contains(queries[i].task) ? queries[i].task : ""].push_back(i);
     return passes;
   }
   // The task's blocks behind the columns that they read; none for "".
   std::vector<const TaskBlocks*> ColumnsOf(const std::string& task) const {
     std::vector<const TaskBlocks*> columns;
-    if (task.empty()) return columns;
+    if (!blocks_.contains(task)) return columns;
     const TaskBlocks& own = blocks_.at(task);
     for (const std::string& name : own.config().earlier) columns.push_back(&blocks_.at(name));
     columns.push_back(&own);
@@ -171,7 +328,8 @@ class ModelImpl final : public Model {
     for (const HeadGradient& gradient : gradients) {
       const Tape::Head& head = tape.heads.at(gradient.query);
       at::Tensor& hidden = hidden_of[head.pass];
-      at::Tensor share = chains_.at(head.task).Backward(gradient.logits, head.state, sink);
+      const HeadChain& chain = tape.masked[head.pass] ? tape.masked[head.pass]->chain : chains_.at(head.task);
+      at::Tensor share = chain.Backward(gradient.logits, head.state, sink);
       hidden = hidden.defined() ? hidden.add_(share) : std::move(share);
     }
     return hidden_of;
@@ -183,6 +341,9 @@ class ModelImpl final : public Model {
   std::map<std::string, HeadConfig> heads_;
   std::map<std::string, HeadChain> chains_;
   std::map<std::string, TaskBlocks> blocks_;  // of the tasks that have any
+  std::map<std::string, TaskMask> masks_;     // of the tasks that have one
+  at::Tensor update_;                         // what those are masks of
+  std::map<std::string, std::shared_ptr<const MaskedTask>> packed_;
 };
 
 }  // namespace

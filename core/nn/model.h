@@ -24,6 +24,7 @@
 #include "core/base/status.h"
 #include "core/nn/encoder_config.h"
 #include "core/nn/gradient_sink.h"
+#include "core/nn/masked_update.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/parameter_buffer.h"
 
@@ -32,7 +33,9 @@ namespace engram::nn {
 // What is asked of a batch: the logits of one task.
 struct TaskQuery {
   std::string task;
-  at::Tensor rows;  // masked LM: int64 [R], the tokens to score as ascending indices into the T tokens; undefined: all
+  // Masked LM: int64 [R], the tokens to score as ascending indices into the T tokens; undefined: all. Not for batches of
+  // texts in windows.
+  at::Tensor rows;
 };
 
 // The gradient of one answer.
@@ -67,6 +70,14 @@ class Model {
   // their parameters are among HeadSlots(task). AddHead does the same for a head that is configured with blocks.
   // NOT_FOUND for a task without a head, or of blocks.earlier without blocks; ALREADY_EXISTS.
   virtual absl::Status AddBlocks(const std::string& task, const checkpoint::Blocks& blocks, uint64_t seed) = 0;
+  // Puts masks of an update of the encoder (core/nn/masked_update.h) in the place of those that there are: the tasks that
+  // `masks` names are asked with their share of `update`, fp32 [EncoderElements]; those that had one and are not named,
+  // without. NOT_FOUND for a task without a head, ALREADY_EXISTS for one that has blocks of its own, INVALID_ARGUMENT for
+  // a mask or an update of another size, or a scale that is not above 0.
+  virtual absl::Status SetMasks(at::Tensor update, std::map<std::string, TaskMask> masks) = 0;
+  virtual const std::map<std::string, TaskMask>& masks() const = 0;
+  // Undefined where no task has a mask.
+  virtual const at::Tensor& update() const = 0;
   virtual const std::map<std::string, HeadConfig>& heads() const = 0;
   // The slots of the encoder (what importance and penalties cover) and of one head, with the task's blocks behind it.
   virtual std::vector<SlotId> EncoderSlots() const = 0;
@@ -77,7 +88,8 @@ class Model {
   virtual std::unique_ptr<Model> Clone() const = 0;
 
   // For a model that will only be asked: keeps the encoder's weights in the layout that this processor multiplies with
-  // fastest (one more copy in the compute dtype). The weights must not change afterwards.
+  // fastest (one more copy in the compute dtype), and of each task with a mask an encoder of its own, which is made anew
+  // for each pass otherwise. The weights must not change afterwards.
   virtual void PackForInference() = 0;
 
   static std::shared_ptr<Tape> NewTape();
@@ -85,9 +97,10 @@ class Model {
   // Embeddings: hidden [T, d] in the compute dtype, without the blocks of any task. `tape` nullptr: inference (least
   // memory).
   virtual at::Tensor Encode(const PackedBatch& batch, const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
-  // Logits fp32 of each query, in their order: sequence classification [n, C], token classification [T, C], masked LM
-  // [R, V]. The encoder runs once for all tasks without blocks of their own, whatever their number, and once for each
-  // task with blocks (a column of k tasks: k times); the model must have the heads. `tape` nullptr: inference.
+  // Logits fp32 of each query, in their order: sequence classification [n, C], n the texts (of one that is read in
+  // windows the mean, core/nn/text_windows.h), token classification [T, C], masked LM [R, V]. The encoder runs once for all tasks without blocks of their own, whatever their number, and once for each
+  // task with blocks (a column of k tasks: k times); the model must have the heads. `tape` nullptr: inference. More
+  // windows than kWindowTokens are run in groups, which are run again in Backward.
   virtual std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
                                           const std::optional<TrainingMode>& mode, Tape* tape) const = 0;
   at::Tensor Predict(const PackedBatch& batch, const TaskQuery& query, const std::optional<TrainingMode>& mode,

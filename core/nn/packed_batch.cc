@@ -2,24 +2,57 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 
 namespace engram::nn {
+namespace {
+
+absl::Status CheckSequence(const Sequence& sequence, size_t i) {
+  const auto invalid = [i](const std::string& what) {
+    return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " of the batch ", what));
+  };
+  if (sequence.ids.empty()) return invalid("has no tokens");
+  if (!sequence.type_ids.empty() && sequence.type_ids.size() != sequence.ids.size())
+    return invalid(absl::StrCat("has ", sequence.ids.size(), " ids but ", sequence.type_ids.size(), " type ids"));
+  if (sequence.windows.empty()) return absl::OkStatus();
+  int64_t tokens = 0, counted = 0;
+  for (const TextWindow& window : sequence.windows) {
+    if (window.tokens < 1 || window.counted < 0) return invalid("has an impossible window");
+    tokens += window.tokens;
+    counted += window.counted;
+  }
+  if (tokens != static_cast<int64_t>(sequence.ids.size()))
+    return invalid(absl::StrCat("has ", sequence.ids.size(), " ids but windows of ", tokens));
+  return counted > 0 ? absl::OkStatus() : invalid("has no window that counts");
+}
+
+// Adds the sequences that a text is read as.
+void AddText(const Sequence& text, PackedBatch& batch, int32_t*& position) {
+  const TextWindow whole{static_cast<int32_t>(text.ids.size()), 1};
+  const std::span<const TextWindow> windows = text.windows.empty() ? std::span(&whole, 1) : std::span(text.windows);
+  int64_t counted = 0;
+  for (const TextWindow& window : windows) counted += window.counted;
+  for (const TextWindow& window : windows) {
+    for (int32_t i = 0; i < window.tokens; ++i) *position++ = i;
+    batch.host_cu_seqlens.push_back(batch.host_cu_seqlens.back() + window.tokens);
+    batch.max_seqlen = std::max(batch.max_seqlen, window.tokens);
+    batch.plans.push_back(text.positions);
+    batch.text_shares.push_back(static_cast<float>(static_cast<double>(window.counted) / static_cast<double>(counted)));
+  }
+  batch.host_cu_texts.push_back(static_cast<int32_t>(batch.sequences()));
+}
+
+}  // namespace
 
 absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at::Device device) {
   int64_t total = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
-    const Sequence& sequence = *sequences[i];
-    if (sequence.ids.empty())
-      return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " of the batch has no tokens"));
-    if (!sequence.type_ids.empty() && sequence.type_ids.size() != sequence.ids.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("sequence ", i, " has ", sequence.ids.size(), " ids but ",
-                                                     sequence.type_ids.size(), " type ids"));
-    }
-    total += static_cast<int64_t>(sequence.ids.size());
+    ENGRAM_RETURN_IF_ERROR(CheckSequence(*sequences[i], i));
+    total += static_cast<int64_t>(sequences[i]->ids.size());
   }
   if (total > std::numeric_limits<int32_t>::max()) {
     return absl::InvalidArgumentError(absl::StrCat("a batch of ", total, " tokens is too large"));
@@ -33,15 +66,16 @@ absl::StatusOr<PackedBatch> Pack(std::span<const Sequence* const> sequences, at:
   int32_t* position = positions.mutable_data_ptr<int32_t>();
   batch.host_cu_seqlens.reserve(sequences.size() + 1);
   batch.host_cu_seqlens.push_back(0);
+  batch.host_cu_texts.push_back(0);
   for (const Sequence* sequence : sequences) {
-    const int32_t length = static_cast<int32_t>(sequence->ids.size());
     id = std::copy(sequence->ids.begin(), sequence->ids.end(), id);
-    type = sequence->type_ids.empty() ? std::fill_n(type, length, 0)
+    type = sequence->type_ids.empty() ? std::fill_n(type, sequence->ids.size(), 0)
                                       : std::copy(sequence->type_ids.begin(), sequence->type_ids.end(), type);
-    for (int32_t i = 0; i < length; ++i) *position++ = i;
-    batch.host_cu_seqlens.push_back(batch.host_cu_seqlens.back() + length);
-    batch.max_seqlen = std::max(batch.max_seqlen, length);
-    batch.plans.push_back(sequence->positions);
+    AddText(*sequence, batch, position);
+  }
+  if (batch.texts() == batch.sequences()) {
+    batch.host_cu_texts.clear();
+    batch.text_shares.clear();
   }
   if (std::all_of(batch.plans.begin(), batch.plans.end(),
                   [](const PositionPlan& plan) { return plan == PositionPlan{}; }))

@@ -1,4 +1,4 @@
-#include "core/longcontext/windows.h"
+#include "core/tokenize/token_windows.h"
 
 #include <algorithm>
 #include <vector>
@@ -6,7 +6,7 @@
 #include "core/base/random.h"
 #include "gtest/gtest.h"
 
-namespace engram::longcontext {
+namespace engram::tokenize {
 namespace {
 
 TEST(TokenWindows, PartitionTheTokensAndEndBetweenWords) {
@@ -60,4 +60,4 @@ TEST(TokenWindows, TheLastOneIsShiftedNotShort) {
 }
 
 }  // namespace
-}  // namespace engram::longcontext
+}  // namespace engram::tokenize

@@ -1,8 +1,8 @@
-#include "core/longcontext/windows.h"
+#include "core/tokenize/token_windows.h"
 
 #include <algorithm>
 
-namespace engram::longcontext {
+namespace engram::tokenize {
 namespace {
 
 bool BeginsWord(const std::vector<int32_t>& words, int64_t at) {
@@ -48,4 +48,4 @@ std::vector<TokenWindow> PlanTokenWindows(const std::vector<int32_t>& words, int
   return windows;
 }
 
-}  // namespace engram::longcontext
+}  // namespace engram::tokenize

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace engram::longcontext {
+namespace engram::tokenize {
 
 // Content tokens [begin, end) are read at once; those of [first_owned, end_owned) count for this window alone.
 struct TokenWindow {
@@ -27,4 +27,4 @@ enum class LastWindow { kShort, kShifted };
 std::vector<TokenWindow> PlanTokenWindows(const std::vector<int32_t>& words, int64_t budget, int64_t overlap,
                                           LastWindow last = LastWindow::kShort);
 
-}  // namespace engram::longcontext
+}  // namespace engram::tokenize
