@@ -18,6 +18,7 @@ enum class BlocksKind {
   kAdapter,      // bottlenecks
   kLowRank,      // low-rank updates of the encoder's matrices, not merged
   kProgressive,  // bottlenecks that read those of earlier tasks
+  kMasked,       // the task's share of an update of all weights that tasks share (core/nn/masked_update.h)
 };
 
 // Where blocks stand, in every layer.
@@ -34,9 +35,9 @@ inline constexpr size_t kMaxEarlierColumns = 256;
 
 struct Blocks {
   BlocksKind kind = BlocksKind::kNone;
-  BlocksPlaces places = BlocksPlaces::kFeedForward;
-  int64_t width = 0;  // units of a bottleneck, or rank; in [1, kMaxBlocksWidth], 0 for kNone
-  double scale = 1;   // kLowRank alone: what the product of the factors is multiplied with, > 0
+  BlocksPlaces places = BlocksPlaces::kFeedForward;  // kMasked: everywhere, whatever stands here
+  int64_t width = 0;  // units of a bottleneck, or rank; in [1, kMaxBlocksWidth], 0 for kNone and kMasked
+  double scale = 1;   // > 0. kLowRank: what the product of the factors is multiplied with; kMasked: the update
   // kProgressive alone: the tasks whose columns this one reads, all kProgressive, in the order of the stream.
   std::vector<std::string> earlier = {};
 
@@ -46,7 +47,7 @@ struct Blocks {
 // INVALID_ARGUMENT naming what is out of range or does not fit the kind; `field` leads the names.
 absl::Status CheckBlocks(const Blocks& blocks, std::string_view field);
 
-// "none", "adapter", "low_rank", "progressive".
+// "none", "adapter", "low_rank", "progressive", "masked".
 std::string_view BlocksKindName(BlocksKind kind);
 absl::StatusOr<BlocksKind> ParseBlocksKind(std::string_view name, std::string_view field = "blocks");
 // "feed_forward", "sublayers", "query_value", "attention", "all".

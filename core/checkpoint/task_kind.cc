@@ -28,7 +28,8 @@ constexpr NameTable<ExpansionKind> kExpansions[] = {{ExpansionKind::kNone, "none
 constexpr NameTable<BlocksKind> kBlocksKinds[] = {{BlocksKind::kNone, "none"},
                                                   {BlocksKind::kAdapter, "adapter"},
                                                   {BlocksKind::kLowRank, "low_rank"},
-                                                  {BlocksKind::kProgressive, "progressive"}};
+                                                  {BlocksKind::kProgressive, "progressive"},
+                                                  {BlocksKind::kMasked, "masked"}};
 constexpr NameTable<BlocksPlaces> kBlocksPlaces[] = {{BlocksPlaces::kFeedForward, "feed_forward"},
                                                      {BlocksPlaces::kSublayers, "sublayers"},
                                                      {BlocksPlaces::kQueryValue, "query_value"},

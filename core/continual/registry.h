@@ -30,7 +30,7 @@ namespace engram::continual {
 // What a strategy may read of the version that a task starts from.
 struct StrategyInputs {
   ConsolidationSource consolidations = {};  // read when the task begins
-  train::MemorySource memory = {};          // what the strategy itself stored with the version
+  train::MemorySource memory = {};          // what MemoryOwner of the strategy stored with the version
 };
 
 // `info` is the strategy's own registration, `options` values of its table. Where the strategy needs consolidations

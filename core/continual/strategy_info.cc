@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/strict_json.h"
+#include "core/continual/composition.h"
 
 namespace engram::continual {
 namespace {
@@ -29,12 +30,20 @@ void AddStrategyInfo(StrategyInfo info) {
 absl::StatusOr<const StrategyInfo*> FindStrategy(const std::string& name) {
   const auto found = Strategies().find(name);
   if (found != Strategies().end()) return &found->second;
+  if (name.find('+') != std::string::npos) return FindComposition(name);
   std::set<std::string> known;
   for (const auto& [other, unused] : Strategies()) known.insert(other);
   const std::string nearest = NearestName(name, known);
   return InvalidField("strategy", absl::StrCat("unknown strategy ", Quoted(name),
                                                nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?"),
                                                " The strategies are ", absl::StrJoin(known, ", ")));
+}
+
+std::string MemoryOwner(const StrategyInfo& info) {
+  for (const std::string& part : info.parts) {
+    if (Strategies().at(part).needs.memory) return part;
+  }
+  return info.name;
 }
 
 const StrategyInfo& DefaultStrategy(bool consolidated) {

@@ -52,6 +52,14 @@ struct StrategyCost {
 // Where a strategy is taken that no request has named.
 enum class DefaultWhere { kNowhere, kNothingConsolidated, kConsolidated };
 
+// What a strategy does in a composition (core/continual/composition.h): at most one of each, in this order.
+enum class StrategyRole {
+  kAlone,     // combines with none
+  kReplays,   // trains on kept examples beside each batch
+  kDistils,   // holds the answers of heads to what they were
+  kProtects,  // pulls the encoder's weights back
+};
+
 struct StrategyInfo {
   std::string name;
   std::string summary;  // one line
@@ -66,16 +74,22 @@ struct StrategyInfo {
   // Null: costs nothing beyond naive.
   std::function<StrategyCost(const OptionValues&, const StrategySizes&)> cost = nullptr;
   DefaultWhere default_where = DefaultWhere::kNowhere;
+  StrategyRole role = StrategyRole::kAlone;
+  std::vector<std::string> parts = {};  // of a composition, in their order
 };
 
-// Every strategy by name. Filled before main, read-only afterwards.
+// Every strategy by name, without compositions. Filled before main, read-only afterwards.
 const std::map<std::string, StrategyInfo>& Strategies();
 
 // Called by StrategyRegistration (core/continual/registry.h), before main.
 void AddStrategyInfo(StrategyInfo info);
 
-// INVALID_ARGUMENT for an unknown name; the nearest known one and all others are named.
+// Of a name with "+" in it the composition (core/continual/composition.h). INVALID_ARGUMENT for an unknown name; the
+// nearest known one and all others are named. Lives until the program ends; thread-safe.
 absl::StatusOr<const StrategyInfo*> FindStrategy(const std::string& name);
+
+// The strategy that a version's memory of this one is kept for: itself, or of a composition the part that keeps one.
+std::string MemoryOwner(const StrategyInfo& info);
 
 // The one that is taken where none is named.
 const StrategyInfo& DefaultStrategy(bool consolidated);

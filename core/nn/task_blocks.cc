@@ -70,7 +70,7 @@ std::vector<TaskBlocks::PartPlan> TaskBlocks::PlanLayer(const Blocks& blocks, co
 
 int64_t TaskBlocks::Elements(const Blocks& blocks, const checkpoint::EncoderSizes& sizes,
                              const std::vector<int64_t>& earlier_widths) {
-  if (blocks.kind == BlocksKind::kNone) return 0;
+  if (blocks.kind == BlocksKind::kNone || blocks.kind == BlocksKind::kMasked) return 0;
   const int64_t laterals = std::accumulate(earlier_widths.begin(), earlier_widths.end(), int64_t{0});
   int64_t elements = 0;
   for (const PartPlan& part : PlanLayer(blocks, sizes)) {
@@ -84,7 +84,8 @@ absl::StatusOr<TaskBlocks> TaskBlocks::Create(const std::string& task, const Blo
                                               const EncoderConfig& config,
                                               const std::vector<const TaskBlocks*>& earlier,
                                               ParameterBuffer* parameters, uint64_t seed) {
-  if (blocks.kind == BlocksKind::kNone) return InvalidField("blocks.kind", "is none");
+  if (blocks.kind == BlocksKind::kNone || blocks.kind == BlocksKind::kMasked)
+    return InvalidField("blocks.kind", "is none with parts in the layers");
   ENGRAM_RETURN_IF_ERROR(checkpoint::CheckBlocks(blocks, "blocks"));
   for (const TaskBlocks* column : earlier) {
     if (column->blocks_.kind != BlocksKind::kProgressive || column->blocks_.places != blocks.places)

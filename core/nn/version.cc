@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "core/checkpoint/sentence_modules.h"
 #include "core/checkpoint/version_directory.h"
 #include "core/nn/task_blocks.h"
+#include "core/nn/update_file.h"
 #include "torch/headeronly/version.h"
 
 namespace engram::nn {
@@ -96,6 +98,14 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
     ENGRAM_RETURN_IF_ERROR(
         LoadHeads(absl::StrCat(directory, "/", checkpoint::kHeadsFile), version.manifest.default_task, *loaded.model));
   }
+  std::map<std::string, double> scales;
+  for (const checkpoint::ManifestTask& task : version.manifest.tasks) {
+    if (task.blocks.kind == checkpoint::BlocksKind::kMasked) scales[task.name] = task.blocks.scale;
+  }
+  if (!scales.empty()) {
+    ENGRAM_RETURN_IF_ERROR(
+        LoadUpdate(absl::StrCat(directory, "/", checkpoint::kUpdateFile), scales, *loaded.model));
+  }
   loaded.model->parameters().RefreshCompute();
   version.model = std::move(loaded.model);
   version.config = std::move(loaded.config);
@@ -116,6 +126,7 @@ absl::Status SaveVersion(const Model& model, const std::string& config_text, con
   ENGRAM_RETURN_IF_ERROR(SaveModel(model, config_text, manifest.default_task,
                                    standard == nullptr ? std::vector<std::string>() : standard->labels, directory));
   ENGRAM_RETURN_IF_ERROR(SaveHeads(model, manifest.default_task, absl::StrCat(directory, "/", checkpoint::kHeadsFile)));
+  ENGRAM_RETURN_IF_ERROR(SaveUpdate(model, absl::StrCat(directory, "/", checkpoint::kUpdateFile)));
   std::vector<std::string> copied = CompanionFiles(source);
   copied.insert(copied.end(), kept.begin(), kept.end());
   for (const std::string& file : copied) {
