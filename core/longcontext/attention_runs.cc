@@ -1,6 +1,7 @@
 #include "core/longcontext/attention_runs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <tuple>
@@ -12,6 +13,8 @@
 #include "ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/exp.h"
+#include "ATen/ops/logsumexp.h"
+#include "ATen/ops/matmul.h"
 #include "ATen/ops/maximum.h"
 
 namespace engram::longcontext {
@@ -22,13 +25,21 @@ struct FlashResult {
   at::Tensor logsumexp;  // fp32 [1, heads, queries], of the scaled scores
 };
 
+// softmax(q k^T / sqrt(head_dim) + mask) v by the definition, sums in fp32. Each query sees a key.
+FlashResult Plain(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask) {
+  const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+  const at::Tensor scores = at::matmul(q, k.transpose(2, 3)).to(at::kFloat).mul_(scale).add_(mask);
+  const at::Tensor logsumexp = at::logsumexp(scores, 3);
+  const at::Tensor shares = (scores - logsumexp.unsqueeze(3)).exp_();
+  return {at::matmul(shares.to(v.scalar_type()), v), logsumexp};
+}
+
 FlashResult Flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool causal, const at::Tensor& mask) {
   if (q.is_cpu()) {
     auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, causal, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt);
     return {out, logsumexp};
   }
-  TORCH_CHECK(!mask.defined(), "windows are computed on the CPU alone");
   auto result = at::_scaled_dot_product_flash_attention(q, k, v, 0.0, causal);
   return {std::get<0>(result), std::get<1>(result)};
 }
@@ -74,18 +85,20 @@ void FillMask(T* mask, int64_t offset, int64_t queries, int64_t keys, const floa
 
 }  // namespace
 
-AttentionRuns::AttentionRuns(const nn::ops::AttentionShape& shape, at::Tensor keys, at::Tensor by_distance)
-    : shape_(shape), keys_(std::move(keys)), by_distance_(std::move(by_distance)) {
+AttentionRuns::AttentionRuns(const nn::ops::AttentionShape& shape, at::Tensor keys, at::Tensor by_distance,
+                             MaskedAttention masked)
+    : shape_(shape),
+      keys_(std::move(keys)),
+      by_distance_(std::move(by_distance)),
+      plain_(masked == MaskedAttention::kPlain || !keys_.is_cpu()) {
   if (by_distance_.defined()) by_distance_ = by_distance_.to(at::kCPU).contiguous();
 }
 
 at::Tensor AttentionRuns::Mask(int64_t offset, int64_t queries, int64_t keys, const at::TensorOptions& options) {
   const int64_t heads = by_distance_.defined() ? shape_.heads : 1;
   if (mask_.defined() && mask_offset_ == offset && mask_.size(2) == queries && mask_.size(3) == keys) return mask_;
-  TORCH_CHECK(options.device().is_cpu(), "windows and tables of distances are computed on the CPU alone");
   mask_.reset();
-  mask_ = at::empty({1, heads, queries, keys}, options);
-  mask_offset_ = offset;
+  at::Tensor made = at::empty({1, heads, queries, keys}, options.device(at::kCPU));
   const auto fill = [&](auto* mask) {
     for (int64_t h = 0; h < heads; ++h, mask += queries * keys) {
       const int64_t distances = by_distance_.defined() ? by_distance_.size(1) : 1;
@@ -94,11 +107,13 @@ at::Tensor AttentionRuns::Mask(int64_t offset, int64_t queries, int64_t keys, co
       HideBeyond(mask, offset, queries, keys, shape_);
     }
   };
-  if (mask_.scalar_type() == at::kFloat) {
-    fill(mask_.mutable_data_ptr<float>());
+  if (made.scalar_type() == at::kFloat) {
+    fill(made.mutable_data_ptr<float>());
   } else {
-    fill(mask_.mutable_data_ptr<at::BFloat16>());
+    fill(made.mutable_data_ptr<at::BFloat16>());
   }
+  mask_ = made.to(options.device());
+  mask_offset_ = offset;
   return mask_;
 }
 
@@ -125,7 +140,9 @@ std::vector<AttentionRuns::Part> AttentionRuns::PartsByDistance(int64_t begin, i
   std::vector<Part> parts = {
       {first, last - first, false, Mask(begin - first, count, last - first, queries.options()), {}}};
   if (shape_.window >= 0) return parts;
-  const auto raise = [&](int64_t distance) { return by_distance_.narrow(1, distance, 1).unsqueeze(0); };
+  const auto raise = [&](int64_t distance) {
+    return by_distance_.narrow(1, distance, 1).unsqueeze(0).to(queries.device());
+  };
   if (first > 0) parts.push_back({0, first, false, {}, raise(0)});
   if (last < tokens) parts.push_back({last, tokens - last, false, {}, raise(distances - 1)});
   return parts;
@@ -149,7 +166,9 @@ void AttentionRuns::Attend(const at::Tensor& queries, int64_t begin, int64_t cou
     const at::Tensor own = rows.select(3, j).transpose(1, 2);
     std::vector<FlashResult> results;
     for (const Part& part : parts) {
-      results.push_back(Flash(own, Keys(part, 0), Keys(part, 1), part.diagonal, part.mask));
+      const bool plain = plain_ && part.mask.defined();
+      results.push_back(plain ? Plain(own, Keys(part, 0), Keys(part, 1), part.mask)
+                              : Flash(own, Keys(part, 0), Keys(part, 1), part.diagonal, part.mask));
       if (part.raise.defined()) results.back().logsumexp = results.back().logsumexp + part.raise;
     }
     own.copy_(Together(results));

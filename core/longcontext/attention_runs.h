@@ -1,7 +1,8 @@
 #pragma once
 
 // Attention of one long sequence, a run of queries at a time, by libtorch's flash kernels: no scores and no mask of the
-// whole text.
+// whole text. CUDA's flash kernel takes no mask: there windows and what distances add are computed in plain ATen, whose
+// scores are those of one run with the keys around it.
 
 #include <cstdint>
 #include <vector>
@@ -11,11 +12,16 @@
 
 namespace engram::longcontext {
 
+// What computes attention under a mask: the flash kernel where the device's takes one, or plain ATen, which every device
+// has.
+enum class MaskedAttention { kOfDevice, kPlain };
+
 class AttentionRuns {
  public:
   // `shape`: a layer's; its window is what a token may see at most (-1: all). `keys` [L, 2 key_width]: keys and values.
   // `by_distance`: of nn::ops::RelativeAttention; undefined: scores are not raised.
-  AttentionRuns(const nn::ops::AttentionShape& shape, at::Tensor keys, at::Tensor by_distance);
+  AttentionRuns(const nn::ops::AttentionShape& shape, at::Tensor keys, at::Tensor by_distance,
+                MaskedAttention masked = MaskedAttention::kOfDevice);
 
   const at::Tensor& keys() const { return keys_; }
 
@@ -38,6 +44,7 @@ class AttentionRuns {
 
   nn::ops::AttentionShape shape_;
   at::Tensor keys_, by_distance_;
+  bool plain_;  // under a mask
   // Runs in the middle of a text share one mask.
   at::Tensor mask_;
   int64_t mask_offset_ = 0;

@@ -8,7 +8,7 @@ namespace engram::longcontext {
 namespace {
 
 constexpr int64_t kFloatBytes = 4;
-constexpr int64_t kMostQueries = 768;    // libtorch's kernel takes 256 of them at a time
+constexpr int64_t kMostQueries = 768, kQueryBlock = 256;  // libtorch's kernel takes 256 of at least 768 at a time
 constexpr int64_t kFewQueries = 192;     // where the keys are so many that a run of 768 would take seconds
 constexpr double kRunOperations = 1e11;  // of a run of queries, at most where that leaves kFewQueries
 
@@ -48,8 +48,13 @@ int64_t RotationBytes(const nn::EncoderConfig& config) {
   return bytes;
 }
 
+// What plain ATen holds under a mask (attention_runs.h): scores and their shares in fp32, and these as numbers of v.
+int64_t PlainBytes(const nn::EncoderConfig& config, int64_t element, bool on_cpu, int64_t run, int64_t seen) {
+  return on_cpu ? 0 : config.key_heads() * run * seen * (2 * kFloatBytes + element);
+}
+
 // What the attention of one layer holds beside query, key and value.
-int64_t AttentionBytes(const nn::EncoderConfig& config, int64_t element, int64_t threads, int64_t tokens,
+int64_t AttentionBytes(const nn::EncoderConfig& config, int64_t element, int64_t threads, bool on_cpu, int64_t tokens,
                        int64_t reach) {
   const int64_t run = std::min(tokens, StreamQueryRun(config, tokens, reach)), keys = config.key_width();
   // The kernel takes queries and keys in blocks.
@@ -60,11 +65,12 @@ int64_t AttentionBytes(const nn::EncoderConfig& config, int64_t element, int64_t
     // A mask of all heads around the queries, and what is put together from up to three parts.
     const int64_t near = std::min(tokens, run + 2 * (reach < 0 ? nn::RelativePositions::kFarthest : reach));
     const int64_t parts = reach >= 0 || near == tokens ? 1 : 3;
-    return scores + config.heads * run * near * element + parts * out + (parts > 1 ? 2 * run * keys * kFloatBytes : 0);
+    return scores + config.heads * run * near * element + PlainBytes(config, element, on_cpu, run, near) + parts * out +
+           (parts > 1 ? 2 * run * keys * kFloatBytes : 0);
   }
   if (reach < 0) return scores + (Causal(config) && tokens > run ? 2 * out + 2 * run * keys * kFloatBytes : out);
   const int64_t seen = std::min(tokens, run + (Causal(config) ? 1 : 2) * reach);
-  return scores + out + run * seen * element;
+  return scores + out + run * seen * element + PlainBytes(config, element, on_cpu, run, seen);
 }
 
 }  // namespace
@@ -83,7 +89,10 @@ int64_t StreamQueryRun(const nn::EncoderConfig& config, int64_t tokens, int64_t 
   if (reach >= 0) return std::clamp(reach, kFewQueries, kMostQueries);
   const double operations =
       4.0 * static_cast<double>(tokens) * static_cast<double>(config.query_width() * kMostQueries);
-  return operations <= kRunOperations ? kMostQueries : kFewQueries;
+  if (operations > kRunOperations) return kFewQueries;
+  // Runs of like size: the kernel takes fewer than 768 queries in smaller blocks, which a short last run would be.
+  const int64_t runs = std::max<int64_t>(1, tokens / kMostQueries);
+  return (tokens + runs * kQueryBlock - 1) / (runs * kQueryBlock) * kQueryBlock;
 }
 
 double StreamSeconds(const nn::EncoderConfig& config, int64_t tokens, int64_t window, const StreamSpeed& speed,
@@ -105,7 +114,8 @@ int64_t StreamPeakBytes(const nn::EncoderConfig& config, int64_t element, int64_
   const int64_t always = tokens * (config.hidden_size * element + 3 * 4 + RotationBytes(config));
   int64_t attention = 0;
   for (int64_t l = 0; l < config.layers; ++l) {
-    attention = std::max(attention, AttentionBytes(config, element, threads, tokens, StreamReach(config, l, window)));
+    const int64_t reach = StreamReach(config, l, window);
+    attention = std::max(attention, AttentionBytes(config, element, threads, on_cpu, tokens, reach));
   }
   // Attention's output takes the place of the queries; keys and values go before the feed-forward begins.
   const int64_t beside_all = std::max(run * row.before * element, attention);

@@ -230,7 +230,7 @@ TEST(StreamedEncoder, TimeGrowsWithTheSquareOfTheTextAndMemoryWithTheText) {
   EXPECT_EQ(encoder.PeakBytes(200'000, 0) - encoder.PeakBytes(100'000, 0), 100'000 * (4 * 32 * 4 + 12));
   // A causal text's tokens see half of it.
   const auto llama = Sharp(ConfigOf("llama"));
-  EXPECT_NEAR(StreamedEncoder(*llama).Seconds(100'000, 0, pairs), 1e10, 1e8);
+  EXPECT_NEAR(StreamedEncoder(*llama).Seconds(100'000, 0, pairs), 1e10, 1.1e8);
 }
 
 }  // namespace
