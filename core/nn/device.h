@@ -2,8 +2,10 @@
 
 // Devices by name, what they can do, and the one place where libtorch's exceptions become statuses.
 
+#include <cstdint>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -14,9 +16,29 @@
 
 namespace engram::nn {
 
-// "cpu" or "cuda:N". INVALID_ARGUMENT (field "device") for anything else, FAILED_PRECONDITION for a CUDA device that
-// libtorch does not see (or when its CUDA library is not installed).
+// "cpu" or "cuda:N". INVALID_ARGUMENT (field "device") for anything else, FAILED_PRECONDITION for a CUDA device that is not
+// there, with the reason. The first CUDA device that is asked for loads libtorch's CUDA library and, if it is there, our own
+// (libengram_cuda.so), whose kernels are probed on that device (core/nn/ops/op_library.h).
 absl::StatusOr<at::Device> ParseDevice(std::string_view name);
+
+// What of CUDA a process finds, each only where the one before is there.
+struct CudaState {
+  bool driver = false;   // NVIDIA's, libcuda.so.1
+  bool library = false;  // libtorch's CUDA library with all that it needs
+  int devices = 0;
+};
+// Loads libtorch's CUDA library where there is a driver, once.
+CudaState FindCuda();
+// FAILED_PRECONDITION: why there is no `name`, and what to do.
+absl::Status NoSuchDevice(std::string_view name, const CudaState& state);
+
+struct DeviceMemory {
+  int64_t total_bytes = 0, free_bytes = 0;  // of the device, whoever holds the rest
+};
+// Of a CUDA device that ParseDevice has named; nullopt for the CPU, and where it cannot be told.
+std::optional<DeviceMemory> MemoryOf(at::Device device);
+// The most that this process has held of such a device's memory; 0 for the CPU.
+int64_t PeakBytesOn(at::Device device);
 
 // Whether the hardware multiplies bf16 natively: CUDA, and CPUs with AVX512-BF16 (all that have AMX have it too).
 bool MultipliesBFloat16(at::Device device);

@@ -27,7 +27,7 @@ GROUPS = [
         ("distances: a sort fewer is exact", "kExact = kEach / 2;", "kExact = kEach / 2 - 1;"),
     ]),
     ("core/nn/ops/attention/attention_reference.cc", "tests/parity/test_model.py", [
-        ("distances: their gradient is that of unscaled scores", "of_scores.reshape({heads, length * length})", "ds.reshape({heads, length * length})"),
+        ("distances: their gradient is that of unscaled scores", "of_scores.flatten(2)", "ds.flatten(2)"),
     ]),
     ("core/longcontext/attention_runs.cc", "test_longcontext", [
         ("distances: far keys are not raised", "results.back().logsumexp = results.back().logsumexp + part.raise;", "results.back().logsumexp = results.back().logsumexp + 0 * part.raise;"),
@@ -43,7 +43,9 @@ GROUPS = [
     ]),
     ("core/examples/examples.cc", "test_examples", [
         ("examples: each window is a text of its own", "out.places.windows.back().sentence == sentence;", "out.places.windows.back().sentence != sentence;"),
-        ("examples: a cut text is not counted", "out.cut += encoding.truncated() ? 1 : 0;", ""),
+        ("examples: a cut text is not counted", "out.cut += !whole && example.whole[0] != 0 ? 1 : 0;", ""),
+        ("examples: a cut text has no digest", "ENGRAM_ASSIGN_OR_RETURN(example.whole[0], Digest(dataset.texts[i], tokenizer));", ""),
+        ("examples: the only window of a sentence counts as cut", "windows.windows.size() > 1 || windows.word_cut ?", "true ?"),
         ("examples: pieces of plain text overlap", "begin += static_cast<size_t>(budget)) {", "begin += static_cast<size_t>(budget - 1)) {"),
         ("examples: no token is left out of the loss", "example.tags.assign(window.ids.size(), nn::ops::kIgnored);", "example.tags.assign(window.ids.size(), 0);"),
     ]),

@@ -45,10 +45,12 @@ GROUPS = [
     ]),
     ("core/nn/ops/attention/attention_reference.cc", "test_nn", [
         ("attention: a window is one token short", "(distance.abs() > shape.window)", "(distance.abs() >= shape.window)"),
-        ("attention: keys' gradients are one head's", "gradient.size(2)}).sum(1);", "gradient.size(2)}).select(1, 0);"),
-        ("attention: the value's gradient without dropout", "(mask.defined() ? p * mask : p).transpose(1, 2)", "p.transpose(1, 2)"),
-        ("attention: the gradient's rows do not sum to 0", "of_scores = p * (dp - (dp * p).sum(2, true)),", "of_scores = p * dp,"),
-        ("attention: dropout is not applied", "if (dropout.active()) probabilities = probabilities * ProbabilityMask(batch, i, heads, dropout, qkv.device());", "if (dropout.active()) probabilities = probabilities * 1.0;"),
+        ("attention: keys' gradients are one head's", ".sum(2);", ".select(2, 0);"),
+        ("attention: the value's gradient without dropout", "(mask.defined() ? p * mask : p).transpose(2, 3)", "p.transpose(2, 3)"),
+        ("attention: the gradient's rows do not sum to 0", "of_scores = p * (dp - (dp * p).sum(3, true)),", "of_scores = p * dp,"),
+        ("attention: dropout is not applied", "if (dropout.active()) probabilities = probabilities * ProbabilityMask(group, batch, heads, dropout, qkv.device());", "if (dropout.active()) probabilities = probabilities * 1.0;"),
+        ("attention: padding is seen as keys", "at::Tensor hidden = rows.beyond().view({rows.count(), 1, 1, padded});", "at::Tensor hidden = (rows.beyond() & false).view({rows.count(), 1, 1, padded});"),
+        ("attention gradient: padding pulls at the values", "masked_fill_(no_token, 0);\n    const at::Tensor scores", "contiguous();\n    const at::Tensor scores"),
     ]),
     ("core/nn/ops/dropout/dropout_bits.h", "test_nn", [
         ("attention dropout: long heads overlap", "while (max_length * AttentionDropoutStride(max_length) > int64_t{1} << bits) ++bits;", "while (max_length < 0) ++bits;"),
@@ -79,7 +81,10 @@ GROUPS = [
     ]),
     ("core/nn/ops/squared_gradient", "test_nn", [
         ("squared gradients: not weighted", "total.addcmul_(gradient, gradient, weight);", "total.addcmul_(gradient, gradient, 1.0);"),
-        ("squared gradients: ids are squared one by one", "const at::Tensor powers = absolute ? sums.abs() : sums.square();", "const at::Tensor powers = absolute ? sums.abs() : sums.abs() * 2;"),
+        ("squared gradients: ids are squared one by one", "const at::Tensor powers = absolute ? sums.abs() : sums.square(); square_table.index_add_(0, table_rows", "const at::Tensor powers = absolute ? sums.abs() : sums.abs() * 2; square_table.index_add_(0, table_rows"),
+        ("squared gradients by groups: a run goes on into the next sequence", "const at::Tensor key = index.to(at::kLong) * sequences + OnDevice(owner, at::kLong, g.device());", "const at::Tensor key = index.to(at::kLong) * sequences + 0 * OnDevice(owner, at::kLong, g.device());"),
+        ("squared gradients by groups: shorter sequences take the rows of the next", "index.push_back(t < cu_rows[n + 1] ? t : g.size(0));", "index.push_back(std::min<int64_t>(t, g.size(0)));"),
+        ("squared gradients by groups: not weighted", "return at::mm(weight.unsqueeze(0), powers.flatten(1))", "return at::mm((0 * weight + 1).unsqueeze(0), powers.flatten(1))"),
         ("squared products: the weight of the first sequence for all", "product.data(), weight[n], absolute, out + first * inputs);", "product.data(), weight[0], absolute, out + first * inputs);"),
     ]),
     ("core/nn/ops/adamw/adamw_kernels.cc", "test_nn", [

@@ -99,10 +99,11 @@ at::Tensor AttentionLayer::Forward(const at::Tensor& x, const ForwardPass& pass,
 
 at::Tensor AttentionLayer::AttentionGradient(const at::Tensor& g, Tape& kept, const BackwardPass& pass) const {
   const ops::Dropout dropout = DropoutAt(pass.mode, dropout_, dropout_site());
-  const at::Tensor qkv = Take(kept.qkv), logsumexp = Take(kept.attention.logsumexp);
-  if (pass.by_distance == nullptr) return ops::AttentionGradient(g, qkv, logsumexp, pass.batch, shape_, dropout);
+  const at::Tensor qkv = Take(kept.qkv);
+  const ops::AttentionResult attention = std::exchange(kept.attention, {});
+  if (pass.by_distance == nullptr) return ops::AttentionGradient(g, qkv, attention, pass.batch, shape_, dropout);
   ops::RelativeAttentionGradients gradients =
-      ops::RelativeAttentionGradient(g, qkv, *pass.by_distance, logsumexp, pass.batch, shape_, dropout);
+      ops::RelativeAttentionGradient(g, qkv, *pass.by_distance, attention.logsumexp, pass.batch, shape_, dropout);
   at::Tensor& sum = *pass.by_distance_gradient;
   sum = sum.defined() ? sum.add_(gradients.by_distance) : gradients.by_distance;
   return gradients.qkv;
@@ -110,7 +111,8 @@ at::Tensor AttentionLayer::AttentionGradient(const at::Tensor& g, Tape& kept, co
 
 at::Tensor AttentionLayer::Backward(at::Tensor g, Tape kept, const BackwardPass& pass) const {
   at::Tensor more = pass.ThroughBlocks(layer_, BlockSite::kAttentionOutput, g);
-  at::Tensor grad_out = output_.Backward(std::move(g), Take(kept.attention.out), more, pass);
+  at::Tensor out = kept.attention.by_device ? kept.attention.out : Take(kept.attention.out);
+  at::Tensor grad_out = output_.Backward(std::move(g), std::move(out), more, pass);
   at::Tensor grad_qkv = AttentionGradient(Take(grad_out), kept, pass);
   if (pass.rotations != nullptr) pass.rotations->Turn(rope_, grad_qkv, shape_, /*transposed=*/true);
   NormHeadsBackward(query_norm_, grad_qkv, 0, shape_.heads, kept.query_norm, pass);

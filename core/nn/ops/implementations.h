@@ -31,6 +31,7 @@ void SetRotary(OpTable& table);
 void SetDropout(OpTable& table);
 void SetAttention(OpTable& table);
 void SetEmbedding(OpTable& table);
+void SetPooling(OpTable& table);
 void SetSquaredGradient(OpTable& table);
 void SetAdamW(OpTable& table);
 }  // namespace cpu

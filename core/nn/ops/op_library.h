@@ -11,15 +11,19 @@
 // but libtorch's.
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
-#include "c10/core/DeviceType.h"
+#include "c10/core/Device.h"
 
 namespace engram::nn::ops {
 
-// Loads `file` (a path, or a name that the dynamic linker looks up), which stays loaded, and registers its ops for the
-// device type. NOT_FOUND if it cannot be opened; FAILED_PRECONDITION if it has no such function or was built for another
-// OpTable. Thread-safe.
-absl::Status LoadOpLibrary(const std::string& file, at::DeviceType type);
+// Loads `file` (a path, or a name that the dynamic linker looks up), which stays loaded, holds its ops against those that the
+// device has (ProbeOps, op_probe.h), and registers those that agree for all devices of the type. NOT_FOUND if it cannot be
+// opened; FAILED_PRECONDITION if it has no such function or was built for another OpTable. Thread-safe.
+absl::Status LoadOpLibrary(const std::string& file, at::Device device);
+
+// The ops of the type's library that were left out since they do not agree, ascending. Thread-safe.
+std::vector<std::string> LeftOutOps(at::DeviceType type);
 
 }  // namespace engram::nn::ops

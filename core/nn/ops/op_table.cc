@@ -43,6 +43,7 @@ OpTable MakeCpuOps() {
   cpu::SetDropout(table);
   cpu::SetAttention(table);
   cpu::SetEmbedding(table);
+  cpu::SetPooling(table);
   cpu::SetSquaredGradient(table);
   cpu::SetAdamW(table);
   return table;

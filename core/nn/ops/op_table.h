@@ -52,6 +52,7 @@ struct OpTable {
   decltype(&RmsNorm) rms_norm;
   decltype(&RmsNormGradient) rms_norm_gradient;
   decltype(&ApplyDropout) apply_dropout;
+  decltype(&DropoutMask) dropout_mask;
   decltype(&Rotate) rotate;
   decltype(&Attention) attention;
   decltype(&AttentionGradient) attention_gradient;
@@ -68,7 +69,7 @@ struct OpTable {
   decltype(&AdamWStep) adamw_step;
   decltype(&GradientNorm) gradient_norm;
 };
-inline constexpr uint64_t kOpTableVersion = 2;
+inline constexpr uint64_t kOpTableVersion = 3;
 
 // Plain ATen calls, which run on every device that libtorch knows.
 const OpTable& ReferenceOps();

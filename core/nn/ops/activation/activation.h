@@ -3,13 +3,9 @@
 // Activations, alone and behind a linear layer.
 
 #include "ATen/core/Tensor.h"
+#include "core/nn/ops/activation/activation_kind.h"
 
-namespace engram::nn {
-
-// kGelu: x Phi(x), exact (erf). kGeluTanh: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). kSilu: x sigmoid(x).
-enum class Activation { kGelu, kGeluTanh, kRelu, kSilu, kTanh };
-
-namespace ops {
+namespace engram::nn::ops {
 
 // y = act(x w^T + b).  x [T, i], w [o, i] (or what PackWeight returned), b [o] or undefined -> [T, o]. `pre` receives
 // x w^T + b, which the gradient needs; nullptr: not kept (inference).
@@ -22,5 +18,4 @@ at::Tensor Activate(const at::Tensor& pre, Activation act);
 // d pre = g * act'(pre).  g and pre of one shape and dtype. ReLU's derivative at 0 is 0.
 at::Tensor ActivationGradient(const at::Tensor& g, const at::Tensor& pre, Activation act);
 
-}  // namespace ops
-}  // namespace engram::nn
+}  // namespace engram::nn::ops

@@ -23,9 +23,9 @@ AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const
   return OpsFor(qkv.device()).attention(qkv, batch, shape, dropout, keep);
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& kept,
                              const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout) {
-  return OpsFor(g.device()).attention_gradient(g, qkv, logsumexp, batch, shape, dropout);
+  return OpsFor(g.device()).attention_gradient(g, qkv, kept, batch, shape, dropout);
 }
 
 AttentionResult RelativeAttention(const at::Tensor& qkv, const at::Tensor& by_distance, const PackedBatch& batch,

@@ -6,7 +6,10 @@
 //
 // qkv [T, (heads + 2 kv_heads) head_dim] holds query, key and value side by side, heads side by side within each. Head h
 // reads key and value of head h / (heads / kv_heads). Sequences hold up to 2^31 tokens; dropout's probabilities are told
-// apart as dropout_bits.h says.
+// apart as dropout_bits.h says. A device's own form may draw them otherwise, as a pure function of the dropout and of where
+// a probability stands (AttentionResult::by_device).
+
+#include <array>
 
 #include "ATen/core/Tensor.h"
 #include "core/nn/ops/dropout/dropout.h"
@@ -34,12 +37,16 @@ struct AttentionShape {
 struct AttentionResult {
   at::Tensor out;        // [T, heads head_dim]
   at::Tensor logsumexp;  // fp32 [heads, T], of the scaled scores; undefined unless keep
+  // A form of the device's own computed it: its gradient needs `out` as well, and what else it kept.
+  bool by_device = false;
+  std::array<at::Tensor, 2> device_state = {};
 };
 AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const AttentionShape& shape,
                           const Dropout& dropout, bool keep);
 
-// The gradient of qkv, shaped as it, from that of `out`, g [T, heads head_dim]. `logsumexp` is what Attention returned.
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
+// The gradient of qkv, shaped as it, from that of `out`, g [T, heads head_dim]. `kept` is what Attention returned; its `out`
+// may be undefined unless by_device.
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& kept,
                              const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout);
 
 }  // namespace engram::nn::ops

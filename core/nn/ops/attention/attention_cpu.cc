@@ -341,13 +341,13 @@ void BackwardKeyHead(const HeadTask& shared, const PackedBatch& batch, int64_t s
   Kernels().store_rows(shared.element, s.grad_v, shared.length, shared.dim, shared.stride, grad_v);
 }
 
-at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const at::Tensor& logsumexp,
+at::Tensor AttentionGradient(const at::Tensor& g, const at::Tensor& qkv, const AttentionResult& kept,
                              const PackedBatch& batch, const AttentionShape& shape, const Dropout& dropout) {
   at::Tensor gradient = at::empty_like(qkv);
   const auto* from = static_cast<const char*>(qkv.const_data_ptr());
   auto* to = static_cast<char*>(gradient.mutable_data_ptr());
   const auto* g_rows = static_cast<const char*>(g.const_data_ptr());
-  const float* normalizers = logsumexp.const_data_ptr<float>();
+  const float* normalizers = kept.logsumexp.const_data_ptr<float>();
   const DropoutBits bits(dropout);
   at::parallel_for(0, batch.sequences() * shape.kv_heads, 1, [&](int64_t begin, int64_t end) {
     Scratch scratch(ScratchBytes(batch.max_seqlen, shape.head_dim, dropout.active()));

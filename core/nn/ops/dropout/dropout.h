@@ -4,6 +4,7 @@
 // it. Which elements it drops: dropout_bits.h.
 
 #include <cstdint>
+#include <span>
 
 #include "ATen/core/Tensor.h"
 
@@ -21,5 +22,9 @@ struct Dropout {
 // Dropout on its own (before a classifier): x times the mask's 0 or 1 / (1 - probability), elements counted row by row.
 // Forward and backward are the same function. `x` itself if dropout is not active.
 at::Tensor ApplyDropout(const at::Tensor& x, const Dropout& dropout);
+
+// The mask itself, for an active dropout: row r is what elements first[r] ... first[r] + count - 1 are multiplied with, 0 or
+// 1 / (1 - probability). first: multiples of 128. fp32 [first.size(), count] on `device`.
+at::Tensor DropoutMask(const Dropout& dropout, std::span<const int64_t> first, int64_t count, at::Device device);
 
 }  // namespace engram::nn::ops

@@ -1,14 +1,16 @@
 #pragma once
 
-// The dropout mask as a tensor, for reference implementations.
+#include <array>
 
 #include "ATen/core/Tensor.h"
 #include "core/nn/ops/dropout/dropout.h"
 
-namespace engram::nn::ops::reference {
+namespace engram::nn::ops {
 
-// The scaled keep mask (0 or 1 / (1 - p)) of `count` elements starting at element `first` (dropout_bits.h says which
-// those are), fp32 [count] on `device`.
-at::Tensor DropoutMask(const Dropout& dropout, int64_t first, int64_t count, at::Device device);
+// What each element of x is multiplied with, counted row by row, for reference implementations. fp32, shaped as x, drawn by
+// the table of x's device.
+inline at::Tensor MaskLike(const at::Tensor& x, const Dropout& dropout) {
+  return DropoutMask(dropout, std::array<int64_t, 1>{0}, x.numel(), x.device()).view(x.sizes());
+}
 
-}  // namespace engram::nn::ops::reference
+}  // namespace engram::nn::ops

@@ -11,7 +11,7 @@ namespace {
 LayerNormResult AddLayerNorm(const at::Tensor& x, const at::Tensor& residual, const Dropout& dropout,
                              const at::Tensor& gamma, const at::Tensor& beta, double eps, bool keep) {
   at::Tensor sum = x.to(at::kFloat);
-  if (dropout.active()) sum = sum * DropoutMask(dropout, 0, x.numel(), x.device()).view(x.sizes());
+  if (dropout.active()) sum = sum * MaskLike(x, dropout);
   if (residual.defined()) sum = sum + residual.to(at::kFloat);
   const at::Tensor centred = sum - sum.mean(1, /*keepdim=*/true);
   const at::Tensor rstd = at::rsqrt(centred.square().mean(1, /*keepdim=*/true) + eps);
@@ -32,9 +32,7 @@ AddLayerNormGradientResult AddLayerNormGradient(const at::Tensor& g, const at::T
   const at::Tensor ds = (dn - dn.mean(1, true) - n * (dn * n).mean(1, true)) * rstd.unsqueeze(1);
   AddLayerNormGradientResult result;
   result.residual = ds.to(g.scalar_type());
-  result.x = dropout.active()
-                 ? (ds * DropoutMask(dropout, 0, g.numel(), g.device()).view(g.sizes())).to(g.scalar_type())
-                 : result.residual;
+  result.x = dropout.active() ? (ds * MaskLike(g, dropout)).to(g.scalar_type()) : result.residual;
   return result;
 }
 

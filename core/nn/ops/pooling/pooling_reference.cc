@@ -5,6 +5,7 @@
 #include "ATen/ops/empty.h"
 #include "ATen/ops/index_select.h"
 #include "ATen/ops/repeat_interleave.h"
+#include "ATen/ops/segment_reduce.h"
 #include "ATen/ops/zeros.h"
 #include "core/nn/ops/implementations.h"
 #include "core/nn/ops/op_table.h"
@@ -23,7 +24,7 @@ at::Tensor SequenceOfRow(const PackedBatch& batch) {
   const at::Tensor lengths =
       (batch.cu_seqlens.narrow(0, 1, batch.sequences()) - batch.cu_seqlens.narrow(0, 0, batch.sequences()))
           .to(at::kLong);
-  return at::repeat_interleave(at::arange(batch.sequences(), lengths.options()), lengths);
+  return at::repeat_interleave(at::arange(batch.sequences(), lengths.options()), lengths, 0, batch.tokens());
 }
 
 at::Tensor InverseLengths(const PackedBatch& batch, at::Device device) {
@@ -33,10 +34,9 @@ at::Tensor InverseLengths(const PackedBatch& batch, at::Device device) {
 }
 
 at::Tensor MeanPool(const at::Tensor& hidden, const PackedBatch& batch) {
-  at::Tensor sums = at::zeros({batch.sequences(), hidden.size(1)}, hidden.options().dtype(at::kFloat));
-  for (int64_t i = 0; i < batch.sequences(); ++i) {
-    sums.select(0, i).copy_(hidden.narrow(0, batch.host_cu_seqlens[i], batch.length(i)).sum(0, false, at::kFloat));
-  }
+  const at::Tensor sums =
+      at::segment_reduce(hidden.to(at::kFloat).contiguous(), "sum", /*lengths=*/std::nullopt, /*indices=*/std::nullopt,
+                         batch.cu_seqlens.to(at::kLong), /*axis=*/0, /*unsafe=*/true);
   return (sums * InverseLengths(batch, hidden.device()).unsqueeze(1)).to(hidden.scalar_type());
 }
 

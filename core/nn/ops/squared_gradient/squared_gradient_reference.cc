@@ -1,10 +1,20 @@
+// No call here is made for one sequence: sequences of about one length are multiplied at once, and what is summed over rows
+// is summed by segments.
+
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
-#include "ATen/ops/empty.h"
-#include "ATen/ops/empty_like.h"
+#include "ATen/ops/bmm.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/floor_divide.h"
+#include "ATen/ops/index_select.h"
 #include "ATen/ops/mm.h"
+#include "ATen/ops/ones.h"
+#include "ATen/ops/segment_reduce.h"
+#include "ATen/ops/sort.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "core/nn/ops/implementations.h"
 #include "core/nn/ops/op_table.h"
@@ -12,65 +22,127 @@
 namespace engram::nn::ops::reference {
 namespace {
 
-// total += weight * gradient^2, or weight * |gradient|.
-void AddPower(const at::Tensor& total, const at::Tensor& gradient, float weight, bool absolute) {
-  if (absolute) {
-    total.add_(gradient.abs(), weight);
-  } else {
-    total.addcmul_(gradient, gradient, weight);
+template <typename T>
+at::Tensor OnDevice(const std::vector<T>& values, at::ScalarType dtype, at::Device device) {
+  return at::tensor(values, dtype).to(device);
+}
+
+at::Tensor Weights(std::span<const float> weight, at::Device device) {
+  return OnDevice(std::vector<float>(weight.begin(), weight.end()), at::kFloat, device);
+}
+
+// Squares, or absolute values, times the weights of their first dimension, summed over it.
+at::Tensor WeightedPowers(const at::Tensor& sums, const at::Tensor& weight, bool absolute) {
+  const at::Tensor powers = absolute ? sums.abs() : sums.square();
+  return at::mm(weight.unsqueeze(0), powers.flatten(1)).view(sums.sizes().slice(1));
+}
+
+// Sums of the rows of each sequence that has some, and those sequences' weights.
+struct SequenceSums {
+  SequenceSums(const at::Tensor& rows, std::span<const int32_t> cu_rows, std::span<const float> weight) {
+    std::vector<int64_t> offsets = {cu_rows.front()};
+    std::vector<float> own;
+    for (size_t n = 0; n < weight.size(); ++n) {
+      if (cu_rows[n + 1] == cu_rows[n]) continue;
+      offsets.push_back(cu_rows[n + 1]);
+      own.push_back(weight[n]);
+    }
+    sums = at::segment_reduce(rows.to(at::kFloat).contiguous(), "sum", std::nullopt, std::nullopt,
+                              OnDevice(offsets, at::kLong, rows.device()), 0, /*unsafe=*/true);
+    weights = OnDevice(own, at::kFloat, rows.device());
+  }
+  at::Tensor sums, weights;
+};
+
+// Sequences of up to `rows` rows, about as many each.
+struct Group {
+  int64_t rows = 0;
+  std::vector<size_t> sequences;
+};
+
+// Groups whose products, `elements` numbers for each sequence, stay below 2^24 numbers.
+std::vector<Group> GroupsOf(std::span<const int32_t> cu_rows, int64_t elements) {
+  std::map<int64_t, std::vector<size_t>> by_rows;
+  for (size_t n = 0; n + 1 < cu_rows.size(); ++n) {
+    const int64_t rows = cu_rows[n + 1] - cu_rows[n];
+    if (rows > 0) by_rows[(rows + 15) / 16 * 16].push_back(n);
+  }
+  const auto most = static_cast<size_t>(std::max<int64_t>(1, (int64_t{1} << 24) / elements));
+  std::vector<Group> groups;
+  for (const auto& [rows, sequences] : by_rows) {
+    for (size_t first = 0; first < sequences.size(); first += most) {
+      const auto begin = sequences.begin() + static_cast<int64_t>(first);
+      groups.push_back({rows, {begin, begin + static_cast<int64_t>(std::min(most, sequences.size() - first))}});
+    }
+  }
+  return groups;
+}
+
+void AddSquaredProducts(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
+                        std::span<const float> weight, bool absolute, const at::Tensor& total) {
+  // Row T is one of zeros, which fills up shorter sequences.
+  const auto with_zeros = [](const at::Tensor& rows) {
+    return at::cat({rows.to(at::kFloat), at::zeros({1, rows.size(1)}, rows.options().dtype(at::kFloat))});
+  };
+  const at::Tensor outputs = with_zeros(g), inputs = with_zeros(x);
+  for (const Group& group : GroupsOf(cu_rows, total.numel())) {
+    std::vector<int64_t> index;
+    std::vector<float> weights;
+    for (const size_t n : group.sequences) {
+      for (int64_t t = cu_rows[n]; t < cu_rows[n] + group.rows; ++t)
+        index.push_back(t < cu_rows[n + 1] ? t : g.size(0));
+      weights.push_back(weight[n]);
+    }
+    const at::Tensor rows = OnDevice(index, at::kLong, g.device());
+    const auto gathered = [&](const at::Tensor& from) {
+      return at::index_select(from, 0, rows).view({static_cast<int64_t>(weights.size()), group.rows, from.size(1)});
+    };
+    const at::Tensor products = at::bmm(gathered(outputs).transpose(1, 2), gathered(inputs));
+    total.add_(WeightedPowers(products, OnDevice(weights, at::kFloat, g.device()), absolute));
   }
 }
 
 void SquaredLinearGradient(const at::Tensor& g, const at::Tensor& x, std::span<const int32_t> cu_rows,
                            std::span<const float> weight, bool absolute, const at::Tensor& square_w,
                            const at::Tensor& square_b) {
-  at::Tensor scratch = square_w.defined() ? at::empty_like(square_w) : at::Tensor();
-  for (size_t n = 0; n < weight.size(); ++n) {
-    const int64_t rows = cu_rows[n + 1] - cu_rows[n];
-    if (rows == 0) continue;
-    const at::Tensor gn = g.narrow(0, cu_rows[n], rows);
-    if (square_w.defined()) {
-      const at::Tensor xn = x.narrow(0, cu_rows[n], rows);
-      at::mm_out(scratch, gn.to(at::kFloat).t(), xn.to(at::kFloat));
-      AddPower(square_w, scratch, weight[n], absolute);
-    }
-    if (square_b.defined()) AddPower(square_b, gn.sum(0, false, at::kFloat), weight[n], absolute);
-  }
+  if (cu_rows.back() == cu_rows.front()) return;
+  if (square_w.defined()) AddSquaredProducts(g, x, cu_rows, weight, absolute, square_w);
+  if (!square_b.defined()) return;
+  const SequenceSums of(g, cu_rows, weight);
+  square_b.add_(WeightedPowers(of.sums, of.weights, absolute));
 }
 
 void SquaredLayerNormGradient(const at::Tensor& g, const at::Tensor& normalized, std::span<const int32_t> cu_rows,
                               std::span<const float> weight, bool absolute, const at::Tensor& square_gamma,
                               const at::Tensor& square_beta) {
-  for (size_t n = 0; n < weight.size(); ++n) {
-    const int64_t rows = cu_rows[n + 1] - cu_rows[n];
-    if (rows == 0) continue;
-    const at::Tensor gn = g.narrow(0, cu_rows[n], rows).to(at::kFloat);
-    AddPower(square_gamma, (gn * normalized.narrow(0, cu_rows[n], rows).to(at::kFloat)).sum(0), weight[n], absolute);
-    AddPower(square_beta, gn.sum(0), weight[n], absolute);
-  }
+  if (cu_rows.back() == cu_rows.front()) return;
+  const SequenceSums gamma(g.to(at::kFloat) * normalized.to(at::kFloat), cu_rows, weight), beta(g, cu_rows, weight);
+  square_gamma.add_(WeightedPowers(gamma.sums, gamma.weights, absolute));
+  square_beta.add_(WeightedPowers(beta.sums, beta.weights, absolute));
 }
 
+// Rows that one sequence reads from one row of the table come next to each other by sorting, and are summed as a run; nothing
+// is read back, so there are as many places for runs as there are rows.
 void SquaredEmbeddingGradient(const at::Tensor& g, const at::Tensor& index, std::span<const int32_t> cu_rows,
                               std::span<const float> weight, bool absolute, const at::Tensor& square_table) {
-  const at::Tensor host = index.cpu();
-  const int32_t* id = host.const_data_ptr<int32_t>();
-  for (size_t n = 0; n < weight.size(); ++n) {
-    const int64_t first = cu_rows[n], rows = cu_rows[n + 1] - cu_rows[n];
-    std::vector<int32_t> unique(id + first, id + first + rows);
-    std::sort(unique.begin(), unique.end());
-    unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
-    at::Tensor place = at::empty({rows}, at::kLong),
-               table_rows = at::empty({static_cast<int64_t>(unique.size())}, at::kLong);
-    std::copy(unique.begin(), unique.end(), table_rows.mutable_data_ptr<int64_t>());
-    for (int64_t t = 0; t < rows; ++t) {
-      place.mutable_data_ptr<int64_t>()[t] =
-          std::lower_bound(unique.begin(), unique.end(), id[first + t]) - unique.begin();
-    }
-    at::Tensor sums = at::zeros({static_cast<int64_t>(unique.size()), g.size(1)}, g.options().dtype(at::kFloat));
-    sums.index_add_(0, place.to(g.device()), g.narrow(0, first, rows).to(at::kFloat));
-    const at::Tensor powers = absolute ? sums.abs() : sums.square();
-    square_table.index_add_(0, table_rows.to(g.device()), powers, weight[n]);
-  }
+  const int64_t rows = g.size(0), sequences = static_cast<int64_t>(weight.size());
+  if (rows == 0) return;
+  std::vector<int64_t> owner;
+  for (size_t n = 0; n + 1 < cu_rows.size(); ++n)
+    owner.resize(static_cast<size_t>(cu_rows[n + 1]), static_cast<int64_t>(n));
+  const at::Tensor key = index.to(at::kLong) * sequences + OnDevice(owner, at::kLong, g.device());
+  const auto [sorted, order] = at::sort(key, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const at::Tensor begins = at::cat({at::ones({1}, sorted.options()),
+                                     (sorted.narrow(0, 1, rows - 1) != sorted.narrow(0, 0, rows - 1)).to(at::kLong)});
+  const at::Tensor run = begins.cumsum(0) - 1;
+  at::Tensor sums = at::zeros({rows, g.size(1)}, g.options().dtype(at::kFloat));
+  sums.index_add_(0, run, at::index_select(g, 0, order).to(at::kFloat));
+  at::Tensor key_of_run = at::zeros({rows}, sorted.options());
+  key_of_run.index_copy_(0, run, sorted);
+  // Places without a run hold zeros, of which the powers are zeros.
+  const at::Tensor weights = at::index_select(Weights(weight, g.device()), 0, key_of_run % sequences);
+  const at::Tensor powers = absolute ? sums.abs() : sums.square();
+  square_table.index_add_(0, at::floor_divide(key_of_run, sequences), powers * weights.unsqueeze(1));
 }
 
 }  // namespace

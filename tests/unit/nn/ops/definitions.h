@@ -1,8 +1,8 @@
 #pragma once
 
 // For the tests of ops: every op is held against its definition in fp64, written out with loops in the test, on every
-// set of implementations that there is: each device's own, and the reference on the same device. Nothing is compared
-// with another implementation.
+// set of implementations that there is: each device's own, the reference on the same device, and the devices' kernels run
+// on the host. Nothing is compared with another implementation.
 
 #include <algorithm>
 #include <array>
@@ -21,6 +21,7 @@
 #include "core/nn/device.h"
 #include "core/nn/ops/op_table.h"
 #include "gtest/gtest.h"
+#include "tests/unit/nn/ops/host_launch.h"
 
 namespace engram::nn {
 
@@ -69,14 +70,16 @@ inline double Keep(const ops::Dropout& dropout, uint64_t e) {
 struct Target {
   std::string name;
   at::Device device;
-  bool reference;  // the reference in place of the device's own ops
+  const ops::OpTable* table = nullptr;  // in place of the device's own ops
 };
 
 inline std::vector<Target> Targets() {
-  std::vector<Target> targets = {{"cpu", at::kCPU, false}, {"reference", at::kCPU, true}};
+  std::vector<Target> targets = {{"cpu", at::kCPU},
+                                 {"reference", at::kCPU, &ops::ReferenceOps()},
+                                 {"kernels_on_the_host", at::kCPU, &HostKernels()}};
   if (const auto cuda = ParseDevice("cuda:0"); cuda.ok()) {
-    targets.push_back({"cuda", *cuda, false});
-    targets.push_back({"reference_on_cuda", *cuda, true});
+    targets.push_back({"cuda", *cuda});
+    targets.push_back({"reference_on_cuda", *cuda, &ops::ReferenceOps()});
   }
   return targets;
 }
@@ -85,8 +88,8 @@ inline std::vector<Target> Targets() {
 class TargetScope {
  public:
   explicit TargetScope(const Target& target) : type_(target.device.type()), before_(ops::OpsFor(target.device)) {
-    if (!target.reference) return;
-    EXPECT_TRUE(ops::RegisterOps(type_, ops::ReferenceOps()).ok());
+    if (target.table == nullptr) return;
+    EXPECT_TRUE(ops::RegisterOps(type_, *target.table).ok());
   }
   ~TargetScope() { EXPECT_TRUE(ops::RegisterOps(type_, before_).ok()); }
   TargetScope(const TargetScope&) = delete;

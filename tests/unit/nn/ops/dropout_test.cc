@@ -24,6 +24,18 @@ TEST_P(DropoutTest, IsTheMaskOfTheCounterStream) {
   EXPECT_TRUE(ops::ApplyDropout(x, {}).is_same(x));
 }
 
+TEST_P(DropoutTest, MasksBeginWhereTheyAreAskedTo) {
+  const ops::Dropout dropout{0.4, 21, 5, 9};
+  const std::vector<int64_t> first = {256, 0, int64_t{3} << 40};
+  const at::Tensor mask = ops::DropoutMask(dropout, first, 4500, device());
+  Matrix expected(3, 4500);
+  for (int64_t r = 0; r < 3; ++r) {
+    for (int64_t i = 0; i < 4500; ++i)
+      expected(r, i) = Keep(dropout, static_cast<uint64_t>(first[static_cast<size_t>(r)] + i));
+  }
+  EXPECT_LE(Distance(mask, expected), 1e-7);
+}
+
 TEST_P(DropoutTest, KeepsTheMean) {
   const at::Tensor once = ops::ApplyDropout(Filled32({400, 250}, 1), {0.3, 4, 7, 1});
   EXPECT_NEAR(once.mean().item<double>(), 1.0, 0.01);

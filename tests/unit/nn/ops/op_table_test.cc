@@ -1,9 +1,7 @@
 #include "core/nn/ops/op_table.h"
 
 #include "ATen/ops/empty.h"
-#include "ATen/ops/equal.h"
 #include "ATen/ops/ones.h"
-#include "core/nn/ops/op_library.h"
 #include "tests/unit/nn/ops/definitions.h"
 
 namespace engram::nn {
@@ -35,30 +33,6 @@ TEST(OpTable, TheDeviceOfTheTensorsChoosesAndTheTableThatWasFoundStays) {
   const PackedBatch batch = MakeBatch(at::kCPU, {2});
   EXPECT_EQ(ops::MeanPool(at::ones({2, 3}), batch).numel(), 3) << "the CPU goes on as before";
   ASSERT_TRUE(ops::RegisterOps(at::kMeta, before).ok());
-}
-
-// tests/unit/nn/ops/op_library_sample.cc overrides two ops.
-TEST(OpLibrary, OverridesSomeOpsAndLeavesTheOthers) {
-  const ops::OpTable before = ops::OpsFor(at::Device(at::kMeta));
-  ASSERT_TRUE(ops::LoadOpLibrary(ENGRAM_OP_LIBRARY, at::kMeta).ok());
-  const ops::OpTable& table = ops::OpsFor(at::Device(at::kMeta));
-  EXPECT_EQ(ops::Linear(OnMeta({4, 2}), OnMeta({5, 2}), at::Tensor()).sizes(), at::IntArrayRef({4, 5}));
-  EXPECT_EQ(ops::Linear(OnMeta({4, 2}), OnMeta({5, 2}), at::Tensor()).device(), at::Device(at::kCPU))
-      << "the library's result lies on the CPU";
-  EXPECT_NE(table.linear, ops::ReferenceOps().linear);
-  EXPECT_NE(table.gradient_norm, ops::ReferenceOps().gradient_norm);
-  EXPECT_EQ(ops::GradientNorm(OnMeta({4}), {}), 42);
-  EXPECT_EQ(table.attention, ops::ReferenceOps().attention);
-  EXPECT_EQ(table.adamw_step, ops::ReferenceOps().adamw_step);
-  ASSERT_TRUE(ops::RegisterOps(at::kMeta, before).ok());
-}
-
-TEST(OpLibrary, WhatIsNoLibraryOfThisVersionIsRefused) {
-  const auto linear = ops::OpsFor(at::Device(at::kMeta)).linear;
-  EXPECT_EQ(ops::LoadOpLibrary("/nowhere/libops.so", at::kMeta).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(ops::LoadOpLibrary("libm.so.6", at::kMeta).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(ops::LoadOpLibrary(ENGRAM_OLD_OP_LIBRARY, at::kMeta).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(ops::OpsFor(at::Device(at::kMeta)).linear, linear);
 }
 
 }  // namespace

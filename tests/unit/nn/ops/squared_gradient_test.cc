@@ -1,5 +1,8 @@
 #include "core/nn/ops/squared_gradient/squared_gradient.h"
 
+#include <functional>
+#include <utility>
+
 #include "tests/unit/nn/ops/definitions.h"
 
 namespace engram::nn {
@@ -30,23 +33,31 @@ Matrix Define(int64_t rows, int64_t width, double before, bool absolute, const S
   return total;
 }
 
-TEST_P(SquaredGradientTest, OfALinearLayer) {
-  const int64_t out = 230, in = 300;  // more than one of the CPU kernel's blocks
-  const at::Tensor x = Normal({23, in}), g = Normal({23, out});
+void CheckLinear(const at::Tensor& g, const at::Tensor& x,
+                 const std::function<at::Tensor(at::IntArrayRef, double)>& filled) {
   const Matrix x64 = ToMatrix(x), g64 = ToMatrix(g);
+  const int64_t out = g.size(1), in = x.size(1);
   for (const bool absolute : {false, true}) {
     const Matrix w =
         Define(out, in, 1, absolute, [&](int64_t t, int64_t o, int64_t i) { return g64(t, o) * x64(t, i); });
     const Matrix b = Define(1, out, 2, absolute, [&](int64_t t, int64_t, int64_t o) { return g64(t, o); });
-    const at::Tensor square_w = Filled32({out, in}, 1), square_b = Filled32({out}, 2);
+    const at::Tensor square_w = filled({out, in}, 1), square_b = filled({out}, 2);
     ops::SquaredLinearGradient(g, x, kRows, kWeights, absolute, square_w, square_b);
     EXPECT_LE(Distance(square_w, w), 2e-6);
     EXPECT_LE(Distance(square_b, b), 2e-6);
-    const at::Tensor alone_w = Filled32({out, in}, 1), alone_b = Filled32({out}, 2);
+    const at::Tensor alone_w = filled({out, in}, 1), alone_b = filled({out}, 2);
     ops::SquaredLinearGradient(g, x, kRows, kWeights, absolute, alone_w, at::Tensor());
     ops::SquaredLinearGradient(g, at::Tensor(), kRows, kWeights, absolute, at::Tensor(), alone_b);
     EXPECT_LE(Distance(alone_w, w), 2e-6);
     EXPECT_LE(Distance(alone_b, b), 2e-6);
+  }
+}
+
+TEST_P(SquaredGradientTest, OfALinearLayer) {
+  // More than one of the CPU kernel's blocks; rows that begin at 16 bytes and such that do not.
+  for (const auto& [out, in] : {std::pair<int64_t, int64_t>{230, 300}, {72, 136}}) {
+    CheckLinear(Normal({23, out}), Normal({23, in}),
+                [this](at::IntArrayRef shape, double value) { return Filled32(shape, value); });
   }
 }
 
