@@ -1,11 +1,12 @@
-// Training and importance, driven by train_vs_transformers.py and fisher_vs_backward.py. The model is MiniLM with a
-// mean-pooled head of 4 classes, dropout as in config.json. Commands:
-//   train PRECISION ORDER STEPS   optimizer steps over batches of 32 (ORDER: random, length_grouped) -> {"seconds",
-//                                 "tokens"}
+// Training and importance, driven by train_vs_transformers.py, fisher_vs_backward.py and gpu.py. The model is --model (drawn anew
+// where it is a config.json alone) with a mean-pooled head of 4 classes, dropout as in config.json. Commands:
+//   train PRECISION ORDER STEPS   optimizer steps over batches of --batch texts (ORDER: random, length_grouped) ->
+//                                 {"seconds", "tokens"}
 //   ewc PRECISION STEPS           the same with EWC's penalty on top of naive steps on the same batches -> {"naive",
 //                                 "ewc"} seconds
-//   backward TEXTS, fisher TEXTS  forward and backward, or the empirical Fisher, of the first texts in batches of like
-//                                 length -> {"seconds"}
+//   backward TEXTS [PRECISION], fisher TEXTS [PRECISION]
+//                                 forward and backward, or the empirical Fisher, of the first texts in batches of like
+//                                 length -> {"seconds"}; fp32 where it is not said
 
 #include <memory>
 
@@ -24,17 +25,15 @@
 namespace engram::bench {
 namespace {
 
-constexpr int64_t kLabels = 4, kBatch = 32;
+constexpr int64_t kLabels = 4;
 
 // One fresh model with its optimizer, stepping through batches for ever.
 class Trainer {
  public:
-  Trainer(const std::string& directory, const std::string& precision,
-          const std::vector<train::TrainingExample>& examples, train::BatchOrder order)
+  Trainer(const std::string& directory, const nn::LoadOptions& options,
+          const std::vector<train::TrainingExample>& examples, train::BatchOrder order, int64_t batch)
       : examples_(examples) {
-    nn::LoadOptions options;
-    options.precision = PrecisionOf(precision);
-    model_ = Must(nn::LoadModel(directory, options)).model;
+    model_ = LoadOrDraw(directory, options);
     if (const auto status = model_->AddHead(
             "task", {checkpoint::TaskKind::kSequenceClassification, kLabels, checkpoint::Pooling::kMean}, 0);
         !status.ok())
@@ -45,15 +44,15 @@ class Trainer {
     optimizer_ = std::make_unique<train::AdamW>(&model_->parameters(), slots, train::AdamWOptions{});
     std::vector<int32_t> lengths;
     for (const auto& example : examples) lengths.push_back(static_cast<int32_t>(example.sequence.ids.size()));
-    batches_ = train::MakeBatches(lengths, {kBatch, 0, order, 0}, 0);
+    batches_ = train::MakeBatches(lengths, {batch, 0, order, 0}, 0);
     spec_ = {"task", checkpoint::TaskKind::kSequenceClassification, kLabels, std::nullopt};
   }
 
   int64_t Step(std::span<const train::QuadraticPenalty> penalties) {
     nn::ParameterBuffer& parameters = model_->parameters();
     const auto number = static_cast<uint64_t>(step_);
-    const train::MicroBatch batch =
-        Must(train::MakeMicroBatch(spec_, examples_, batches_[step_++ % batches_.size()], 0, number, at::kCPU));
+    const train::MicroBatch batch = Must(
+        train::MakeMicroBatch(spec_, examples_, batches_[step_++ % batches_.size()], 0, number, parameters.device()));
     parameters.ZeroGradients();
     nn::AccumulateSink sink(&parameters);
     const nn::TrainingMode mode{0, number};
@@ -79,6 +78,7 @@ nlohmann::json Train(Trainer& trainer, int steps) {
   int64_t tokens = 0;
   const double seconds = Seconds([&] {
     for (int i = 0; i < steps; ++i) tokens += trainer.Step({});
+    Await(trainer.model().parameters().weights());
   });
   return {{"seconds", seconds}, {"tokens", tokens}};
 }
@@ -86,7 +86,7 @@ nlohmann::json Train(Trainer& trainer, int steps) {
 train::QuadraticPenalty MakePenalty(const nn::Model& model) {
   train::QuadraticPenalty penalty;
   for (const nn::SlotId slot : model.EncoderSlots()) penalty.end += model.parameters().slice(slot).size;
-  penalty.importance = at::rand({penalty.end}, at::kFloat).mul_(1e-6);
+  penalty.importance = at::rand({penalty.end}, at::kFloat).mul_(1e-6).to(model.parameters().device());
   penalty.anchor = model.parameters().weights().narrow(0, 0, penalty.end).clone();
   penalty.strength = 1000;
   return penalty;
@@ -97,8 +97,14 @@ nlohmann::json Ewc(Trainer& naive, Trainer& ewc, int steps) {
   const train::QuadraticPenalty penalty = MakePenalty(ewc.model());
   double naive_seconds = 0, ewc_seconds = 0;
   for (int i = 0; i < steps; ++i) {
-    naive_seconds += Seconds([&] { naive.Step({}); });
-    ewc_seconds += Seconds([&] { ewc.Step(std::span(&penalty, 1)); });
+    naive_seconds += Seconds([&] {
+      naive.Step({});
+      Await(naive.model().parameters().weights());
+    });
+    ewc_seconds += Seconds([&] {
+      ewc.Step(std::span(&penalty, 1));
+      Await(ewc.model().parameters().weights());
+    });
   }
   return {{"naive", naive_seconds}, {"ewc", ewc_seconds}};
 }
@@ -110,11 +116,13 @@ nlohmann::json ForwardBackward(nn::Model& model, std::span<const train::Training
   return {{"seconds", Seconds([&] {
              nn::AccumulateSink sink(&model.parameters());
              for (const auto& indices : train::BatchesByLength(lengths, continual::ImportanceOptions().batch_tokens)) {
-               const train::MicroBatch batch = Must(train::MakeMicroBatch(spec, examples, indices, 0, 0, at::kCPU));
+               const train::MicroBatch batch =
+                   Must(train::MakeMicroBatch(spec, examples, indices, 0, 0, model.parameters().device()));
                const auto tape = nn::Model::NewTape();
                const at::Tensor logits = model.Predict(batch.batch, {"task", batch.rows}, std::nullopt, tape.get());
                model.Backward(train::CrossEntropyLoss(logits, batch.targets, 1.0).grad, std::move(*tape), sink);
              }
+             Await(model.parameters().gradients());
            })}};
 }
 
@@ -132,10 +140,13 @@ int main(int argc, char** argv) {
   using namespace engram;
   using namespace engram::bench;
   CLI::App app("Training for bench/train_vs_transformers.py and its siblings");
-  std::string directory, ids;
+  std::string directory, ids, device = "cpu";
   int threads = 1;
+  int64_t batch = 32;
   app.add_option("--model", directory)->required();
   app.add_option("--ids", ids)->required();
+  app.add_option("--device", device);
+  app.add_option("--batch", batch);
   app.add_option("--threads", threads);
   CLI11_PARSE(app, argc, argv);
   engram::nn::KeepTensorMemory();
@@ -143,13 +154,16 @@ int main(int argc, char** argv) {
   const c10::NoGradGuard no_autograd;
   std::vector<train::TrainingExample> examples;
   for (nn::Sequence& sequence : ReadIds(ids))
-    examples.push_back({std::move(sequence), static_cast<int64_t>(examples.size()) % kLabels, {}});
+    examples.push_back({std::move(sequence), static_cast<int64_t>(examples.size()) % kLabels, {}, {}});
   std::map<std::string, std::unique_ptr<Trainer>> trainers;
   const auto trainer = [&](const std::string& key, const std::string& precision, const std::string& order) -> Trainer& {
     auto& made = trainers[key + precision + order];
     if (!made) {
       const train::TrainOptions options = Must(train::ParseTrainOptions({{"order", order}}));
-      made = std::make_unique<Trainer>(directory, precision, examples, options.order);
+      nn::LoadOptions load;
+      load.device = DeviceOf(device);
+      load.precision = PrecisionOf(precision);
+      made = std::make_unique<Trainer>(directory, load, examples, options.order, batch);
     }
     return *made;
   };
@@ -165,8 +179,8 @@ int main(int argc, char** argv) {
       words >> precision >> count;
       return Ewc(trainer("train", precision, "random"), trainer("ewc", precision, "random"), count);
     }
-    Trainer& plain = trainer("train", "fp32", "random");
-    words >> count;
+    if (!(words >> count >> precision)) precision = "fp32";
+    Trainer& plain = trainer("train", precision, "random");
     const auto part =
         std::span<const train::TrainingExample>(examples).first(std::min(examples.size(), static_cast<size_t>(count)));
     return command == "fisher" ? Fisher(plain.model(), part) : ForwardBackward(plain.model(), part);

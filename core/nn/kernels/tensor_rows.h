@@ -13,6 +13,8 @@ namespace engram::nn::kernels {
 inline constexpr int64_t kRowGrain = 32;
 // Columns go to threads in whole cache lines.
 inline constexpr int64_t kColumnGrain = 64;
+// What a kernel takes of a row at once: lanes.h's kLanes, for those who have no lanes.
+inline constexpr int64_t kColumnBlock = 16;
 
 inline bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 

@@ -4,10 +4,13 @@
 #include <optional>
 #include <string_view>
 
+#include "ATen/Parallel.h"
 #include "ATen/core/List.h"
 #include "ATen/core/dispatch/Dispatcher.h"
+#include "ATen/ops/empty.h"
 #include "ATen/ops/linear.h"
 #include "ATen/ops/mm.h"
+#include "core/nn/kernels/isa.h"
 #include "core/nn/kernels/tensor_rows.h"
 #include "core/nn/ops/implementations.h"
 #include "core/nn/ops/op_table.h"
@@ -51,10 +54,26 @@ at::Tensor PackWeight(const at::Tensor& w) {
   return reorder->call(w, kRows);
 }
 
+// g^T as rows. libtorch's own copy of a transposed matrix is made by one thread, which cost training a tenth of its time. g [T, d]
+// contiguous fp32, d a multiple of kernels::kColumnBlock.
+at::Tensor Transposed(const at::Tensor& g) {
+  const int64_t rows = g.size(0), width = g.size(1);
+  at::Tensor out = at::empty({width, rows}, g.options());
+  const float* from = g.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, width / kernels::kColumnBlock, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kernels::kColumnBlock;
+    kernels::Kernels().store_transposed(kernels::Element::kFloat32, from + first, width, nullptr,
+                                        (end - begin) * kernels::kColumnBlock, rows, rows, to + first * rows);
+  });
+  return out;
+}
+
 // g^T x
 at::Tensor TransposedProduct(const at::Tensor& g, const at::Tensor& x) {
   if (!OneDnn() || g.scalar_type() != at::kFloat || g.size(0) == 0) return at::mm(g.t(), x);
-  return OneDnn()->call(g.t(), x.t(), std::nullopt, "none", NoScalars(), "");
+  const at::Tensor rows = g.is_contiguous() && g.size(1) % kernels::kColumnBlock == 0 ? Transposed(g) : g.t();
+  return OneDnn()->call(rows, x.t(), std::nullopt, "none", NoScalars(), "");
 }
 
 void LinearWeightGradient(const at::Tensor& g, const at::Tensor& x, const at::Tensor& grad_w,
