@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/descriptors.h"
 #include "core/base/lack.h"
+#include "core/base/streams.h"
 
 namespace engram {
 namespace {
@@ -64,10 +65,10 @@ std::string Parent(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-absl::Status WriteAndSync(const std::string& path, std::span<const std::string_view> parts) {
+absl::Status WriteAndSync(const std::string& path, const ByteSource& source) {
   Descriptor file(OpenWithReserve([&] { return open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); }));
   if (file.get() < 0) return StatusOfErrno(errno, "creating a file");
-  for (std::string_view part : parts) ENGRAM_RETURN_IF_ERROR(WriteAll(file.get(), part));
+  ENGRAM_RETURN_IF_ERROR(source([&](std::string_view piece) { return WriteAll(file.get(), piece); }));
   if (fsync(file.get()) != 0) return StatusOfErrno(errno, "syncing a file");
   if (close(file.Release()) != 0) return StatusOfErrno(errno, "closing a file");
   return absl::OkStatus();
@@ -98,13 +99,20 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
   return content;
 }
 
-absl::Status WritePartsAtomic(const std::string& path, std::span<const std::string_view> parts) {
+absl::Status WriteStreamAtomic(const std::string& path, const ByteSource& source) {
   static std::atomic<uint64_t> counter{0};
   const std::string temporary = absl::StrCat(path, ".tmp-", getpid(), "-", counter.fetch_add(1));
-  absl::Status status = WriteAndSync(temporary, parts);
+  absl::Status status = WriteAndSync(temporary, source);
   if (status.ok()) status = RenameDurably(temporary, path);
   if (!status.ok()) unlink(temporary.c_str());
   return status;
+}
+
+absl::Status WritePartsAtomic(const std::string& path, std::span<const std::string_view> parts) {
+  return WriteStreamAtomic(path, [parts](const ByteSink& sink) {
+    for (const std::string_view part : parts) ENGRAM_RETURN_IF_ERROR(sink(part));
+    return absl::OkStatus();
+  });
 }
 
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes) {
@@ -278,6 +286,18 @@ std::string Sha256Hex(std::string_view bytes) {
   Sha256 hash;
   hash.Update(bytes.data(), bytes.size());
   return hash.Hex();
+}
+
+absl::StatusOr<StreamDigest> DigestStream(const ByteSource& source) {
+  Sha256 hash;
+  StreamDigest digest;
+  ENGRAM_RETURN_IF_ERROR(source([&](std::string_view piece) {
+    hash.Update(piece.data(), piece.size());
+    digest.bytes += static_cast<int64_t>(piece.size());
+    return absl::OkStatus();
+  }));
+  digest.sha256 = hash.Hex();
+  return digest;
 }
 
 absl::StatusOr<std::string> Sha256HexOfFile(const std::string& path) {

@@ -6,10 +6,9 @@
 #include <random>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "core/base/utf8.h"
 #include "core/jobs/schema.h"
 #include "nlohmann/json.hpp"
 
@@ -117,6 +116,9 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, cons
   std::unique_ptr<Store> store(new Store(std::move(database), clock));
   absl::MutexLock lock(&store->mutex_);
   ENGRAM_RETURN_IF_ERROR(store->Migrate());
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> models,
+                          store->database_->Query("SELECT DISTINCT model FROM versions"));
+  for (const Row& row : models) store->LearnVersions(AsText(row[0]));
   return store;
 }
 
@@ -281,6 +283,9 @@ absl::Status Store::BeginRun(std::string_view id) {
 absl::Status Store::EndJob(std::string_view id, JobState state, std::string_view outcome,
                            const std::optional<VersionRecord>& version) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (version) LearnVersions(version->model);
+  };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const JobRecord job, JobLocked(id));
   if (HasEnded(job.state)) return absl::OkStatus();
@@ -333,6 +338,7 @@ absl::Status Store::InsertVersion(const VersionRecord& version) {
 
 absl::Status Store::AddVersion(const VersionRecord& version, std::string_view label, const RequestKey& key) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(version.model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_RETURN_IF_ERROR(InsertVersion(version));
   if (!label.empty()) ENGRAM_RETURN_IF_ERROR(PointLabel(version.model, label, version.number));
@@ -345,10 +351,7 @@ absl::StatusOr<ModelRecord> Store::ModelLocked(std::string_view name) {
                           database_->Query("SELECT m.name, m.created, max(v.number), count(v.number) FROM models m "
                                            "JOIN versions v ON v.model=m.name WHERE m.name=?1 GROUP BY m.name",
                                            {Owned(name)}));
-  if (rows.empty()) {
-    return NotFound("MODEL_NOT_FOUND",
-                    absl::StrCat("there is no model \"", AbslView(name), "\"; `engram models import` makes one"));
-  }
+  if (rows.empty()) return ModelNotFound(name);
   ModelRecord model{AsText(rows[0][0]), Micros(rows[0][1]), {}, AsInteger(rows[0][2]), AsInteger(rows[0][3])};
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Row> labels,
                           database_->Query("SELECT label, version FROM labels WHERE model=?1", {Owned(name)}));
@@ -379,8 +382,7 @@ absl::Status Store::FindVersion(std::string_view model, int64_t number) {
       const std::vector<Row> rows,
       database_->Query("SELECT 1 FROM versions WHERE model=?1 AND number=?2", {Owned(model), number}));
   if (!rows.empty()) return absl::OkStatus();
-  return NotFound("VERSION_NOT_FOUND", absl::StrCat("model \"", AbslView(model), "\" has no version ", number,
-                                                    "; `engram models show` lists those there are"));
+  return VersionNotFound(model, number);
 }
 
 absl::StatusOr<VersionRecord> Store::GetVersion(std::string_view model, int64_t number) {
@@ -419,23 +421,22 @@ absl::StatusOr<std::vector<std::string>> Store::OutcomesOfEvaluations(std::strin
   return outcomes;
 }
 
+void Store::LearnVersions(std::string_view model) {
+  const auto versions = database_->Query("SELECT number FROM versions WHERE model=?1", {Owned(model)});
+  const auto labels = database_->Query("SELECT label, version FROM labels WHERE model=?1", {Owned(model)});
+  if (!versions.ok() || !labels.ok()) return known_.SetUnknown(model);
+  KnownVersions::Model known;
+  for (const Row& row : *versions) known.versions.insert(AsInteger(row[0]));
+  for (const Row& row : *labels) known.labels[AsText(row[0])] = AsInteger(row[1]);
+  known_.Set(model, std::move(known));
+}
+
 absl::StatusOr<int64_t> Store::ResolveVersion(std::string_view model, std::string_view text) {
+  absl::StatusOr<int64_t> number = known_.Resolve(model, text);
+  if (!absl::IsUnavailable(number.status())) return number;
   absl::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(const ModelRecord record, ModelLocked(model));
-  if (text.empty()) {
-    const auto stable = record.labels.find("stable");
-    return stable == record.labels.end() ? record.latest : stable->second;
-  }
-  int64_t number = 0;
-  if (absl::SimpleAtoi(AbslView(text), &number)) {
-    ENGRAM_RETURN_IF_ERROR(FindVersion(model, number));
-    return number;
-  }
-  const auto label = record.labels.find(std::string(text));
-  if (label != record.labels.end()) return label->second;
-  return NotFound("VERSION_NOT_FOUND",
-                  absl::StrCat("model \"", AbslView(model), "\" has no label \"", AbslView(CutUtf8(text, 64)),
-                               "\"; `engram models show` lists its versions and labels"));
+  LearnVersions(model);
+  return known_.Resolve(model, text);
 }
 
 absl::Status Store::PointLabel(std::string_view model, std::string_view label, int64_t version) {
@@ -463,6 +464,7 @@ absl::Status Store::PointLabel(std::string_view model, std::string_view label, i
 
 absl::Status Store::SetLabel(std::string_view model, std::string_view label, int64_t version) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_RETURN_IF_ERROR(ModelLocked(model).status());
   ENGRAM_RETURN_IF_ERROR(PointLabel(model, label, version));
@@ -471,6 +473,7 @@ absl::Status Store::SetLabel(std::string_view model, std::string_view label, int
 
 absl::StatusOr<int64_t> Store::RollbackLabel(std::string_view model, std::string_view label) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const ModelRecord record, ModelLocked(model));
   const auto now = record.labels.find(std::string(label));

@@ -19,6 +19,7 @@
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/jobs/database.h"
+#include "core/jobs/known_versions.h"
 
 namespace engram::jobs {
 
@@ -159,7 +160,7 @@ class Store {
   // Newest first, numbers below `before` (0: all).
   absl::StatusOr<std::vector<VersionRecord>> ListVersions(std::string_view model, int64_t before, int64_t limit)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // What "3", "stable" or "" (the label "stable", else the newest) means.
+  // What "3", "stable" or "" (the label "stable", else the newest) means. From memory: waits for no transaction.
   absl::StatusOr<int64_t> ResolveVersion(std::string_view model, std::string_view text) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SetLabel(std::string_view model, std::string_view label, int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
   // FAILED_PRECONDITION if the label never pointed elsewhere (to a version that is still there).
@@ -210,12 +211,15 @@ class Store {
   absl::Status FindVersion(std::string_view model, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<DatasetRecord> DatasetLocked(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<JobRecord> JobLocked(std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts what the database has of a model into known_; after whatever may have changed it.
+  void LearnVersions(std::string_view model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string NewJobId() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Clock& clock_;
   absl::Mutex mutex_;
   const std::unique_ptr<Database> database_ ABSL_PT_GUARDED_BY(mutex_);
   std::string last_id_ ABSL_GUARDED_BY(mutex_);
+  KnownVersions known_;
 };
 
 // "datasets" and labels are stored as JSON lists in one column.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/jobs/schema.h"
 #include "core/jobs/store.h"
@@ -19,6 +20,7 @@ Value Owned(std::string_view text) { return std::string(text); }
 
 absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_ASSIGN_OR_RETURN(const ModelRecord record, ModelLocked(model));
   ENGRAM_RETURN_IF_ERROR(FindVersion(model, number));
@@ -44,6 +46,7 @@ absl::Status Store::DeleteVersion(std::string_view model, int64_t number) {
 
 absl::Status Store::DeleteLabel(std::string_view model, std::string_view label) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_RETURN_IF_ERROR(ModelLocked(model).status());
   ENGRAM_ASSIGN_OR_RETURN(const int64_t deleted, database_->Execute("DELETE FROM labels WHERE model=?1 AND label=?2",
@@ -60,6 +63,7 @@ absl::Status Store::DeleteLabel(std::string_view model, std::string_view label) 
 
 absl::StatusOr<std::vector<int64_t>> Store::DeleteModel(std::string_view model) {
   absl::MutexLock lock(&mutex_);
+  const absl::Cleanup learn = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { LearnVersions(model); };
   ENGRAM_ASSIGN_OR_RETURN(const auto transaction, Transaction::Begin(*database_));
   ENGRAM_RETURN_IF_ERROR(ModelLocked(model).status());
   ENGRAM_ASSIGN_OR_RETURN(

@@ -8,6 +8,7 @@
 #include "core/base/files.h"
 #include "core/base/random.h"
 #include "core/base/status.h"
+#include "core/base/streams.h"
 #include "core/base/utf8.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -100,6 +101,28 @@ TEST(Files, DiskFullKeepsTheOldContent) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(StatusReason(status), "DISK_FULL");
   EXPECT_EQ(*ReadFile(folder + "/a"), "old");
+  EXPECT_THAT(*ListDirectory(folder), ElementsAre("a"));
+}
+
+TEST(Files, StreamsAreWrittenWholeAndDigestedAsTheyCome) {
+  const std::string folder = Folder("stream");
+  const ByteSource whole = [](const ByteSink& sink) {
+    for (const char* piece : {"a", "", "bc"}) ENGRAM_RETURN_IF_ERROR(sink(piece));
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(WriteStreamAtomic(folder + "/a", whole).ok());
+  EXPECT_EQ(*ReadFile(folder + "/a"), "abc");
+  const auto digest = DigestStream(whole);
+  ASSERT_TRUE(digest.ok());
+  EXPECT_EQ(digest->sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(digest->bytes, 3);
+  const ByteSource broken = [](const ByteSink& sink) {
+    ENGRAM_RETURN_IF_ERROR(sink("half"));
+    return absl::DataLossError("gone");
+  };
+  EXPECT_EQ(WriteStreamAtomic(folder + "/a", broken).message(), "gone");
+  EXPECT_EQ(DigestStream(broken).status().message(), "gone");
+  EXPECT_EQ(*ReadFile(folder + "/a"), "abc");
   EXPECT_THAT(*ListDirectory(folder), ElementsAre("a"));
 }
 

@@ -244,6 +244,68 @@ TEST_F(StoreTest, VersionsResolveByNumberLabelAndDefault) {
   EXPECT_EQ(StatusReason(store_->ResolveVersion("olds", "").status()), "MODEL_NOT_FOUND");
 }
 
+// A transaction that waits for the disk, or for somebody else's lock, keeps no call from finding its version.
+TEST_F(StoreTest, VersionsResolveWithoutTheDatabase) {
+  const int64_t one = Publish("news", "stable"), two = Publish("news", "");
+  Reopen();
+  auto other = Database::Open(directory_ + "/engram.db");
+  ASSERT_TRUE(other.ok());
+  ASSERT_TRUE((*other)->Script("ALTER TABLE versions RENAME TO gone").ok());
+  ASSERT_FALSE(store_->GetModel("news").ok());
+  EXPECT_EQ(*store_->ResolveVersion("news", ""), one);
+  EXPECT_EQ(*store_->ResolveVersion("news", "2"), two);
+  EXPECT_EQ(StatusReason(store_->ResolveVersion("olds", "").status()), "MODEL_NOT_FOUND");
+  // What may have changed and cannot be read is asked for again.
+  EXPECT_FALSE(store_->SetLabel("news", "stable", two).ok());
+  EXPECT_FALSE(store_->ResolveVersion("news", "").ok());
+  ASSERT_TRUE((*other)->Script("ALTER TABLE gone RENAME TO versions").ok());
+  EXPECT_EQ(*store_->ResolveVersion("news", ""), one);
+}
+
+TEST_F(StoreTest, VersionsResolveAsTheDatabaseHasThemAfterEachChange) {
+  const auto agree = [this](const std::string& what) {
+    const auto model = store_->GetModel("news");
+    const auto found = store_->ResolveVersion("news", "");
+    ASSERT_EQ(found.ok(), model.ok()) << what;
+    if (!model.ok()) return;
+    const auto stable = model->labels.find("stable");
+    EXPECT_EQ(*found, stable == model->labels.end() ? model->latest : stable->second) << what;
+    for (int64_t number = 1; number < 8; ++number) {
+      EXPECT_EQ(store_->ResolveVersion("news", absl::StrCat(number)).ok(), store_->GetVersion("news", number).ok())
+          << what << number;
+    }
+    for (const char* label : {"stable", "canary"})
+      EXPECT_EQ(store_->ResolveVersion("news", label).ok(), model->labels.contains(label)) << what << label;
+  };
+  agree("nothing");
+  const int64_t one = Publish("news", "");
+  agree("a version");
+  const int64_t two = Publish("news", "stable");
+  agree("a labelled version");
+  ASSERT_TRUE(store_->SetLabel("news", "stable", one).ok());
+  ASSERT_TRUE(store_->SetLabel("news", "canary", two).ok());
+  agree("labels");
+  ASSERT_TRUE(store_->RollbackLabel("news", "stable").ok());
+  agree("a label rolled back");
+  EXPECT_FALSE(store_->SetLabel("news", "stable", 7).ok());
+  EXPECT_FALSE(store_->DeleteVersion("news", two).ok());
+  agree("refused");
+  const JobRecord job = Add();
+  VersionRecord made;
+  made.model = "news";
+  made.number = job.version;
+  ASSERT_TRUE(store_->EndJob(job.id, JobState::kSucceeded, "", made).ok());
+  agree("a job's version");
+  ASSERT_TRUE(store_->DeleteLabel("news", "stable").ok());
+  agree("a label deleted");
+  ASSERT_TRUE(store_->DeleteVersion("news", job.version).ok());
+  agree("a version deleted");
+  Reopen();
+  agree("opened again");
+  ASSERT_TRUE(store_->DeleteModel("news").ok());
+  agree("the model deleted");
+}
+
 TEST_F(StoreTest, LabelsRollBackStepByStep) {
   const int64_t one = Publish("news", "stable"), two = Publish("news", "stable"), three = Publish("news", "stable");
   EXPECT_EQ(*store_->RollbackLabel("news", "stable"), two);
