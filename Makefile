@@ -4,7 +4,7 @@ BUILD ?= build
 PYTHON := .deps/oracle/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: setup setup-oracle build demo demo-ner test unit parity integration lint bench bench-hardening bench-continual mutate format sanitize fuzz gpu-bundle clean
+.PHONY: setup setup-oracle build demo demo-ner test unit parity integration lint bench bench-hardening bench-continual bench-positions mutate format sanitize fuzz gpu-bundle test-gpu bench-gpu clean
 
 setup:
 	@scripts/setup.sh runtime
@@ -58,6 +58,10 @@ bench-continual: setup-oracle compile
 	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/continual.py run --hours $(or $(HOURS),8)
 	@$(PYTHON) bench/continual.py report
 
+# What rotary positions beyond the trained ones are worth: half an hour of training, and as much of reading. Goes on where it was stopped.
+bench-positions: setup-oracle compile
+	@ENGRAM_BUILD=$(BUILD) $(PYTHON) bench/positions.py $(if $(MINUTES),--minutes $(MINUTES))
+
 # Whether the tests notice wrong formulas: one mutation after another in a scratch copy. ONLY=REGEX: some of them.
 mutate: setup-oracle
 	@$(PYTHON) scripts/mutate.py --jobs $(JOBS) $(if $(ONLY),--only '$(ONLY)')
@@ -76,3 +80,12 @@ clean:
 BUNDLE ?= build/bundle
 gpu-bundle:
 	@BUILD=$(BUILD) scripts/gpu_bundle.sh $(BUNDLE)
+
+# On a machine with a GPU and an interpreter (PYTHON_GPU) that has the torch wheel; from a bundle that is there already, or made now.
+PYTHON_GPU ?= python3
+$(BUNDLE)/bin/test_nn:
+	@$(MAKE) --no-print-directory gpu-bundle
+test-gpu: $(BUNDLE)/bin/test_nn
+	@PYTHON=$(PYTHON_GPU) scripts/test_gpu.sh $(BUNDLE)
+bench-gpu: $(BUNDLE)/bin/test_nn
+	@ENGRAM_BUILD=$(abspath $(BUNDLE)) $(PYTHON_GPU) bench/gpu.py $(if $(ONLY),--only $(ONLY))

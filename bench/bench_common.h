@@ -12,7 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "core/base/files.h"
 #include "core/base/status.h"
+#include "core/checkpoint/model_config.h"
+#include "core/nn/device.h"
 #include "core/nn/model_io.h"
 #include "core/nn/packed_batch.h"
 #include "core/nn/tensor_memory.h"
@@ -40,6 +43,24 @@ inline std::vector<nn::Sequence> ReadIds(const std::string& path) {
 
 inline nn::Precision PrecisionOf(const std::string& name) {
   return name == "bf16" ? nn::Precision::kBFloat16 : nn::Precision::kFloat32;
+}
+
+inline at::Device DeviceOf(const std::string& name) { return Must(nn::ParseDevice(name)); }
+
+// The model of a directory; drawn anew where it holds a config.json alone.
+inline std::unique_ptr<nn::Model> LoadOrDraw(const std::string& directory, const nn::LoadOptions& options) {
+  if (PathExists(directory + "/model.safetensors")) return Must(nn::LoadModel(directory, options)).model;
+  const auto config =
+      Must(nn::ToEncoderConfig(Must(checkpoint::ParseModelConfig(Must(ReadFile(directory + "/config.json"))))));
+  auto model = Must(nn::Model::Create(config, options.device, options.precision));
+  model->InitializeEncoder(0);
+  model->parameters().RefreshCompute();
+  return model;
+}
+
+// Waits until the device has computed `tensor`.
+inline void Await(const at::Tensor& tensor) {
+  if (!tensor.is_cpu()) tensor.flatten().narrow(0, 0, 1).item();
 }
 
 inline double Seconds(const std::function<void()>& work) {

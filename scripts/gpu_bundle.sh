@@ -9,6 +9,13 @@ bundle=${1:?the folder to fill}
 build=${BUILD:-build}
 rm -rf "$bundle"
 mkdir -p "$bundle/bin" "$bundle/lib"
+# Kernels of our own, where nvcc was found when the build was configured.
+if grep -q '^build engram_cuda:' "$build/build.ninja" 2>/dev/null; then
+  ninja -C "$build" engram_cuda >/dev/null
+  install -m 0755 "$build/lib/libengram_cuda.so" "$bundle/lib/"
+else
+  echo "no nvcc: the bundle has no libengram_cuda.so, and a GPU will compute with libtorch's ops alone" >&2
+fi
 programs=()
 for program in "$build"/bin/*; do
   name=$(basename "$program")

@@ -8,10 +8,13 @@
 #include <tuple>
 
 #include "ATen/Context.h"
+#include "ATen/TensorOperators.h"
 #include "ATen/core/dispatch/Dispatcher.h"
 #include "ATen/ops/_flash_attention_backward_ops.h"
 #include "ATen/ops/_flash_attention_forward_ops.h"
 #include "ATen/ops/cat.h"
+#include "ATen/ops/index_select.h"
+#include "ATen/ops/repeat_interleave.h"
 #include "core/base/random.h"
 #include "core/nn/cuda/device_ops.h"
 
@@ -68,6 +71,14 @@ uint64_t FlashSeed(const ops::Dropout& dropout) {
   return static_cast<uint64_t>(words[0]) << 32 | words[1];
 }
 
+at::Tensor UnpaddedLogsumexp(const at::Tensor& logsumexp, const PackedBatch& batch) {
+  if (logsumexp.dim() == 2) return logsumexp;
+  const at::Tensor lengths = batch.cu_seqlens.to(at::kLong).diff();
+  const at::Tensor owner = at::repeat_interleave(lengths, std::optional<int64_t>(batch.tokens()));
+  const at::Tensor place = owner * logsumexp.size(2) + batch.positions;
+  return at::index_select(logsumexp.transpose(1, 2).reshape({-1, logsumexp.size(1)}), 0, place).t().contiguous();
+}
+
 ops::AttentionResult FlashAttention(const at::Tensor& qkv, const PackedBatch& batch, const ops::AttentionShape& shape,
                                     const ops::Dropout& dropout, bool keep) {
   if (!FlashTakes(qkv.scalar_type(), shape)) return Twins().attention(qkv, batch, shape, dropout, keep);
@@ -88,9 +99,9 @@ ops::AttentionResult FlashAttention(const at::Tensor& qkv, const PackedBatch& ba
   ops::AttentionResult result;
   result.out = out.flatten(1);
   if (keep) {
-    result.logsumexp = logsumexp;
+    result.logsumexp = UnpaddedLogsumexp(logsumexp, batch);
     result.by_device = true;
-    result.device_state = {random, further};
+    result.device_state = {random, further, logsumexp};
   }
   return result;
 }
@@ -104,9 +115,9 @@ at::Tensor FlashAttentionGradient(const at::Tensor& g, const at::Tensor& qkv, co
     return rows.contiguous().unflatten(1, {shape.heads, shape.head_dim});
   };
   const auto [dq, dk, dv] = at::_ops::_flash_attention_backward::call(
-      by_head(g), q, k, v, by_head(kept.out), kept.logsumexp, batch.cu_seqlens, batch.cu_seqlens, batch.max_seqlen,
-      batch.max_seqlen, dropout.active() ? dropout.probability : 0.0, shape.causal, kept.device_state[0],
-      kept.device_state[1], Scale(shape), Left(shape), Right(shape));
+      by_head(g), q, k, v, by_head(kept.out), kept.device_state[2], batch.cu_seqlens, batch.cu_seqlens,
+      batch.max_seqlen, batch.max_seqlen, dropout.active() ? dropout.probability : 0.0, shape.causal,
+      kept.device_state[0], kept.device_state[1], Scale(shape), Left(shape), Right(shape));
   return at::cat({dq.flatten(1), dk.flatten(1), dv.flatten(1)}, 1);
 }
 

@@ -24,6 +24,9 @@ at::Tensor FlashAttentionGradient(const at::Tensor& g, const at::Tensor& qkv, co
                                   const PackedBatch& batch, const ops::AttentionShape& shape,
                                   const ops::Dropout& dropout);
 
+// Flash attention's own sums as [heads, T]: it returns these, or in older forms padded ones [sequences, heads, longest].
+at::Tensor UnpaddedLogsumexp(const at::Tensor& logsumexp, const PackedBatch& batch);
+
 // Different for different seed, step or site.
 uint64_t FlashSeed(const ops::Dropout& dropout);
 

@@ -21,7 +21,7 @@ class DeviceTeam {
 
   template <typename T>
   __device__ T* Shared() {
-    extern __shared__ __align__(16) unsigned char shared[];
+    extern __shared__ __align__(128) unsigned char shared[];
     return reinterpret_cast<T*>(shared);
   }
   template <typename T>

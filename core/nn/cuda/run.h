@@ -5,6 +5,8 @@
 #include <span>
 
 #include "ATen/core/Tensor.h"
+#include "c10/core/DeviceGuard.h"
+#include "c10/util/Exception.h"
 #include "core/nn/cuda/dropout_slots.h"
 #include "core/nn/cuda/elements.h"
 #include "core/nn/cuda/launch.h"
@@ -15,10 +17,12 @@ namespace engram::nn::cuda {
 // The current stream of the tensor's device; null on the host.
 void* StreamOf(const at::Tensor& tensor);
 
-// Launches on the stream of `on`; nothing for no blocks.
+// Launches on the device and the stream of `on`; nothing for no blocks.
 template <typename Body>
 void Run(const Body& body, const LaunchShape& shape, const at::Tensor& on) {
-  if (shape.blocks > 0) Launch(body, shape, StreamOf(on));
+  if (shape.blocks == 0) return;
+  const c10::DeviceGuard guard(on.device());
+  Launch(body, shape, StreamOf(on));
 }
 
 DropoutKey KeyOf(const ops::Dropout& dropout);

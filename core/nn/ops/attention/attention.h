@@ -39,7 +39,7 @@ struct AttentionResult {
   at::Tensor logsumexp;  // fp32 [heads, T], of the scaled scores; undefined unless keep
   // A form of the device's own computed it: its gradient needs `out` as well, and what else it kept.
   bool by_device = false;
-  std::array<at::Tensor, 2> device_state = {};
+  std::array<at::Tensor, 3> device_state = {};
 };
 AttentionResult Attention(const at::Tensor& qkv, const PackedBatch& batch, const AttentionShape& shape,
                           const Dropout& dropout, bool keep);

@@ -1,3 +1,5 @@
+#include <tuple>
+
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
@@ -44,7 +46,8 @@ void AddRuns(const at::Tensor& g, const at::Tensor& ids, const DeviceRows& rows,
              const at::Tensor& table) {
   constexpr int64_t kIdShift = int64_t{1} << 32;
   const at::Tensor keys = rows.owner.defined() ? ids * kIdShift + rows.owner : ids * kIdShift;
-  const auto [sorted, order] = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const std::tuple<at::Tensor, at::Tensor> by_key = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const at::Tensor &sorted = std::get<0>(by_key), &order = std::get<1>(by_key);
   const at::Tensor from = g.contiguous();
   const int64_t width = from.size(1);
   ForElements(from.scalar_type(), [&]<typename T>(T) {

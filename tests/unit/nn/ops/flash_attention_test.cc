@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "ATen/ops/empty.h"
 #include "core/nn/cuda/device_ops.h"
 #include "tests/unit/nn/ops/definitions.h"
 
@@ -31,6 +32,24 @@ TEST(FlashAttention, WhatItDoesNotTakeGoesToTheTwin) {
   EXPECT_EQ(Distance(cuda::FlashAttentionGradient(g, qkv, result, batch, shape, {0.1, 1, 2, 3}),
                      ToMatrix(ops::ReferenceOps().attention_gradient(g, qkv, twin, batch, shape, {0.1, 1, 2, 3}))),
             0);
+}
+
+TEST(FlashAttention, PaddedSumsArePacked) {
+  const PackedBatch batch = MakeBatch(at::kCPU, {3, 1, 2});
+  at::Tensor padded = at::empty({3, 2, 3}, at::kFloat).fill_(-1);
+  Matrix packed(2, 6);
+  for (int64_t n = 0; n < 3; ++n) {
+    for (int64_t h = 0; h < 2; ++h) {
+      for (int64_t t = 0; t < batch.length(n); ++t) {
+        const auto value = static_cast<double>(100 * n + 10 * h + t);
+        padded.select(0, n).select(0, h).select(0, t).fill_(value);
+        packed(h, batch.host_cu_seqlens[n] + t) = value;
+      }
+    }
+  }
+  EXPECT_EQ(Distance(cuda::UnpaddedLogsumexp(padded, batch), packed), 0);
+  const at::Tensor as_it_should_be = at::empty({2, 6}, at::kFloat);
+  EXPECT_TRUE(cuda::UnpaddedLogsumexp(as_it_should_be, batch).is_same(as_it_should_be));
 }
 
 TEST(FlashAttention, EverySeedStepAndSiteDrawsItsOwn) {

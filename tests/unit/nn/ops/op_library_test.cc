@@ -1,5 +1,7 @@
 #include "core/nn/ops/op_library.h"
 
+#include <dlfcn.h>
+
 #include <cstring>
 
 #include "core/nn/ops/op_probe.h"
@@ -41,6 +43,27 @@ TEST(OpLibrary, WhatIsNoLibraryOfThisVersionIsRefused) {
   EXPECT_EQ(ops::LoadOpLibrary(ENGRAM_OLD_OP_LIBRARY, at::kCPU).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ops::OpsFor(at::kCPU).linear_input_gradient, linear);
 }
+
+#if defined(ENGRAM_CUDA_LIBRARY)
+// Without a GPU nothing of it can be called, but that it loads beside this libtorch, and what it would take over.
+TEST(OpLibrary, TheCudaLibraryFitsThisTableAndThisLibtorch) {
+  void* library = dlopen(ENGRAM_CUDA_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(library, nullptr) << dlerror();
+  auto* override_ops =
+      reinterpret_cast<bool (*)(uint64_t, uint64_t, ops::OpTable*)>(dlsym(library, "engram_override_ops"));
+  ASSERT_NE(override_ops, nullptr);
+  ops::OpTable table = ops::ReferenceOps();
+  EXPECT_FALSE(override_ops(ops::kOpTableVersion - 1, sizeof table, &table));
+  EXPECT_FALSE(override_ops(ops::kOpTableVersion, sizeof table - 8, &table));
+  EXPECT_EQ(std::memcmp(&table, &ops::ReferenceOps(), sizeof table), 0);
+  ASSERT_TRUE(override_ops(ops::kOpTableVersion, sizeof table, &table));
+  EXPECT_NE(table.attention, ops::ReferenceOps().attention);
+  EXPECT_NE(table.attention_gradient, ops::ReferenceOps().attention_gradient);
+  EXPECT_NE(table.squared_linear_gradient, ops::ReferenceOps().squared_linear_gradient);
+  EXPECT_NE(table.adamw_step, ops::ReferenceOps().adamw_step);
+  EXPECT_EQ(table.linear, ops::ReferenceOps().linear);
+}
+#endif
 
 // Where they are right, and that there is a probe of each of them: what has none is left out.
 TEST(OpProbe, KernelsOfOurOwnAgreeWithTheirTwins) {
