@@ -107,21 +107,25 @@ bool IsWordsName(std::string_view name) { return name == "words" || name == "tok
 bool IsEntitiesName(std::string_view name) { return name == "entities" || name == "spans"; }
 
 TextNames FindTextNames(const std::vector<std::string>& names) {
-  std::vector<std::pair<std::string, std::string>> pairs;
+  constexpr size_t kMostBytes = 256;  // beyond it no name is known: a first row may be a cell of megabytes
+  std::vector<std::string> comparable;
+  for (const std::string& name : names) comparable.push_back(name.size() > kMostBytes ? name : ComparableName(name));
+  std::vector<std::pair<size_t, size_t>> pairs;
   const auto find = [&](std::string_view wanted) {
-    return std::find_if(names.begin(), names.end(), [&](const auto& name) { return ComparableName(name) == wanted; });
+    return static_cast<size_t>(std::find(comparable.begin(), comparable.end(), wanted) - comparable.begin());
   };
   for (const auto& [first, second] : kPairs) {
-    const auto a = find(first), b = find(second);
-    if (a != names.end() && b != names.end()) pairs.emplace_back(*a, *b);
+    const size_t a = find(first), b = find(second);
+    if (a < names.size() && b < names.size()) pairs.emplace_back(a, b);
   }
   TextNames texts;
-  for (const std::string& name : names) {
-    const bool of_pair = std::any_of(pairs.begin(), pairs.end(),
-                                     [&](const auto& pair) { return pair.first == name || pair.second == name; });
-    if (of_pair || IsTextName(ComparableName(name))) texts.all.push_back(name);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool of_pair = std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+      return names[pair.first] == names[i] || names[pair.second] == names[i];
+    });
+    if (of_pair || IsTextName(comparable[i])) texts.all.push_back(names[i]);
   }
-  if (pairs.size() == 1 && texts.all.size() == 2) texts.pair = pairs[0];
+  if (pairs.size() == 1 && texts.all.size() == 2) texts.pair = {names[pairs[0].first], names[pairs[0].second]};
   return texts;
 }
 

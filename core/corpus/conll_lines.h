@@ -8,9 +8,12 @@
 
 namespace engram::corpus {
 
+// Whether a document begins behind the line.
+inline bool BeginsConllDocument(std::string_view line) { return line.starts_with("-DOCSTART-"); }
+
 // Whether a line separates sentences: white space alone, or -DOCSTART-.
 inline bool IsConllBreak(std::string_view line) {
-  return tagging::TrimWhiteSpace(line).empty() || line.starts_with("-DOCSTART-");
+  return tagging::TrimWhiteSpace(line).empty() || BeginsConllDocument(line);
 }
 
 // The columns of a line: between single tabs where it has one, else between runs of spaces. Nothing else separates, so

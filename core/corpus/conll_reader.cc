@@ -195,6 +195,7 @@ class ConllReader {
 
   absl::Status Read(Reading& reading) {
     ForEachLine(input_.text, [&](int64_t number, std::string_view line) { Line(number, line); });
+    EndSentence();
     comments_.AddTo(reading.notes, "COMMENTS", "comment line(s) were left out");
     ranges_.AddTo(reading.notes, "TOKENS_OF_WORDS",
                   "line(s) of CoNLL-U are a token whose words have their own lines, or "
@@ -202,13 +203,16 @@ class ConllReader {
     headers_.AddTo(reading.notes, "HEADER_REPEATED", "line(s) repeat the header and are no words",
                    ": were files joined?");
     FinishTagging(std::move(raw_), input_.options, errors_, reading);
+    reading.dataset.documents = std::move(documents_);
+    DropSingleDocuments(reading.dataset);
     return errors_.ToStatus(input_.field);
   }
 
  private:
   void Line(int64_t number, std::string_view line) {
     if (IsConllBreak(line)) {
-      open_ = false;
+      EndSentence();
+      document_ += BeginsConllDocument(line) ? 1 : 0;
       return;
     }
     SplitConllColumns(line, columns_);
@@ -240,25 +244,35 @@ class ConllReader {
                                                              layout_.columns));
       return;
     }
-    if (!std::exchange(open_, true)) {
-      raw_.sentences.emplace_back();
-      raw_.lines.emplace_back();
-    }
     const std::string_view cell = columns_[layout_.word], word = WithoutSpaces(cell);
     // A token of white space stays one, so that the tags keep their places.
-    raw_.sentences.back().words.emplace_back(!word.empty() ? word : cell.empty() ? " " : cell);
-    raw_.sentences.back().tags.emplace_back(WithoutSpaces(columns_[layout_.tag]));
-    raw_.lines.back().push_back(number);
+    sentence_.words.emplace_back(!word.empty() ? word : cell.empty() ? " " : cell);
+    sentence_.tags.emplace_back(WithoutSpaces(columns_[layout_.tag]));
+    lines_.push_back(number);
+  }
+
+  void EndSentence() {
+    if (lines_.empty()) return;
+    sentence_.text = JoinWords(sentence_.words);
+    if (input_.Keeps(raw_.sentences.size())) {
+      raw_.Add(sentence_, lines_);
+      documents_.push_back(document_ == 0 ? "" : absl::StrCat(document_));
+    }
+    sentence_ = {};
+    lines_.clear();
   }
 
   const ReaderInput& input_;
   const Layout layout_;
   Columns columns_;
+  TaggedSentence sentence_;     // that is being read
+  std::vector<int64_t> lines_;  // of its words
   RawSentences raw_;
   RowErrors errors_;
   LineList comments_, headers_, ranges_;
   std::string_view header_;
-  bool open_ = false;
+  int64_t document_ = 0;  // that the line is of, from 1; 0: none has begun
+  NameList documents_;    // of the sentences that are kept
 };
 
 }  // namespace
@@ -274,9 +288,7 @@ absl::Status ReadConll(const ReaderInput& input, Reading& reading) {
       reading.columns.emplace_back(ColumnText(i), i == layout.word ? "words" : i == layout.tag ? "tags" : "not read");
     }
   }
-  ENGRAM_RETURN_IF_ERROR(ConllReader(input, layout).Read(reading));
-  for (TaggedSentence& sentence : reading.dataset.sentences) sentence.text = JoinWords(sentence.words);
-  return absl::OkStatus();
+  return ConllReader(input, layout).Read(reading);
 }
 
 }  // namespace engram::corpus

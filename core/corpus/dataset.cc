@@ -2,23 +2,34 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/tagging/bio.h"
 
 namespace engram::corpus {
 std::vector<std::string> DistinctLabels(const Dataset& dataset) {
-  std::set<std::string> labels(dataset.labels.begin(), dataset.labels.end());
-  for (const TaggedSentence& sentence : dataset.sentences) {
-    for (const std::string& tag : sentence.tags) {
-      if (dataset.kind == DatasetKind::kWordTags) {
-        labels.insert(tag);
-      } else if (tag != "O") {
-        labels.insert(tag.substr(2));
-      }
+  std::set<std::string_view> labels;
+  for (const std::string_view label : dataset.labels.names()) labels.insert(label);
+  for (const std::string_view tag : dataset.sentences.all_tags().names()) {
+    if (dataset.kind == DatasetKind::kWordTags) {
+      labels.insert(tag);
+    } else if (tag != "O" && tag != tagging::kMissingTag) {
+      labels.insert(tag.substr(2));
     }
   }
   return {labels.begin(), labels.end()};
+}
+
+void DropSingleDocuments(Dataset& dataset) {
+  std::vector<bool> seen(dataset.documents.names().size());
+  for (size_t row = 0; row < dataset.documents.size(); ++row) {
+    if (dataset.documents[row].empty()) continue;
+    if (seen[dataset.documents.number(row)]) return;
+    seen[dataset.documents.number(row)] = true;
+  }
+  dataset.documents.clear();
 }
 
 absl::Status CheckTrainingPart(const Dataset& training) {

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/base/streams.h"
+#include "core/corpus/row_lists.h"
 
 namespace engram::corpus {
 
@@ -23,23 +25,25 @@ constexpr bool HasLabels(DatasetKind kind) {
 // Whether rows are words with a tag each.
 constexpr bool HasTags(DatasetKind kind) { return kind == DatasetKind::kTagging || kind == DatasetKind::kWordTags; }
 
-struct TaggedSentence {
-  std::string text;  // the words as they stand in the document, or joined by spaces where only words are known
-  std::vector<std::string> words;  // at least one
-  std::vector<std::string> tags;   // BIO2 (of kWordTags the tags as they are), one per word
-};
-
 struct Dataset {
   DatasetKind kind = DatasetKind::kText;
-  std::vector<std::string> texts;         // classification, pairs and text
-  std::vector<std::string> second_texts;  // pairs: one per text
-  std::vector<std::string> labels;        // classification and pairs: one per text
-  std::vector<TaggedSentence> sentences;  // tagging and tags of words
+  TextList texts;          // classification, pairs and text
+  TextList second_texts;   // pairs: one per text
+  NameList labels;         // classification and pairs: one per text
+  SentenceList sentences;  // tagging and tags of words
+  // Of each row the document that it is of, "" for none; empty where no two rows are of one.
+  NameList documents;
   int64_t size() const { return static_cast<int64_t>(HasTags(kind) ? sentences.size() : texts.size()); }
 };
 
+// What a head can be made for: labels, or entity types, or tags of words.
+constexpr size_t kMostLabels = 10'000;
+
 // Classification and pairs: the labels; tagging: the entity types; tags of words: the tags. Sorted, each once.
 std::vector<std::string> DistinctLabels(const Dataset& dataset);
+
+// Leaves out the documents if no two rows share one.
+void DropSingleDocuments(Dataset& dataset);
 
 // Whether something can be learned from it: INVALID_ARGUMENT for one class or tag only, or for no entity at all.
 absl::Status CheckTrainingPart(const Dataset& training);
@@ -48,9 +52,11 @@ absl::Status CheckTrainingPart(const Dataset& training);
 absl::Status CheckFurtherPart(const Dataset& training, const Dataset& part, std::string_view which);
 
 // The form in which data sets are stored: JSON Lines of {"text", "label"}, {"text", "second_text", "label"}, {"text",
-// "words", "tags"}, {"text", "words", "word_tags"} or {"text"}. A function of the rows alone, so that its digest is the
-// data set's identity.
+// "words", "tags"}, {"text", "words", "word_tags"} or {"text"}, with "document" where that is known. A function of the rows
+// alone, so that its digest is the data set's identity.
 std::string RenderCanonical(const Dataset& dataset);
+// The same in pieces of some hundred KiB.
+absl::Status RenderCanonical(const Dataset& dataset, const ByteSink& sink);
 // Reads that form; DATA_LOSS if it is damaged.
 absl::StatusOr<Dataset> ParseCanonical(std::string_view bytes);
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
+#include "core/corpus/guess_encoding.h"
 
 namespace engram::corpus {
 namespace {
@@ -84,17 +85,11 @@ absl::Status CheckUtf8(std::string_view bytes, std::string_view field) {
   if (!bad) return absl::OkStatus();
   const std::string_view before = bytes.substr(0, *bad);
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-  const bool other_characters = std::any_of(before.begin(), before.end(), [](char c) { return (c & 0x80) != 0; });
   char byte[8];
   std::snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned>(static_cast<unsigned char>(bytes[*bad])));
   return InvalidField(
       absl::StrCat(AbslView(field), " line ", line),
-      absl::StrCat("is not UTF-8 (", byte, ", byte ", *bad, " of the file); ",
-                   other_characters
-                       ? "other characters before it are, so this place is damaged, or files in two encodings were "
-                         "joined: correct it, or convert the file to UTF-8"
-                       : "it may be Latin-1 or Windows-1252, as older programs write it: convert the file to UTF-8 "
-                         "(iconv -f WINDOWS-1252 -t UTF-8)"));
+      absl::StrCat("is not UTF-8 (", byte, ", byte ", *bad, " of the file); ", EncodingAdvice(bytes, *bad)));
 }
 
 // Takes marks away that stand at the beginning of a line; see DecodeText.

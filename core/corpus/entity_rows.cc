@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <optional>
-#include <utility>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,7 +22,6 @@ using Json = nlohmann::json;
 struct Span {
   int64_t start = 0, end = 0;
   std::string label, surface;
-  bool covers_word = false;
 };
 
 constexpr const char* kIncomplete = "has an entity without \"start\", \"end\" (whole numbers) and \"label\"";
@@ -114,27 +113,87 @@ std::string CheckSpans(const std::string& text, std::vector<Span>& spans) {
   return "";
 }
 
-void TagWords(const std::string& text, const std::vector<tagging::Word>& words, std::vector<Span>& spans,
-              TaggedSentence& sentence) {
-  sentence.text = text;
-  size_t next = 0;
-  for (const tagging::Word& word : words) {
-    while (next < spans.size() && spans[next].end <= word.start) ++next;
-    const bool inside = next < spans.size() && word.start >= spans[next].start;
-    sentence.words.emplace_back(word.In(text));
-    if (!inside) {
-      sentence.tags.emplace_back("O");
-      continue;
-    }
-    // An entity that begins with white space has its first word later than its start.
-    const bool first = !std::exchange(spans[next].covers_word, true);
-    sentence.tags.push_back(absl::StrCat(first ? "B-" : "I-", spans[next].label));
+// Words [begin, end) of a text.
+struct WordRange {
+  size_t begin = 0, end = 0;
+  bool empty() const { return begin >= end; }
+};
+
+// The words that the span touches.
+WordRange Touched(const std::vector<tagging::Word>& words, const Span& span) {
+  const auto begin = std::partition_point(words.begin(), words.end(),
+                                          [&](const tagging::Word& word) { return word.end <= span.start; });
+  const auto end =
+      std::partition_point(begin, words.end(), [&](const tagging::Word& word) { return word.start < span.end; });
+  return {static_cast<size_t>(begin - words.begin()), static_cast<size_t>(end - words.begin())};
+}
+
+// Those of them that lie inside of it whole.
+WordRange Whole(const std::vector<tagging::Word>& words, const Span& span, WordRange touched) {
+  if (touched.empty()) return touched;
+  if (words[touched.begin].start < span.start) ++touched.begin;
+  if (!touched.empty() && words[touched.end - 1].end > span.end) --touched.end;
+  return touched;
+}
+
+void Append(const Span& span, std::string_view what, std::string& list) {
+  constexpr size_t kMostBytes = 400;
+  if (list.size() > kMostBytes) {
+    if (!list.ends_with(", ...")) list += ", ...";
+    return;
   }
+  absl::StrAppend(&list, list.empty() ? "" : ", ", Quoted(span.label), " from ", span.start, " to ", span.end,
+                  AbslView(what));
+}
+
+// Tags the words of spans, which ascend and do not overlap.
+class WordTagger {
+ public:
+  WordTagger(const std::vector<tagging::Word>& words, const EntityRowOptions& options, EntityRow& row)
+      : words_(words), options_(options), row_(row) {
+    row_.sentence.tags.assign(words.size(), options.unknown ? std::string(tagging::kMissingTag) : "O");
+  }
+
+  void Add(const Span& span) {
+    const WordRange touched = Touched(words_, span), whole = Whole(words_, span, touched);
+    if (touched.empty()) return Append(span, "", row_.without_word);
+    const bool aligned = touched.begin == whole.begin && touched.end == whole.end;
+    const bool expand = options_.misaligned == SpanAlignment::kExpand;
+    const WordRange range = expand ? touched : whole;
+    // A word that an entity before it has stays that one's.
+    const bool taken = touched.begin < taken_, left_out = range.empty() || (expand && taken);
+    if (!aligned || left_out) Append(span, left_out ? " (left out)" : "", row_.misaligned);
+    for (size_t i = std::max(touched.begin, taken_); i < touched.end; ++i) row_.sentence.tags[i] = tagging::kMissingTag;
+    if (left_out) return;
+    for (size_t i = range.begin; i < range.end; ++i)
+      row_.sentence.tags[i] = absl::StrCat(i == range.begin ? "B-" : "I-", span.label);
+    taken_ = range.end;
+  }
+
+ private:
+  const std::vector<tagging::Word>& words_;
+  const EntityRowOptions& options_;
+  EntityRow& row_;
+  size_t taken_ = 0;  // words before this one may be of an entity
+};
+
+// Cuts words where spans begin or end, and lists the spans that this concerns.
+void CutMisaligned(const std::string& text, const std::vector<Span>& spans, std::vector<tagging::Word>& words,
+                   EntityRow& row) {
+  std::vector<int64_t> boundaries;
+  for (const Span& span : spans) {
+    const WordRange touched = Touched(words, span), whole = Whole(words, span, touched);
+    if (touched.begin != whole.begin || touched.end != whole.end) Append(span, "", row.misaligned);
+    boundaries.push_back(span.start);
+    boundaries.push_back(span.end);
+  }
+  boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());
+  tagging::CutWords(text, &words, boundaries);
 }
 
 }  // namespace
 
-EntityRow TagEntities(const std::string& text, const Json& entities, bool others_named) {
+EntityRow TagEntities(const std::string& text, const Json& entities, const EntityRowOptions& options) {
   EntityRow row;
   if (!entities.is_array()) {
     row.problem = "has \"entities\" that are no list";
@@ -142,25 +201,23 @@ EntityRow TagEntities(const std::string& text, const Json& entities, bool others
   }
   std::vector<Span> spans(entities.size());
   for (size_t i = 0; i < spans.size() && row.problem.empty(); ++i)
-    row.problem = ReadSpan(entities[i], others_named, spans[i]);
+    row.problem = ReadSpan(entities[i], options.others_named, spans[i]);
   if (row.problem.empty()) row.problem = CheckSpans(text, spans);
   absl::StatusOr<std::vector<tagging::Word>> words = tagging::SplitWords(text);
   if (row.problem.empty() && !words.ok()) row.problem = "is not UTF-8";
   if (!row.problem.empty()) return row;
-  std::vector<int64_t> boundaries;
-  for (const Span& span : spans) {
-    boundaries.push_back(span.start);
-    boundaries.push_back(span.end);
+  if (words->empty()) {
+    row.problem = "has no words";
+    return row;
   }
-  boundaries.erase(std::unique(boundaries.begin(), boundaries.end()), boundaries.end());
-  tagging::CutWords(text, &*words, boundaries);
-  TagWords(text, *words, spans, row.sentence);
-  if (row.sentence.words.empty()) row.problem = "has no words";
-  for (const Span& span : spans) {
-    if (!span.covers_word) {
-      absl::StrAppend(&row.without_word, row.without_word.empty() ? "" : ", ", Quoted(span.label), " from ", span.start,
-                      " to ", span.end);
-    }
+  if (options.misaligned == SpanAlignment::kCut) CutMisaligned(text, spans, *words, row);
+  row.sentence.text = text;
+  for (const tagging::Word& word : *words) row.sentence.words.emplace_back(word.In(text));
+  WordTagger tagger(*words, options, row);
+  for (const Span& span : spans) tagger.Add(span);
+  if (options.misaligned == SpanAlignment::kStrict && !row.misaligned.empty()) {
+    row.problem = absl::StrCat("has entities that begin or end inside of a word: ", row.misaligned,
+                               "; correct their places, or choose what becomes of them with --misaligned");
   }
   return row;
 }

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,11 +22,13 @@ namespace {
 std::string TextKey(const Dataset& dataset, size_t row) {
   if (HasTags(dataset.kind)) {
     std::string key;
-    for (const std::string& word : dataset.sentences[row].words) absl::StrAppend(&key, word.size(), ":", word);
+    const TaggedSentence sentence = dataset.sentences[row];
+    for (const std::string& word : sentence.words) absl::StrAppend(&key, word.size(), ":", word);
     return key;
   }
-  if (dataset.kind != DatasetKind::kPairs) return dataset.texts[row];
-  return absl::StrCat(dataset.texts[row].size(), ":", dataset.texts[row], dataset.second_texts[row]);
+  if (dataset.kind != DatasetKind::kPairs) return std::string(dataset.texts[row]);
+  return absl::StrCat(dataset.texts[row].size(), ":", AbslView(dataset.texts[row]),
+                      AbslView(dataset.second_texts[row]));
 }
 
 std::string FoldCase(const std::string& text) {
@@ -45,8 +49,8 @@ std::vector<std::pair<std::string, std::string>> EntitiesOf(const TaggedSentence
 }
 
 std::vector<std::vector<int32_t>> LabelsOfRows(const Dataset& dataset) {
-  std::map<std::string, int32_t> numbers;
-  const auto number = [&](const std::string& label) {
+  std::map<std::string, int32_t, std::less<>> numbers;
+  const auto number = [&](std::string_view label) {
     return numbers.emplace(label, static_cast<int32_t>(numbers.size())).first->second;
   };
   std::vector<std::vector<int32_t>> labels(static_cast<size_t>(dataset.size()));
@@ -56,7 +60,8 @@ std::vector<std::vector<int32_t>> LabelsOfRows(const Dataset& dataset) {
       for (const auto& [type, words] : EntitiesOf(dataset.sentences[row])) labels[row].push_back(number(type));
     }
     if (dataset.kind == DatasetKind::kWordTags) {
-      for (const std::string& tag : dataset.sentences[row].tags) labels[row].push_back(number(tag));
+      const std::vector<std::string> tags = dataset.sentences.tags(row);
+      for (const std::string& tag : tags) labels[row].push_back(number(tag));
     }
   }
   return labels;
@@ -94,7 +99,7 @@ void Shuffle(std::vector<Group>& groups, uint64_t seed, uint64_t step) {
 absl::Status TooFewGroups(int64_t groups, int32_t folds) {
   return StatusWithReason(absl::StatusCode::kFailedPrecondition, "TOO_FEW_GROUPS",
                           absl::StrCat("the training part has ", groups, groups == 1 ? " group" : " groups",
-                                       " of rows (rows with the same text are one), and ", folds,
+                                       " of rows (those of one document, or with the same text, are one), and ", folds,
                                        " folds need as many: ask for fewer folds, or upload more texts"));
 }
 
@@ -138,11 +143,30 @@ absl::Status HoldOutDevelopment(std::span<const int64_t> groups, std::span<const
 }  // namespace
 
 std::vector<int64_t> GroupsOfRows(const Dataset& dataset) {
-  std::map<std::string, int64_t> numbers;
+  const auto rows = static_cast<size_t>(dataset.size());
+  std::vector<size_t> above(rows);  // a row of the same group that is not behind it; of the group's first row itself
+  std::iota(above.begin(), above.end(), size_t{0});
+  const auto first_of = [&above](size_t row) {
+    while (above[row] != row) row = above[row] = above[above[row]];
+    return row;
+  };
+  const auto join = [&](size_t a, size_t b) {
+    a = first_of(a);
+    b = first_of(b);
+    above[std::max(a, b)] = std::min(a, b);
+  };
+  std::map<std::string, size_t> texts;  // the first row of each
+  std::map<uint32_t, size_t> documents;
+  for (size_t row = 0; row < rows; ++row) {
+    join(texts.emplace(TextKey(dataset, row), row).first->second, row);
+    if (!dataset.documents.empty() && !dataset.documents[row].empty())
+      join(documents.emplace(dataset.documents.number(row), row).first->second, row);
+  }
+  std::map<size_t, int64_t> numbers;
   std::vector<int64_t> groups;
-  for (size_t row = 0; row < static_cast<size_t>(dataset.size()); ++row) {
+  for (size_t row = 0; row < rows; ++row) {
     const auto next = static_cast<int64_t>(numbers.size());
-    groups.push_back(numbers.emplace(TextKey(dataset, row), next).first->second);
+    groups.push_back(numbers.emplace(first_of(row), next).first->second);
   }
   return groups;
 }
@@ -190,7 +214,8 @@ absl::StatusOr<FoldPlan> PlanFolds(const Dataset& dataset, const FoldOptions& op
   if (options.term_held_out) {
     if (dataset.kind != DatasetKind::kTagging)
       return InvalidField("term_held_out", "is for taggers of entities; the data set has none");
-    for (const TaggedSentence& sentence : dataset.sentences) {
+    for (size_t row = 0; row < dataset.sentences.size(); ++row) {
+      const TaggedSentence sentence = dataset.sentences[row];
       std::set<std::string>& own = terms.emplace_back();
       for (const auto& [type, words] : EntitiesOf(sentence)) own.insert(FoldCase(words));
     }
@@ -224,6 +249,7 @@ Dataset SelectRows(const Dataset& dataset, std::span<const int64_t> rows) {
   selected.kind = dataset.kind;
   for (const int64_t row : rows) {
     const auto at = static_cast<size_t>(row);
+    if (!dataset.documents.empty()) selected.documents.push_back(dataset.documents[at]);
     if (HasTags(dataset.kind)) {
       selected.sentences.push_back(dataset.sentences[at]);
       continue;

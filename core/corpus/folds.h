@@ -12,7 +12,8 @@
 namespace engram::corpus {
 
 // The group of each row, numbered from 0 in the order of their first rows. Rows with the same text (words, pair of texts)
-// are one group: what is measured on must not have been trained on.
+// and rows of one document are of one group, and so are groups that share either: what is measured on must not have been
+// trained on.
 std::vector<int64_t> GroupsOfRows(const Dataset& dataset);
 
 // The fold of each row, in [0, folds): groups stay whole, every fold has at least one, and the rows and each label are

@@ -33,31 +33,34 @@ const char* KindName(DatasetKind kind) {
 }
 
 // What the tree of a row would hide or could not bear: a key that stands there twice (the parser keeps the last one; here
-// neither is better than the other), and depth.
+// neither is better than the other), depth, and more values than memory is to be had for: each takes 16 to 100 bytes.
 class RowCheck : public nlohmann::json_sax<Json> {
  public:
   static constexpr int kMaxDepth = 100;
+  static constexpr int64_t kMaxValues = 1'000'000;
   std::string repeated;
   bool deep = false;
+  bool many() const { return values_ > kMaxValues; }
 
   bool key(string_t& name) override {
     if (depth_ == 1 && !seen_.insert(name).second) repeated = name;
     return true;
   }
-  bool start_object(size_t) override { return Enter(); }
-  bool start_array(size_t) override { return Enter(); }
+  bool start_object(size_t) override { return Count() && Enter(); }
+  bool start_array(size_t) override { return Count() && Enter(); }
   bool end_object() override { return Leave(); }
   bool end_array() override { return Leave(); }
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(number_integer_t) override { return Count(); }
+  bool number_unsigned(number_unsigned_t) override { return Count(); }
+  bool number_float(number_float_t, const string_t&) override { return Count(); }
+  bool string(string_t&) override { return Count(); }
+  bool binary(binary_t&) override { return Count(); }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
 
  private:
+  bool Count() { return ++values_ <= kMaxValues; }
   bool Enter() {
     deep = ++depth_ > kMaxDepth;
     return !deep;
@@ -67,6 +70,7 @@ class RowCheck : public nlohmann::json_sax<Json> {
     return true;
   }
   int depth_ = 0;
+  int64_t values_ = 0;
   std::set<std::string> seen_;
 };
 
@@ -79,6 +83,10 @@ std::string ParseRow(std::string_view text, Json& json) {
   RowCheck check;
   const bool valid = Json::sax_parse(text, &check);
   if (check.deep) return absl::StrCat("is nested deeper than ", RowCheck::kMaxDepth, " levels");
+  if (check.many()) {
+    return absl::StrCat("has more than ", RowCheck::kMaxValues,
+                        " values; write each text, or page, as a row of its own");
+  }
   if (!valid || FindZeroByte(text)) {
     const bool nan = text.find("NaN") != std::string_view::npos;
     return nan ? "is not JSON (a NaN outside of quotes is none: a missing value is null)" : "is not JSON";
@@ -100,7 +108,11 @@ class JsonReader {
     if (first_) Describe();
     without_word_.AddTo(reading_.notes, "ENTITY_WITHOUT_WORD", "row(s) have entities that cover no word",
                         "; no tagger can find them");
+    misaligned_.AddTo(reading_.notes, "MISALIGNED_ENTITIES", "row(s) have entities that begin or end inside of a word",
+                      AlignmentText(input_.options.misaligned));
     reading_.dataset.kind = first_ ? first_->kind : DatasetKind::kText;
+    reading_.dataset.documents = std::move(documents_);
+    DropSingleDocuments(reading_.dataset);
     if (HasTags(reading_.dataset.kind)) FinishTagging(std::move(raw_), input_.options, errors_, reading_);
     return errors_.ToStatus(input_.field);
   }
@@ -175,10 +187,14 @@ class JsonReader {
       const std::optional<std::string> name = LabelText(value);
       if (!name) return absl::StrCat("has a ", Quoted(roles_.label), " that is no string, whole number or boolean");
       if (tagging::TrimWhiteSpace(*name).empty()) return absl::StrCat("has an empty ", Quoted(roles_.label));
-      reading_.dataset.labels.push_back(*name);
+      label = *name;
     }
-    if (roles_.kind == DatasetKind::kPairs) reading_.dataset.second_texts.push_back(std::move(second));
-    reading_.dataset.texts.push_back(std::move(text));
+    Dataset& dataset = reading_.dataset;
+    if (!input_.Keeps(dataset.texts.size())) return "";
+    if (HasLabels(roles_.kind)) dataset.labels.push_back(label);
+    if (roles_.kind == DatasetKind::kPairs) dataset.second_texts.push_back(second);
+    dataset.texts.push_back(text);
+    AddDocument(json);
     return "";
   }
 
@@ -198,8 +214,13 @@ class JsonReader {
       std::string text;
       if (std::string problem = Text(json, text); !problem.empty()) return problem;
       if (tagging::TrimWhiteSpace(text).empty()) return "has an empty \"text\"";
-      EntityRow row = TagEntities(text, json[roles_.entities], input_.options.kind == DatasetKind::kTagging);
+      EntityRowOptions options;
+      options.others_named = input_.options.kind == DatasetKind::kTagging;
+      options.misaligned = input_.options.misaligned;
+      if (std::string problem = OtherWords(json, options.unknown); !problem.empty()) return problem;
+      EntityRow row = TagEntities(text, json[roles_.entities], options);
       if (!row.problem.empty()) return row.problem;
+      if (!row.misaligned.empty()) misaligned_.Add(line, row.misaligned);
       if (!row.without_word.empty()) {
         without_word_.Add(line, row.without_word);
         if (input_.options.strict) return absl::StrCat("has an entity that covers no word: ", row.without_word);
@@ -222,9 +243,32 @@ class JsonReader {
         if (std::string problem = Text(json, sentence.text); !problem.empty()) return problem;
       }
     }
-    raw_.sentences.push_back(std::move(sentence));
-    raw_.lines.push_back({line});
+    if (!input_.Keeps(raw_.sentences.size())) return "";
+    raw_.Add(sentence, line);
+    AddDocument(json);
     return "";
+  }
+
+  // `unknown`: nothing is known of the words outside of the entities.
+  std::string OtherWords(const Json& json, bool& unknown) const {
+    if (roles_.other_words.empty()) return "";
+    const Json& said = json[roles_.other_words];
+    unknown = said == "unknown";
+    return unknown || said == "outside" ? "" : "has an \"other_words\" that is neither \"unknown\" nor \"outside\"";
+  }
+
+  // Of the row that was kept last.
+  void AddDocument(const Json& json) {
+    const Json* const name = roles_.document.empty() ? nullptr : &json[roles_.document];
+    documents_.push_back(name == nullptr ? "" : name->is_string() ? name->get<std::string>() : name->dump());
+  }
+
+  static const char* AlignmentText(SpanAlignment alignment) {
+    return alignment == SpanAlignment::kContract
+               ? "; they are the words inside of them, what they cover in part is unknown"
+           : alignment == SpanAlignment::kExpand
+               ? "; they are the words that they touch"
+               : "; in training the words are cut there, texts to be tagged are not: choose with --misaligned";
   }
 
   void Describe() {
@@ -237,6 +281,8 @@ class JsonReader {
     add(first_->words, HasTags(first_->kind) ? "words" : "text");
     add(first_->tags, "tags");
     add(first_->entities, "entities");
+    add(first_->other_words, "other words");
+    add(first_->document, "document");
     for (const std::string& key : first_->unread) add(key, "not read");
     if (!first_->unread.empty()) {
       reading_.notes.push_back({"COLUMNS_NOT_READ",
@@ -249,7 +295,8 @@ class JsonReader {
   Reading& reading_;
   RawSentences raw_;
   RowErrors errors_;
-  LineList without_word_;
+  NameList documents_;  // of the rows that are kept
+  LineList without_word_, misaligned_;
   std::optional<std::string> signature_;
   JsonRoles roles_;           // of rows with that signature
   int64_t problem_line_ = 0;  // the first line that had their problem

@@ -42,6 +42,7 @@ class RoleFinder {
     ChooseKind();
     if (roles_.words.empty()) FindTexts();
     if (!roles_.words.empty()) FindTextOfWords();
+    FindOtherWordsAndDocument();
     FindRest();
     return std::move(roles_);
   }
@@ -229,11 +230,21 @@ class RoleFinder {
     if (texts.all.size() == 1) roles_.text = texts.all[0];
   }
 
+  void FindOtherWordsAndDocument() {
+    const auto named = [this](auto... names) {
+      return KeysThat([&](const auto& key, const auto& name, Shape shape) {
+        return ((name == names) || ...) && key != roles_.text && (shape == Shape::kText || shape == Shape::kScalar);
+      });
+    };
+    if (const Keys keys = named("other_words"); !roles_.entities.empty() && !keys.empty()) roles_.other_words = keys[0];
+    if (const Keys keys = named("doc_id", "document_id"); !keys.empty()) roles_.document = keys[0];
+  }
+
   void FindRest() {
     const bool named = options_.kind || !options_.label_column.empty() || !options_.tag_column.empty();
     const Keys rest = KeysThat([&](const auto& key, const auto& name, Shape shape) {
       const bool used = key == roles_.text || key == roles_.label || key == roles_.words || key == roles_.tags ||
-                        key == roles_.entities || key == roles_.second_text;
+                        key == roles_.entities || key == roles_.second_text || key == roles_.other_words;
       // Prodigy's and others' tokens say where words begin and end, and bookkeeping says nothing of the text.
       const bool no_annotation = (name == "tokens" && shape == Shape::kThings) || IsNumberName(name) ||
                                  name == "_input_hash" || name == "_task_hash" || shape == Shape::kEmpty;

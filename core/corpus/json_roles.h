@@ -15,6 +15,8 @@ namespace engram::corpus {
 struct JsonRoles {
   DatasetKind kind = DatasetKind::kText;
   std::string text, second_text, label, words, tags, entities;
+  // What is known of the words outside of the entities, and the document that the row is of. Rows may differ in these.
+  std::string other_words, document;
   std::vector<std::string> unread;  // keys that an option leaves out
   std::string problem;              // why the row cannot be read; empty if it can
 

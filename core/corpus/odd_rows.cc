@@ -1,16 +1,16 @@
 #include <algorithm>
-#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/strict_json.h"
 #include "core/corpus/columns.h"
+#include "core/corpus/place_index.h"
 #include "core/corpus/reading.h"
 #include "core/tagging/words.h"
 
@@ -70,38 +70,64 @@ void NoteMissing(const std::vector<std::pair<std::string, int64_t>>& counts, std
 // What a row is of, as far as texts are the same: its text, or both of a pair.
 using RowText = std::pair<std::string_view, std::string_view>;
 
-struct RowTextHash {
-  size_t operator()(const RowText& text) const {
-    constexpr std::hash<std::string_view> hash;
-    return hash(text.first) * 31 + hash(text.second);
+// `made`: holds the text where the data set has only its words.
+RowText TextOf(const Dataset& dataset, size_t row, std::string& made) {
+  if (HasTags(dataset.kind)) {
+    made = dataset.sentences.text(row);
+    return {made, {}};
   }
-};
-
-RowText TextOf(const Dataset& dataset, int64_t row) {
-  const auto i = static_cast<size_t>(row);
-  if (HasTags(dataset.kind)) return {dataset.sentences[i].text, {}};
-  return {dataset.texts[i], dataset.kind == DatasetKind::kPairs ? std::string_view(dataset.second_texts[i]) : ""};
+  return {dataset.texts[row], dataset.kind == DatasetKind::kPairs ? dataset.second_texts[row] : std::string_view()};
 }
+
+// The first row of each text of a data set, which outlives it.
+class FirstRows {
+ public:
+  explicit FirstRows(const Dataset& dataset) : dataset_(dataset) {}
+
+  std::optional<size_t> Find(const RowText& text) const {
+    return index_.Find(Hash(text), [&](uint32_t row) {
+      std::string made;
+      return TextOf(dataset_, row, made) == text;
+    });
+  }
+  // The first row with this row's text; itself if it is that.
+  size_t Add(size_t row) {
+    std::string made;
+    const RowText text = TextOf(dataset_, row, made);
+    if (const auto known = Find(text)) return *known;
+    index_.Add(Hash(text), static_cast<uint32_t>(row), [&](uint32_t other) {
+      std::string others;
+      return Hash(TextOf(dataset_, other, others));
+    });
+    return row;
+  }
+
+ private:
+  static size_t Hash(const RowText& text) { return absl::HashOf(AbslView(text.first), AbslView(text.second)); }
+
+  const Dataset& dataset_;
+  PlaceIndex index_;
+};
 
 std::string Shown(const RowText& text) {
   return text.second.empty() ? Quoted(text.first) : absl::StrCat(Quoted(text.first), " with ", Quoted(text.second));
 }
 
 void NoteConflicts(const Dataset& dataset, std::vector<Note>& notes) {
-  std::unordered_map<RowText, const std::string*, RowTextHash> label_of;
-  std::unordered_set<RowText, RowTextHash> conflicts;
-  std::string shown;
+  FirstRows first_rows(dataset);
+  std::vector<bool> conflicts(dataset.texts.size());  // by first row
+  std::string shown, made;
+  int64_t count = 0;
   for (size_t i = 0; i < dataset.texts.size(); ++i) {
-    const RowText text = TextOf(dataset, static_cast<int64_t>(i));
-    const auto [known, added] = label_of.emplace(text, &dataset.labels[i]);
-    if (added || *known->second == dataset.labels[i] || !conflicts.insert(text).second) continue;
-    if (conflicts.size() <= 3) {
-      absl::StrAppend(&shown, shown.empty() ? "" : "; ", Shown(text), " as ",
-                      QuotedList({*known->second, dataset.labels[i]}));
+    const size_t first = first_rows.Add(i);
+    if (dataset.labels.number(first) == dataset.labels.number(i) || conflicts[first]) continue;
+    conflicts[first] = true;
+    if (++count <= 3) {
+      absl::StrAppend(&shown, shown.empty() ? "" : "; ", Shown(TextOf(dataset, i, made)), " as ",
+                      QuotedList({std::string(dataset.labels[first]), std::string(dataset.labels[i])}));
     }
   }
-  if (conflicts.empty()) return;
-  const auto count = static_cast<int64_t>(conflicts.size());
+  if (count == 0) return;
   notes.push_back(
       {"LABELS_CONFLICT",
        absl::StrCat(count, " text(s) stand there under different labels: ", shown, count > 3 ? "; ..." : ""), count});
@@ -110,15 +136,16 @@ void NoteConflicts(const Dataset& dataset, std::vector<Note>& notes) {
 }  // namespace
 
 std::vector<std::pair<std::string, int64_t>> CountLabels(const Dataset& dataset) {
+  const NameList& list = HasTags(dataset.kind) ? dataset.sentences.all_tags() : dataset.labels;
+  std::vector<int64_t> of_name(list.names().size());
+  for (size_t i = 0; i < list.size(); ++i) ++of_name[list.number(i)];
   std::map<std::string, int64_t> counts;
-  for (const std::string& label : dataset.labels) ++counts[label];
-  for (const TaggedSentence& sentence : dataset.sentences) {
-    for (const std::string& tag : sentence.tags) {
-      if (dataset.kind == DatasetKind::kWordTags) {
-        ++counts[tag];
-      } else if (tag[0] == 'B') {
-        ++counts[tag.substr(2)];
-      }
+  for (size_t name = 0; name < of_name.size(); ++name) {
+    const std::string_view text = list.names()[name];
+    if (dataset.kind != DatasetKind::kTagging) {
+      counts.emplace(text, of_name[name]);
+    } else if (text[0] == 'B') {
+      counts.emplace(text.substr(2), of_name[name]);
     }
   }
   return {counts.begin(), counts.end()};
@@ -144,13 +171,13 @@ std::vector<Note> OddRows(const Dataset& dataset) {
 }
 
 std::vector<Note> SharedRows(const Dataset& training, const Dataset& part, std::string_view which) {
-  std::unordered_set<RowText, RowTextHash> known;
-  for (int64_t i = 0; i < training.size(); ++i) known.insert(TextOf(training, i));
+  FirstRows known(training);
+  for (int64_t i = 0; i < training.size(); ++i) known.Add(static_cast<size_t>(i));
   int64_t shared = 0;
-  std::string shown;
+  std::string shown, made;
   for (int64_t i = 0; i < part.size(); ++i) {
-    const RowText text = TextOf(part, i);
-    if (!known.contains(text)) continue;
+    const RowText text = TextOf(part, static_cast<size_t>(i), made);
+    if (!known.Find(text)) continue;
     if (++shared <= 3) absl::StrAppend(&shown, shown.empty() ? "" : ", ", Shown(text));
   }
   if (shared == 0) return {};

@@ -11,6 +11,7 @@
 #include "core/corpus/encoding.h"
 #include "core/corpus/readers.h"
 #include "core/corpus/sniff.h"
+#include "core/corpus/word_table.h"
 
 namespace engram::corpus {
 namespace {
@@ -130,6 +131,10 @@ absl::Status ReadRows(const ReaderInput& input, Format format, Reading& reading)
   }
   const bool table = format == Format::kCsv || format == Format::kTsv;
   const char separator = format == Format::kTsv ? '\t' : ',';
+  if (table) {
+    ENGRAM_ASSIGN_OR_RETURN(const bool words, ReadWordTable(input, separator, reading));
+    if (words) return absl::OkStatus();
+  }
   if (table && !said &&
       (TagsAreMeant(input.options) || (!HasKnownHeader(input, separator) && LooksLikeTags(input.text)))) {
     ENGRAM_RETURN_IF_ERROR(NoteFormat("words and tags in columns (CoNLL)", reading));
@@ -171,7 +176,7 @@ absl::Status MakeKind(const ReadOptions& options, std::string_view field, Readin
         absl::StrCat("holds ", KindName(dataset.kind), ", not the ", KindName(*options.kind), " that --kind asks for",
                      dataset.kind == DatasetKind::kPairs ? "; name one text with --text-column" : ""));
   }
-  for (TaggedSentence& sentence : dataset.sentences) dataset.texts.push_back(std::move(sentence.text));
+  for (size_t i = 0; i < dataset.sentences.size(); ++i) dataset.texts.push_back(dataset.sentences.text(i));
   dataset.sentences.clear();
   dataset.labels.clear();
   dataset.kind = DatasetKind::kText;
@@ -199,12 +204,18 @@ absl::StatusOr<Reading> ReadDataset(std::string bytes, std::string_view name, st
   Reading reading;
   ENGRAM_ASSIGN_OR_RETURN(const std::string text,
                           DecodeText(*std::move(inflated), field, limits.max_bytes, reading.notes));
-  ENGRAM_RETURN_IF_ERROR(ReadRows({text, field, options}, *format, reading));
+  ENGRAM_RETURN_IF_ERROR(ReadRows({text, field, options, limits.max_rows}, *format, reading));
   const int64_t rows = reading.dataset.size();
   if (rows == 0) return InvalidField(field, "holds no rows; it must hold at least one");
   if (rows > limits.max_rows)
-    return InvalidField(field, absl::StrCat("holds ", rows, " rows; at most ", limits.max_rows, " are read"));
+    return InvalidField(field, absl::StrCat("holds more than ", limits.max_rows, " rows; split it"));
   ENGRAM_RETURN_IF_ERROR(MakeKind(options, field, reading));
+  if (const size_t labels = DistinctLabels(reading.dataset).size(); labels > kMostLabels) {
+    return InvalidField(field, absl::StrCat("has ", labels, " different ",
+                                            HasLabels(reading.dataset.kind) ? "labels" : "tags or types", "; at most ",
+                                            kMostLabels, " can be learned: is another column meant? (--label-column, "
+                                            "--tag-column)"));
+  }
   return reading;
 }
 

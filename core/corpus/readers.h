@@ -19,6 +19,9 @@ struct ReaderInput {
   std::string_view text;
   std::string_view field;  // what errors are said about
   const ReadOptions& options;
+  int64_t max_rows;
+  // Whether a reader that has so many rows keeps a further one: one more than may be, so that it shows.
+  bool Keeps(size_t rows) const { return static_cast<int64_t>(rows) <= max_rows; }
 };
 
 absl::Status ReadJson(const ReaderInput& input, Reading& reading);
@@ -34,15 +37,16 @@ absl::Status ReadPlain(const ReaderInput& input, Reading& reading);
 
 // Sentences with their tags as they stand in the file.
 struct RawSentences {
-  std::vector<TaggedSentence> sentences;
-  // [sentence][word], or [sentence][0] alone where a sentence is one line.
-  std::vector<std::vector<int64_t>> lines;
+  SentenceList sentences;
+  bool line_per_word = false;
+  AscendingNumbers lines;  // of each word, or of each sentence where a sentence is one line
+
+  // A sentence whose words have a line each, or one that is a line. All are of the same kind, in the order of the file.
+  void Add(const TaggedSentence& sentence, const std::vector<int64_t>& word_lines);
+  void Add(const TaggedSentence& sentence, int64_t line);
 };
 // Rewrites the tags in BIO2 and moves the sentences into the reading. Tags that are none go to `errors`, and with
 // `strict` those that are out of their scheme; else these are a note. With the kind kWordTags they stay as they are.
 void FinishTagging(RawSentences&& raw, const ReadOptions& options, RowErrors& errors, Reading& reading);
-
-// The sentence's text where only its words are known: the words joined by spaces.
-std::string JoinWords(const std::vector<std::string>& words);
 
 }  // namespace engram::corpus

@@ -31,6 +31,14 @@ struct ReadLimits {
   int64_t max_rows = 10'000'000;
 };
 
+// What becomes of entities that begin or end inside of a word. White space at their ends is none of their words.
+enum class SpanAlignment {
+  kCut,     // the word is cut in two there
+  kStrict,  // the row is refused
+  kContract,  // the words that lie inside of it whole; without any it is left out. Words that it covers in part are unknown
+  kExpand,  // all words that it touches; of two that then share one the first stands, the other's words are unknown
+};
+
 // What the user says about a file; empty: to be recognised.
 struct ReadOptions {
   // "jsonl", "csv", "tsv", "conll", "txt" or "fasttext": over the file's name, and nothing else is tried.
@@ -44,6 +52,7 @@ struct ReadOptions {
   std::string pair_column;
   // Refuse what would be repaired: tags out of their scheme, repeated headers, entities that cover no word.
   bool strict = false;
+  SpanAlignment misaligned = SpanAlignment::kCut;
 };
 
 struct Reading {

@@ -125,7 +125,8 @@ class LayoutPlanner {
   absl::Status NoText() const {
     if (!ColumnsThat(first_, IsWordName).empty()) {
       return InvalidField(where_, absl::StrCat("has a column of words (its columns are ", QuotedList(first_),
-                                               "); words and tags are read from .conll: a word, a tab and its tag per "
+                                               "); a word and its tag in each row are read where --word-column and "
+                                               "--tag-column name them, or from .conll: a word, a tab and its tag per "
                                                "line, an empty line between sentences"));
     }
     return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
@@ -280,9 +281,10 @@ bool IsTags(std::string_view label) {
 // Labels that are all tags of words are no classifier's.
 absl::Status RefuseTags(const ReaderInput& input, const Dataset& dataset) {
   if (input.options.kind == DatasetKind::kClassification || dataset.labels.empty()) return absl::OkStatus();
-  const bool all = std::all_of(dataset.labels.begin(), dataset.labels.end(), IsTags);
-  const bool any = std::any_of(dataset.labels.begin(), dataset.labels.end(),
-                               [](const std::string& label) { return label.find('-') != std::string::npos; });
+  const TextList& labels = dataset.labels.names();
+  const bool all = std::all_of(labels.begin(), labels.end(), IsTags);
+  const bool any = std::any_of(labels.begin(), labels.end(),
+                               [](std::string_view label) { return label.find('-') != std::string_view::npos; });
   if (!all || !any) return absl::OkStatus();
   return InvalidField(
       input.field,
@@ -320,9 +322,11 @@ absl::Status ReadRows(const ReaderInput& input, const TableLayout& layout, const
         unnamed.Add(row.line);
         if (!layout.rest_is_named) errors.Add(row.line, kUnnamedHelp);
       }
-      dataset.texts.push_back(std::move(row.cells[layout.text]));
-      if (layout.pair) dataset.second_texts.push_back(std::move(row.cells[*layout.pair]));
-      if (layout.label) dataset.labels.push_back(std::move(row.cells[*layout.label]));
+      if (input.Keeps(dataset.texts.size())) {
+        dataset.texts.push_back(row.cells[layout.text]);
+        if (layout.pair) dataset.second_texts.push_back(row.cells[*layout.pair]);
+        if (layout.label) dataset.labels.push_back(row.cells[*layout.label]);
+      }
     }
     ENGRAM_ASSIGN_OR_RETURN(more, rows.Next(row));
   }
@@ -348,7 +352,7 @@ bool HasLabelledHeader(const ReaderInput& input, char separator) {
 absl::Status ReadTable(const ReaderInput& whole, char promised, Reading& reading) {
   std::string_view text = whole.text;
   const int64_t first_line = TakeSeparatorLine(text, promised) ? 2 : 1;
-  const ReaderInput input{text, whole.field, whole.options};
+  const ReaderInput input{text, whole.field, whole.options, whole.max_rows};
   const char separator = ChooseSeparator(input, promised).value_or(promised);
   reading.format = separator == '\t' ? "tsv" : "csv";
   if (separator != promised) {

@@ -11,7 +11,8 @@ absl::Status ReadPlain(const ReaderInput& input, Reading& reading) {
   reading.format = "txt";
   // Empty lines separate paragraphs in many plain texts; they are no rows.
   ForEachLine(input.text, [&](int64_t, std::string_view line) {
-    if (!tagging::TrimWhiteSpace(line).empty()) reading.dataset.texts.emplace_back(line);
+    if (!tagging::TrimWhiteSpace(line).empty() && input.Keeps(reading.dataset.texts.size()))
+      reading.dataset.texts.push_back(line);
   });
   reading.columns.emplace_back("line", "text");
   return absl::OkStatus();
@@ -40,9 +41,9 @@ absl::Status ReadFastText(const ReaderInput& input, Reading& reading) {
       errors.Add(number, "has several labels; a classifier learns one label per text");
     } else if (rest.empty()) {
       errors.Add(number, "has no text");
-    } else {
-      reading.dataset.texts.emplace_back(rest);
-      reading.dataset.labels.emplace_back(label);
+    } else if (input.Keeps(reading.dataset.texts.size())) {
+      reading.dataset.texts.push_back(rest);
+      reading.dataset.labels.push_back(label);
     }
   });
   return errors.ToStatus(input.field);

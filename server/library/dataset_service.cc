@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/streams.h"
 #include "core/base/utf8.h"
 #include "core/corpus/reading.h"
 #include "server/library/catalog.h"
@@ -34,10 +35,19 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
   absl::Status Take(const UploadDatasetRequest& message) override;
   absl::Status Done(engram::v1::Dataset& response) override;
   void CleanUp() override { held_.Release(); }
-  // Reads a part beside the training part and replaces its bytes by their canonical form; gives its rows.
-  absl::StatusOr<int64_t> CheckFurtherPart(const char* field, const std::string& file, const corpus::Dataset& training,
-                                           std::string& bytes, engram::v1::PartReport& report,
-                                           engram::v1::UploadReport& all) const;
+  // What a part of the data set became.
+  struct Part {
+    corpus::Dataset rows;
+    StreamDigest stored;  // of its canonical form; without bytes where there is no such part
+    ByteSource canonical() const {
+      return [this](const ByteSink& sink) { return corpus::RenderCanonical(rows, sink); };
+    }
+  };
+  absl::StatusOr<Part> ReadPart(const char* field, const std::string& file, std::string bytes,
+                                engram::v1::PartReport& report) const;
+  // A part beside the training part.
+  absl::StatusOr<Part> ReadFurtherPart(const char* field, const std::string& file, std::string bytes,
+                                       engram::v1::PartReport& report, engram::v1::UploadReport& all) const;
   absl::StatusOr<jobs::DatasetRecord> Check(engram::v1::UploadReport& report);
 
   DatasetShelf& shelf_;
@@ -45,8 +55,26 @@ class DatasetUpload final : public UploadCall<UploadDatasetRequest, engram::v1::
   ByteBudget::Share held_;
   std::string name_, training_file_, test_file_, validation_file_;
   corpus::ReadOptions options_;
-  std::string training_, test_, validation_;  // as they came; once checked in canonical form
+  std::string training_bytes_, test_bytes_, validation_bytes_;  // as they came
+  Part training_, test_, validation_;                           // once checked
 };
+
+absl::StatusOr<corpus::SpanAlignment> ToAlignment(engram::v1::SpanAlignment asked) {
+  switch (asked) {
+    case engram::v1::SPAN_ALIGNMENT_UNSPECIFIED:
+    case engram::v1::SPAN_ALIGNMENT_CUT:
+      return corpus::SpanAlignment::kCut;
+    case engram::v1::SPAN_ALIGNMENT_STRICT:
+      return corpus::SpanAlignment::kStrict;
+    case engram::v1::SPAN_ALIGNMENT_CONTRACT:
+      return corpus::SpanAlignment::kContract;
+    case engram::v1::SPAN_ALIGNMENT_EXPAND:
+      return corpus::SpanAlignment::kExpand;
+    default:
+      return InvalidField("misaligned",
+                          absl::StrCat(static_cast<int>(asked), " is none of cut, strict, contract, expand"));
+  }
+}
 
 absl::StatusOr<corpus::ReadOptions> ToOptions(const engram::v1::UploadHeader& header) {
   corpus::ReadOptions options;
@@ -78,6 +106,7 @@ absl::StatusOr<corpus::ReadOptions> ToOptions(const engram::v1::UploadHeader& he
   options.word_column = header.word_column();
   options.tag_column = header.tag_column();
   options.strict = header.strict();
+  ENGRAM_ASSIGN_OR_RETURN(options.misaligned, ToAlignment(header.misaligned()));
   return options;
 }
 
@@ -94,9 +123,9 @@ void AddWarnings(const std::vector<corpus::Note>& notes,
 engram::v1::SampleRow FirstRow(const corpus::Dataset& dataset) {
   constexpr size_t kMaxBytes = 400, kMaxWords = 50;
   engram::v1::SampleRow row;
-  const auto cut = [](const std::string& text) { return std::string(CutUtf8(text, kMaxBytes)); };
+  const auto cut = [](std::string_view text) { return std::string(CutUtf8(text, kMaxBytes)); };
   if (corpus::HasTags(dataset.kind)) {
-    const corpus::TaggedSentence& sentence = dataset.sentences.front();
+    const corpus::TaggedSentence sentence = dataset.sentences.front();
     row.set_text(cut(sentence.text));
     for (size_t i = 0; i < std::min(kMaxWords, sentence.words.size()); ++i) {
       row.add_words(cut(sentence.words[i]));
@@ -136,7 +165,7 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
     ENGRAM_ASSIGN_OR_RETURN(options_, ToOptions(message.header()));
     return absl::OkStatus();
   }
-  std::string& part = message.has_test() ? test_ : message.has_validation() ? validation_ : training_;
+  std::string& part = message.has_test() ? test_bytes_ : message.has_validation() ? validation_bytes_ : training_bytes_;
   const std::string& bytes = message.has_test()         ? message.test()
                              : message.has_validation() ? message.validation()
                                                         : message.training();
@@ -154,20 +183,26 @@ absl::Status DatasetUpload::Take(const UploadDatasetRequest& message) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> DatasetUpload::CheckFurtherPart(const char* field, const std::string& file,
-                                                        const corpus::Dataset& training, std::string& bytes,
-                                                        engram::v1::PartReport& report,
-                                                        engram::v1::UploadReport& all) const {
+absl::StatusOr<DatasetUpload::Part> DatasetUpload::ReadPart(const char* field, const std::string& file,
+                                                            std::string bytes, engram::v1::PartReport& report) const {
   corpus::ReadLimits limits;
   limits.max_bytes = static_cast<size_t>(max_bytes_);
-  if (bytes.empty()) return InvalidField(field, "is empty; send a file with at least one row, or leave it out");
-  ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading reading,
+  ENGRAM_ASSIGN_OR_RETURN(corpus::Reading reading,
                           corpus::ReadDataset(std::move(bytes), file, field, options_, limits));
-  ENGRAM_RETURN_IF_ERROR(corpus::CheckFurtherPart(training, reading.dataset, field));
-  bytes = corpus::RenderCanonical(reading.dataset);
   Describe(reading, report);
-  AddWarnings(corpus::SharedRows(training, reading.dataset, field), *all.mutable_warnings());
-  return reading.dataset.size();
+  Part part{std::move(reading.dataset), {}};
+  ENGRAM_ASSIGN_OR_RETURN(part.stored, DigestStream(part.canonical()));
+  return part;
+}
+
+absl::StatusOr<DatasetUpload::Part> DatasetUpload::ReadFurtherPart(const char* field, const std::string& file,
+                                                                   std::string bytes, engram::v1::PartReport& report,
+                                                                   engram::v1::UploadReport& all) const {
+  if (bytes.empty()) return InvalidField(field, "is empty; send a file with at least one row, or leave it out");
+  ENGRAM_ASSIGN_OR_RETURN(Part part, ReadPart(field, file, std::move(bytes), report));
+  ENGRAM_RETURN_IF_ERROR(corpus::CheckFurtherPart(training_.rows, part.rows, field));
+  AddWarnings(corpus::SharedRows(training_.rows, part.rows, field), *all.mutable_warnings());
+  return part;
 }
 
 // Labels come back in every answer.
@@ -182,36 +217,33 @@ absl::Status CheckLabels(const std::vector<std::string>& labels) {
   return absl::OkStatus();
 }
 
-// Fills the record and the report, and replaces all parts by their canonical form.
+// Fills the record and the report.
 absl::StatusOr<jobs::DatasetRecord> DatasetUpload::Check(engram::v1::UploadReport& report) {
-  corpus::ReadLimits limits;
-  limits.max_bytes = static_cast<size_t>(max_bytes_);
-  if (training_.empty()) return InvalidField("training", "is empty; send a file with at least one row");
-  ENGRAM_ASSIGN_OR_RETURN(const corpus::Reading training_reading,
-                          corpus::ReadDataset(std::move(training_), training_file_, "training", options_, limits));
-  const corpus::Dataset& training = training_reading.dataset;
-  ENGRAM_RETURN_IF_ERROR(corpus::CheckTrainingPart(training));
+  if (training_bytes_.empty()) return InvalidField("training", "is empty; send a file with at least one row");
+  ENGRAM_ASSIGN_OR_RETURN(training_,
+                          ReadPart("training", training_file_, std::move(training_bytes_), *report.mutable_training()));
+  ENGRAM_RETURN_IF_ERROR(corpus::CheckTrainingPart(training_.rows));
   jobs::DatasetRecord record;
   record.name = name_;
-  record.kind = static_cast<int64_t>(training.kind);
-  record.training_rows = training.size();
-  record.labels = corpus::DistinctLabels(training);
+  record.kind = static_cast<int64_t>(training_.rows.kind);
+  record.training_rows = training_.rows.size();
+  record.labels = corpus::DistinctLabels(training_.rows);
   ENGRAM_RETURN_IF_ERROR(CheckLabels(record.labels));
-  training_ = corpus::RenderCanonical(training);
-  Describe(training_reading, *report.mutable_training());
-  if (!test_file_.empty()) {
-    ENGRAM_ASSIGN_OR_RETURN(record.test_rows,
-                            CheckFurtherPart("test", test_file_, training, test_, *report.mutable_test(), report));
-  }
-  if (!validation_file_.empty()) {
+  const bool tested = !test_file_.empty(), validated = !validation_file_.empty();
+  if (tested) {
     ENGRAM_ASSIGN_OR_RETURN(
-        record.validation_rows,
-        CheckFurtherPart("validation", validation_file_, training, validation_, *report.mutable_validation(), report));
+        test_, ReadFurtherPart("test", test_file_, std::move(test_bytes_), *report.mutable_test(), report));
   }
+  if (validated) {
+    ENGRAM_ASSIGN_OR_RETURN(validation_, ReadFurtherPart("validation", validation_file_, std::move(validation_bytes_),
+                                                         *report.mutable_validation(), report));
+  }
+  record.test_rows = test_.rows.size();
+  record.validation_rows = validation_.rows.size();
   // Without a validation part the digest is what it was before there were any.
-  record.digest =
-      Sha256Hex(Sha256Hex(training_) + Sha256Hex(test_) + (validation_.empty() ? "" : Sha256Hex(validation_)));
-  record.size_bytes = static_cast<int64_t>(training_.size() + test_.size() + validation_.size());
+  record.digest = Sha256Hex(training_.stored.sha256 + (tested ? test_.stored.sha256 : Sha256Hex("")) +
+                            (validated ? validation_.stored.sha256 : ""));
+  record.size_bytes = training_.stored.bytes + test_.stored.bytes + validation_.stored.bytes;
   return record;
 }
 
@@ -219,9 +251,12 @@ absl::Status DatasetUpload::Done(engram::v1::Dataset& response) {
   engram::v1::UploadReport report;
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord record, Check(report));
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord stored, shelf_.Put(record, [&](const std::string& directory) {
-    ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/train.jsonl", training_));
-    if (!test_.empty()) ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(directory + "/test.jsonl", test_));
-    return validation_.empty() ? absl::OkStatus() : WriteFileAtomic(directory + "/validation.jsonl", validation_);
+    const std::pair<const char*, const Part*> files[] = {
+        {"/train.jsonl", &training_}, {"/test.jsonl", &test_}, {"/validation.jsonl", &validation_}};
+    for (const auto& [file, part] : files) {
+      if (part->stored.bytes > 0) ENGRAM_RETURN_IF_ERROR(WriteStreamAtomic(directory + file, part->canonical()));
+    }
+    return absl::OkStatus();
   }));
   response = Catalog::Describe(stored);
   *response.mutable_report() = std::move(report);

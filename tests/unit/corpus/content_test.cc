@@ -106,6 +106,69 @@ TEST(Content, Latin1IsNamed) {
   EXPECT_THAT(RefusalText("na\u00efve\nna\xEFve\n", "t.txt"), HasSubstr("damaged"));
 }
 
+// Two lines in each encoding, written by Python's codecs: str.encode.
+TEST(Content, TheLikelyEncodingIsNamed) {
+  const std::pair<const char*, std::string> kFiles[] = {
+      {"GB18030",
+       "\xD5\xE2\xB2\xBF\xB5\xE7\xD3\xB0\xD5\xE6\xB5\xC4\xBA\xDC\xBA\xC3\xBF\xB4\xA3\xAC\xCE\xD2\xB7\xC7\xB3\xA3\xCF"
+       "\xB2\xBB\xB6\xCB\xFC\xB5\xC4\xB9\xCA\xCA\xC2\xA1\xA3,"
+       "\xBA\xC3\n\xBC\xDB\xB8\xF1\xCC\xAB\xB8\xDF\xA3\xAC\xB7\xFE\xCE\xF1\xCC\xAC\xB6\xC8\xBA\xDC\xB2\xEE\xA1\xA3,"
+       "\xB2\xEE\n"},
+      {"CP932",
+       "\x82\xB1\x82\xCC\x89"
+       "f\x89\xE6\x82\xCD\x82\xC6\x82\xC4\x82\xE0\x96\xCA\x94\x92\x82\xA9\x82\xC1\x82\xBD\x82\xC5\x82\xB7\x81"
+       "B,a\n\x83T\x81[\x83r\x83X\x82\xAA\x88\xAB\x82\xAD\x82\xC4\x8E"
+       "c\x94O\x82\xC5\x82\xB5\x82\xBD\x81"
+       "B,b\n"},
+      {"EUC-JP",
+       "\xA4\xB3\xA4\xCE\xB1\xC7\xB2\xE8\xA4\xCF\xA4\xC8\xA4\xC6\xA4\xE2\xCC\xCC\xC7\xF2\xA4\xAB\xA4\xC3\xA4\xBF\xA4"
+       "\xC7\xA4\xB9\xA1\xA3,"
+       "a\n\xA5\xB5\xA1\xBC\xA5\xD3\xA5\xB9\xA4\xAC\xB0\xAD\xA4\xAF\xA4\xC6\xBB\xC4\xC7\xB0\xA4\xC7\xA4\xB7\xA4\xBF\xA1"
+       "\xA3,b\n"},
+      {"CP949",
+       "\xC0\xCC \xBF\xB5\xC8\xAD\xB4\xC2 \xC1\xA4\xB8\xBB "
+       "\xC0\xE7\xB9\xCC\xC0\xD6\xBE\xFA\xBD\xC0\xB4\xCF\xB4\xD9.,a\n\xBC\xAD\xBA\xF1\xBD\xBA\xB0\xA1 \xB8\xC5\xBF\xEC "
+       "\xB3\xAA\xBB\xA6\xBE\xEE\xBF\xE4.,b\n"},
+      {"BIG5-HKSCS",
+       "\xB3o\xB3\xA1\xB9q\xBCv\xAFu\xAA\xBA\xAB\xDC\xA6n\xAC\xDD\xA1"
+       "A\xA7\xDA\xAB"
+       "D\xB1`\xB3\xDF\xC5w\xA5\xA6\xAA\xBA\xACG\xA8\xC6\xA1"
+       "C,a\n\xBB\xF9\xAE\xE6\xA4\xD3\xB0\xAA\xA1"
+       "A\xAA"
+       "A\xB0\xC8\xBA"
+       "A\xAB\xD7\xAB\xDC\xAEt\xA1"
+       "C,b\n"},
+      {"KOI8-R",
+       "\xFC\xD4\xCF\xD4 \xC6\xC9\xCC\xD8\xCD \xCD\xCE\xC5 \xCF\xDE\xC5\xCE\xD8 "
+       "\xD0\xCF\xCE\xD2\xC1\xD7\xC9\xCC\xD3\xD1.,a\n\xEF\xC2\xD3\xCC\xD5\xD6\xC9\xD7\xC1\xCE\xC9\xC5 \xC2\xD9\xCC\xCF "
+       "\xD5\xD6\xC1\xD3\xCE\xD9\xCD \xC3\xC5\xCE\xC1 \xD3\xCC\xC9\xDB\xCB\xCF\xCD \xD7\xD9\xD3\xCF\xCB\xC1\xD1.,b\n"},
+      {"WINDOWS-1251",
+       "\xDD\xF2\xEE\xF2 \xF4\xE8\xEB\xFC\xEC \xEC\xED\xE5 \xEE\xF7\xE5\xED\xFC "
+       "\xEF\xEE\xED\xF0\xE0\xE2\xE8\xEB\xF1\xFF.,a\n\xCE\xE1\xF1\xEB\xF3\xE6\xE8\xE2\xE0\xED\xE8\xE5 \xE1\xFB\xEB\xEE "
+       "\xF3\xE6\xE0\xF1\xED\xFB\xEC \xE8 \xF6\xE5\xED\xE0 \xF1\xEB\xE8\xF8\xEA\xEE\xEC "
+       "\xE2\xFB\xF1\xEE\xEA\xE0\xFF.,b\n"},
+      {"WINDOWS-1250",
+       "Ten film by\xB3 \x9Cwietny i bardzo mi si\xEA podoba\xB3.,a\nObs\xB3uga by\xB3"
+       "a z\xB3"
+       "a i za\xBF\xF3\xB3\xE6 g\xEA\x9Cl\xB9 ja\x9F\xF1.,b\n"},
+      {"WINDOWS-1252",
+       "Der Film war sch\xF6n und zu lang.,a\n\xDC"
+       "ber den Preis m\xFCssen wir reden Gr\xFC\xDF"
+       "e aus K\xF6ln gr\xF6\xDF"
+       "er als sch\xF6n.,b\n"},
+  };
+  for (const auto& [named, bytes] : kFiles) {
+    EXPECT_THAT(RefusalText("text,label\n" + bytes, "t.csv"), HasSubstr(absl::StrCat("iconv -f ", named, " -t UTF-8")));
+  }
+  // Bytes of no encoding at all, and too few for a guess.
+  std::string noise = "text\n";
+  for (int i = 0; i < 200; ++i) noise += static_cast<char>(0x80 + (i * 37 + i * i) % 128);
+  EXPECT_THAT(RefusalText(noise, "t.csv"), HasSubstr("could not be told"));
+  EXPECT_THAT(RefusalText("a\xFF\n", "t.txt"), HasSubstr("too little"));
+  // A sequence that is UTF-8 by chance does not make the rest damaged.
+  EXPECT_THAT(RefusalText("text,label\n\xC4\xBF" + kFiles[0].second, "t.csv"), HasSubstr("GB18030"));
+}
+
 TEST(Content, WhatAFileIsIsSaid) {
   EXPECT_THAT(RefusalText("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 7\n", "t.jsonl"),
               HasSubstr("Git LFS pointer"));
@@ -113,6 +176,8 @@ TEST(Content, WhatAFileIsIsSaid) {
   EXPECT_THAT(RefusalText("<?xml version=\"1.0\"?>\n<rows/>", "t.csv"), HasSubstr("XML"));
   EXPECT_THAT(RefusalText("PAR1\x15\0\x15\x10"s, "t.csv"), HasSubstr("Parquet"));
   EXPECT_THAT(RefusalText("PK\x03\x04\x14\0\x06\0"s, "t.csv"), HasSubstr("ZIP"));
+  for (const char* name : {"t.csv", "t.json", "t.bin", "t.pkl"})
+    EXPECT_THAT(RefusalText("\x80\x05\x95\x14\0\0\0\0\0\0\0]\x94."s, name), HasSubstr("pickle"));
   EXPECT_EQ(StatusField(Refusal("{}", "t.xlsx")), "training_file");
   EXPECT_THAT(RefusalText("{}", "t.parquet"), HasSubstr("--format"));
   EXPECT_THAT(RefusalText("PAR1\x15\0\x15\x10"s, "t.parquet"), HasSubstr("Parquet"));

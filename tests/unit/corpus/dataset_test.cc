@@ -1,6 +1,13 @@
 #include "core/corpus/dataset.h"
 
+#include <malloc.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
 #include "core/base/files.h"
+#include "nlohmann/json.hpp"
 #include "tests/unit/corpus/reading_helpers.h"
 
 namespace engram::corpus {
@@ -39,7 +46,7 @@ TEST(Dataset, EntitiesInCodePointsBecomeTagsOfWords) {
             "\n",
             "t.jsonl");
   ASSERT_EQ(d.kind, DatasetKind::kTagging);
-  const TaggedSentence& s = d.sentences[0];
+  const TaggedSentence s = d.sentences[0];
   std::vector<std::string> entities;
   for (size_t i = 0; i < s.words.size(); ++i) {
     if (s.tags[i] != "O") entities.push_back(s.words[i] + "/" + s.tags[i]);
@@ -139,6 +146,111 @@ TEST(Dataset, WhatIsStoredIsReadBackOrIsDamaged) {
         R"({"text": "a", "words": ["a", "b"], "tags": ["O"]})", R"({"text": "a", "words": ["a"], "tags": ["x"]})",
         "\n"}) {
     EXPECT_EQ(ParseCanonical(damaged).status().code(), absl::StatusCode::kDataLoss) << damaged;
+  }
+}
+
+// nlohmann's own writer of whole rows says what a stored row is.
+TEST(Dataset, WhatIsStoredIsJsonInOneOrderOfKeys) {
+  using Json = nlohmann::ordered_json;
+  const auto line = [](std::initializer_list<std::pair<const char*, Json>> items) {
+    Json row;
+    for (const auto& [key, value] : items) row[key] = value;
+    return row.dump() + "\n";
+  };
+  const std::string odd = "say \"\\\" \x01\x7f\n\t/ \u00e9 \U0001F600";
+  Dataset dataset;
+  dataset.texts = {odd, ""};
+  EXPECT_EQ(RenderCanonical(dataset), line({{"text", odd}}) + line({{"text", ""}}));
+  dataset.kind = DatasetKind::kClassification;
+  dataset.labels = {odd, "x"};
+  EXPECT_EQ(RenderCanonical(dataset), line({{"text", odd}, {"label", odd}}) + line({{"text", ""}, {"label", "x"}}));
+  dataset.kind = DatasetKind::kPairs;
+  dataset.second_texts = {"b", odd};
+  EXPECT_EQ(RenderCanonical(dataset), line({{"text", odd}, {"second_text", "b"}, {"label", odd}}) +
+                                          line({{"text", ""}, {"second_text", odd}, {"label", "x"}}));
+  dataset.kind = DatasetKind::kTagging;
+  dataset.sentences.push_back({"a  b", {"a", "b"}, {"B-x", "O"}});
+  dataset.sentences.push_back({odd, {odd}, {"O"}});
+  const Json two = Json::array({"a", "b"}), tags = Json::array({"B-x", "O"}), one = Json::array({odd});
+  EXPECT_EQ(RenderCanonical(dataset), line({{"text", "a  b"}, {"words", two}, {"tags", tags}}) +
+                                          line({{"text", odd}, {"words", one}, {"tags", Json::array({"O"})}}));
+  dataset.kind = DatasetKind::kWordTags;
+  EXPECT_THAT(RenderCanonical(dataset), HasSubstr(line({{"text", "a  b"}, {"words", two}, {"word_tags", tags}})));
+}
+
+TEST(Dataset, WhatIsStoredComesInPieces) {
+  Dataset dataset;
+  for (int i = 0; i < 40'000; ++i) dataset.texts.push_back("row " + std::to_string(i));
+  size_t largest = 0;
+  std::string joined;
+  ASSERT_TRUE(RenderCanonical(dataset, [&](std::string_view piece) {
+                largest = std::max(largest, piece.size());
+                joined += piece;
+                return absl::OkStatus();
+              }).ok());
+  EXPECT_EQ(joined, RenderCanonical(dataset));
+  EXPECT_LT(largest, joined.size() / 2);
+  EXPECT_EQ(RenderCanonical(dataset, [](std::string_view) { return absl::DataLossError("full"); }).message(), "full");
+}
+
+TEST(Dataset, RowsAreCountedAsTheyCome) {
+  ReadLimits limits;
+  limits.max_rows = 2;
+  const std::pair<const char*, std::vector<std::string>> files[] = {
+      {"t.txt", {"a\n", "b\n", "c\n"}},
+      {"t.csv", {"text,label\na,x\n", "b,y\n", "c,x\n"}},
+      {"t.jsonl", {"{\"text\": \"a\"}\n", "{\"text\": \"b\"}\n", "{\"text\": \"c\"}\n"}},
+      {"t.ft", {"__label__x a\n", "__label__y b\n", "__label__y c\n"}},
+      {"t.conll", {"a B-x\n\n", "b O\n\n", "c O\n\n"}},
+      {"tags.jsonl",
+       {"{\"words\": [\"a\"], \"tags\": [\"B-x\"]}\n", "{\"words\": [\"b\"], \"tags\": [\"O\"]}\n",
+        "{\"words\": [\"c\"], \"tags\": [\"O\"]}\n"}}};
+  for (const auto& [name, rows] : files) {
+    const auto two = ReadDataset(rows[0] + rows[1], name, "training", {}, limits);
+    ASSERT_TRUE(two.ok()) << name << two.status();
+    EXPECT_EQ(two->dataset.size(), 2) << name;
+    std::string many = rows[0] + rows[1];
+    for (int i = 0; i < 100; ++i) many += rows[2];
+    EXPECT_THAT(std::string(ReadDataset(many, name, "training", {}, limits).status().message()),
+                HasSubstr("holds more than 2 rows"))
+        << name;
+  }
+}
+
+TEST(Dataset, LabelsAreBounded) {
+  const auto table = [](int labels) {
+    std::string file = "text,label\n";
+    for (int i = 0; i < labels; ++i) file += "a,l" + std::to_string(i) + "\n";
+    return file;
+  };
+  EXPECT_EQ(DistinctLabels(Parse(table(10'000), "t.csv")).size(), 10'000U);
+  EXPECT_THAT(RefusalText(table(10'001), "t.csv"), HasSubstr("10001 different labels"));
+  ReadOptions text;
+  text.kind = DatasetKind::kText;
+  EXPECT_EQ(Parse(table(10'001), "t.csv", text).size(), 10'001);
+  std::string tags;
+  for (int i = 0; i < 50'001; ++i) tags += "a\tB-" + std::to_string(i) + "\n";
+  EXPECT_THAT(RefusalText(tags, "t.conll"), HasSubstr("line 50001 has a tag that is the 50001th different one"));
+  EXPECT_THAT(RefusalText(tags.substr(0, 200'000), "t.conll"), HasSubstr("different tags or types"));
+}
+
+// A std::string for each cell and vectors for each sentence took 75 and 240 bytes a row beside the file's.
+TEST(Dataset, SmallRowsTakeLittleMemory) {
+  constexpr size_t kRows = 250'000;
+  const auto held = [] {
+    const auto info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  };
+  const auto repeated = [](std::string file, std::string_view row) {
+    for (size_t i = 0; i < kRows; ++i) file += row;
+    return file;
+  };
+  for (const auto& [name, file, most] : {std::tuple("t.csv", repeated("text,label\n", "a,b\n"), 24),
+                                         std::tuple("t.conll", repeated("a B-x\n\n", "a O\n\n"), 24)}) {
+    const size_t before = held();
+    const Reading reading = Read(file, name);
+    ASSERT_GE(reading.dataset.size(), static_cast<int64_t>(kRows));
+    EXPECT_LT((held() - before) / kRows, static_cast<size_t>(most)) << name;
   }
 }
 

@@ -179,6 +179,13 @@ TEST(Json, HostileShapesAreBounded) {
   std::string list = "[";
   for (int i = 0; i < 300'000; ++i) list += "1,";
   EXPECT_THAT(RefusalText(list + "1]", "t.json"), HasSubstr("300001 rows do not parse: line 1 is not a JSON object"));
+  const auto zeros = [](int count) {
+    std::string row = "{\"text\": \"a\", \"id\": [0";
+    for (int i = 1; i < count; ++i) row += ",0";
+    return row + "]}\n";
+  };
+  EXPECT_EQ(Parse(zeros(200'000), "t.jsonl").size(), 1);
+  EXPECT_THAT(RefusalText(zeros(999'998), "t.jsonl"), HasSubstr("line 1 has more than 1000000 values"));
   std::string text, entities;
   constexpr int kEntities = 50'000;
   for (int i = 0; i < kEntities; ++i) {

@@ -19,7 +19,8 @@ std::vector<std::string> Pairs(const Dataset& dataset) {
   EXPECT_EQ(dataset.labels.size(), dataset.texts.size());
   std::vector<std::string> rows;
   for (size_t i = 0; i < dataset.texts.size(); ++i)
-    rows.push_back(dataset.texts[i] + " | " + dataset.second_texts[i] + " -> " + dataset.labels[i]);
+    rows.push_back(std::string(dataset.texts[i]) + " | " + std::string(dataset.second_texts[i]) + " -> " +
+                   std::string(dataset.labels[i]));
   return rows;
 }
 
@@ -108,6 +109,40 @@ TEST(Pairs, WhatIsOpenIsRefusedWithTheOptionThatHelps) {
   EXPECT_THAT(RefusalText("text,label\na,no\n", "t.csv", OfKind(DatasetKind::kPairs)), HasSubstr("pairs"));
   EXPECT_THAT(RefusalText("{\"text\": \"a\", \"label\": 1}", "t.jsonl", OfKind(DatasetKind::kPairs)),
               HasSubstr("--pair-column"));
+}
+
+// Public sets in their own spelling: refused, and read with the options that the refusal names.
+TEST(Pairs, PublicSetsAreReadWithTheOptionsThatTheErrorNames) {
+  struct PublicSet {
+    const char *name, *file, *said, *text, *pair, *label, *row;
+  };
+  constexpr PublicSet kSets[] = {
+      {"msr_paraphrase_train.tsv",
+       "\uFEFFQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t702\t703\tHe \"saw it.\tIt was seen.\n0\t1\t2\tA\tB\n",
+       "--pair-column", "#1 String", "#2 String", "Quality", "He \"saw it. | It was seen. -> 1"},
+      {"sts-dev.tsv",
+       "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n"
+       "0\tmain\tMSR\t2012\t1\tnone\tnone\tA man eats.\tA man has a meal.\t4.750\n",
+       "--label-column", "", "", "score", "A man eats. | A man has a meal. -> 4.750"},
+      {"boolq.jsonl", "{\"question\": \"is it so\", \"title\": \"It\", \"answer\": true, \"passage\": \"It is so.\"}\n",
+       "--pair-column", "question", "passage", "answer", "is it so | It is so. -> true"},
+      {"snli_1.0_dev.jsonl",
+       "{\"annotator_labels\": [\"neutral\"], \"captionID\": \"1.jpg#0\", \"gold_label\": \"neutral\", \"pairID\": "
+       "\"1n\", \"sentence1\": \"Two women.\", \"sentence1_binary_parse\": \"( Two women. )\", \"sentence2\": "
+       "\"Sisters.\"}\n",
+       "--label-column", "", "", "gold_label", "Two women. | Sisters. -> neutral"},
+  };
+  for (const PublicSet& set : kSets) {
+    EXPECT_THAT(RefusalText(set.file, set.name), HasSubstr(set.said)) << set.name;
+    const ReadOptions options = With([&](ReadOptions& o) {
+      o.text_column = set.text;
+      o.pair_column = set.pair;
+      o.label_column = set.label;
+    });
+    const std::vector<std::string> rows = Pairs(Parse(set.file, set.name, options));
+    ASSERT_FALSE(rows.empty()) << set.name;
+    EXPECT_EQ(rows[0], set.row);
+  }
 }
 
 TEST(Pairs, RowsAreTheSameWhereBothTextsAre) {

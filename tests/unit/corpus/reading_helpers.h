@@ -58,7 +58,8 @@ inline std::vector<std::string> Tagged(const Dataset& dataset) {
 inline std::vector<std::string> Labelled(const Dataset& dataset) {
   std::vector<std::string> rows;
   for (size_t i = 0; i < dataset.texts.size(); ++i)
-    rows.push_back(dataset.texts[i] + " -> " + (i < dataset.labels.size() ? dataset.labels[i] : ""));
+    rows.push_back(std::string(dataset.texts[i]) + " -> " +
+                   std::string(i < dataset.labels.size() ? dataset.labels[i] : std::string_view()));
   return rows;
 }
 

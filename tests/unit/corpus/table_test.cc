@@ -86,9 +86,10 @@ TEST(Table, ANumberIsAPlaceAndNoName) {
   EXPECT_THAT(Labelled(Parse("0,1\nx,good\ny,bad\n", "t.csv", options)), ElementsAre("good -> x", "bad -> y"));
 }
 
-TEST(Table, WordsInATableAreNoTexts) {
-  EXPECT_THAT(RefusalText("Sentence #,Word,POS,Tag\nSentence: 1,Oslo,NNP,B-geo\n,is,VB,O\n", "t.csv"),
-              HasSubstr("are read from .conll"));
+TEST(Table, ListsOfWordsInATableAreNoTexts) {
+  const std::string refusal = RefusalText("id,tokens,ner_tags\n1,\"['Oslo', 'is']\",\"['B-geo', 'O']\"\n", "t.csv");
+  EXPECT_THAT(refusal, HasSubstr("--word-column"));
+  EXPECT_THAT(refusal, HasSubstr("\"tokens\""));
 }
 
 TEST(Table, AColumnWithoutANameIsNoHidingPlace) {

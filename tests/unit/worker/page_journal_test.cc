@@ -44,7 +44,7 @@ class PageJournalTest : public testing::Test {
     const auto dataset = corpus::ParseCanonical(*rows);
     EXPECT_TRUE(dataset.ok()) << dataset.status();
     EXPECT_EQ(dataset->kind, corpus::DatasetKind::kText);
-    return dataset->texts;
+    return {dataset->texts.begin(), dataset->texts.end()};
   }
   std::string path() const { return directory.path() + "/collected"; }
   const checkpoint::TemporaryDirectory directory;
@@ -105,14 +105,6 @@ TEST_F(PageJournalTest, TextsThatDoNotFitAreFailures) {
 TEST_F(PageJournalTest, DamageIsNoticed) {
   ASSERT_TRUE(WriteFileAtomic(path(), "{\"source\":\"a\"}\nnot json\n{\"source\":\"b\"}\n").ok());
   EXPECT_TRUE(absl::IsDataLoss(PageJournal::Open(path(), kPlenty).status()));
-}
-
-TEST_F(PageJournalTest, AnAddressIsKnownByItsFirstSource) {
-  PageJournal journal = Open();
-  EXPECT_EQ(journal.SourceOf("http://a/"), "");
-  journal.Remember("http://a/", "HTTP://a");
-  journal.Remember("http://a/", "http://A/");
-  EXPECT_EQ(journal.SourceOf("http://a/"), "HTTP://a");
 }
 
 }  // namespace
