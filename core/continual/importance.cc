@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -31,16 +32,17 @@ constexpr std::pair<ImportanceKind, const char*> kKindNames[] = {{ImportanceKind
                                                                  {ImportanceKind::kBatched, "batched"},
                                                                  {ImportanceKind::kReversed, "reversed"}};
 
-// One text: [first, first + windows) of the examples.
+// One text: [first, first + windows) of the examples, or one example with windows of its own.
 struct Text {
   int64_t first = 0, windows = 0, tokens = 0;
+  bool in_windows = false;
 };
 
 std::vector<Text> FindTexts(std::span<const TrainingExample> examples) {
   std::vector<Text> texts;
   for (size_t i = 0; i < examples.size(); ++i) {
-    if (texts.empty() || !examples[i].continues) texts.push_back({static_cast<int64_t>(i), 0, 0});
-    ++texts.back().windows;
+    if (texts.empty() || !examples[i].continues) texts.push_back({static_cast<int64_t>(i), 0, 0, false});
+    texts.back().in_windows = ++texts.back().windows > 1 || !examples[i].sequence.windows.empty();
     texts.back().tokens += static_cast<int64_t>(examples[i].sequence.ids.size());
   }
   return texts;
@@ -161,6 +163,7 @@ class Engine {
   absl::Status AddBatch(const Batch& batch, std::span<RandomStream> labels, int64_t number) {
     ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run(batch, number));
     if (forward.logits.size(0) == 0) return absl::OkStatus();  // no token to predict
+    CountAnswers(forward);
     if (batched()) {
       AddBatched(forward);
       return absl::OkStatus();
@@ -174,10 +177,12 @@ class Engine {
     return absl::OkStatus();
   }
 
-  // One text of several windows. Each takes a pass of its own, so that a document of any length needs no more memory
-  // than one window and the gradient buffer.
+  // One text of several windows, or an example with windows of its own. Each takes a pass of its own (or they take a few
+  // together, core/nn/text_windows.h), so that a document of any length needs no more memory than these and the gradient
+  // buffer.
   absl::Status AddWindows(std::span<const TrainingExample> windows, int64_t text) {
     if (measure_ == Measure::kLikelihood && options_.kind == ImportanceKind::kExact) {
+      if (!windows.front().sequence.windows.empty()) return AddExactText(windows.front(), text);
       // A sum over words: it does not matter which window a word is in.
       for (const TrainingExample& window : windows) ENGRAM_RETURN_IF_ERROR(AddBatch({&window}, {}, text));
       return absl::OkStatus();
@@ -188,10 +193,20 @@ class Engine {
     std::vector<RandomStream> labels{Labels(text)};
     for (const TrainingExample& window : windows) {
       ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run({&window}, text));
+      CountAnswers(forward);
       if (forward.logits.size(0) > 0) Backward(Gradient(forward, labels), forward, sum);
     }
     AddOwnGradient(1.0 / static_cast<double>(total_));
     return absl::OkStatus();
+  }
+
+  // Fills in units, right and most_frequent.
+  void ReportAnswers(Importance& importance) const {
+    importance.right = right_;
+    for (const auto& [label, count] : of_label_) {
+      importance.units += count;
+      importance.most_frequent = std::max(importance.most_frequent, count);
+    }
   }
 
   at::Tensor Finish() {
@@ -206,6 +221,18 @@ class Engine {
     at::Tensor labels;                     // int64 [rows of logits], on the CPU: true ones
     std::vector<int64_t> rows_of_example;  // how many rows each example has
   };
+
+  void CountAnswers(const Forward& forward) {
+    if (spec_.kind == checkpoint::TaskKind::kMaskedLanguageModel || forward.logits.size(0) == 0) return;
+    const at::Tensor answers = forward.logits.argmax(1).cpu().contiguous();
+    const int64_t* answer = answers.const_data_ptr<int64_t>();
+    const int64_t* label = forward.labels.const_data_ptr<int64_t>();
+    for (int64_t row = 0; row < answers.numel(); ++row) {
+      if (label[row] == nn::ops::kIgnored) continue;
+      ++of_label_[label[row]];
+      if (answer[row] == label[row]) ++right_;
+    }
+  }
 
   void Backward(const at::Tensor& gradient, const Forward& forward, nn::GradientSink& sink) const {
     if (also_ == nullptr) return model_.Backward(gradient, *forward.tape, sink);
@@ -243,6 +270,22 @@ class Engine {
         Backward(at::zeros_like(forward.logits).index_copy_(0, index, score), forward, *sink_);
       }
     }
+  }
+
+  // The same for a text that is read in windows, whose gradient is whole only once all of them were run back.
+  absl::Status AddExactText(const TrainingExample& example, int64_t text) {
+    ENGRAM_ASSIGN_OR_RETURN(const Forward forward, Run({&example}, text));
+    CountAnswers(forward);
+    const at::Tensor probabilities = at::softmax(forward.logits, 1);
+    model_.parameters().EnableGradients();
+    nn::AccumulateSink sum(&model_.parameters());
+    for (int64_t c = 0; c < forward.logits.size(1); ++c) {
+      const at::Tensor label = at::full({1}, c, at::TensorOptions().dtype(at::kLong).device(device_));
+      model_.parameters().ZeroGradients();
+      Backward(nn::ops::CrossEntropy(forward.logits, label, probabilities.select(1, c).sqrt()).grad, forward, sum);
+      AddOwnGradient(1.0 / static_cast<double>(total_));
+    }
+    return absl::OkStatus();
   }
 
   // The first row that counts of each example, then the second of those that have one, and so on.
@@ -315,6 +358,8 @@ class Engine {
   std::unique_ptr<nn::GradientSink> sink_;
   ImportanceSink* squares_ = nullptr;  // sink_, unless kBatched
   int64_t batches_ = 0;
+  int64_t right_ = 0;                    // answers that are the true label
+  std::map<int64_t, int64_t> of_label_;  // units by true label
 };
 
 // Batches of B examples in the order of the data set.
@@ -347,7 +392,7 @@ absl::Status AddByLength(Engine& engine, std::span<const TrainingExample> exampl
     for (; begin < total; ++begin) {
       const Text& next = texts[chosen[begin]];
       const bool full = tokens + next.tokens > batch_tokens || engine.one_by_one();
-      if (next.windows > 1 || (!batch.empty() && full)) break;
+      if (next.in_windows || (!batch.empty() && full)) break;
       batch.push_back(&examples[next.first]);
       labels.push_back(engine.Labels(chosen[begin]));
       tokens += next.tokens;
@@ -400,7 +445,11 @@ absl::StatusOr<Importance> Compute(nn::Model& model, const std::string& task, st
   } else {
     ENGRAM_RETURN_IF_ERROR(AddByLength(engine, examples, texts, chosen, options.batch_tokens, progress));
   }
-  Importance importance{engine.Finish(), 0, total, static_cast<int64_t>(texts.size())};
+  Importance importance;
+  importance.fisher = engine.Finish();
+  importance.samples = total;
+  importance.training_examples = static_cast<int64_t>(texts.size());
+  engine.ReportAnswers(importance);
   importance.trace = SumAndMinOf(importance.fisher).sum;
   if (!std::isfinite(importance.trace)) {
     return StatusWithReason(

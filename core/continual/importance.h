@@ -12,7 +12,7 @@
 // The unit x is one text. For token classification it is one sentence, whose log-likelihood is the sum over its words,
 // with tags sampled for each word. Given x the words' tags are drawn independently and scores have mean 0, so `exact` is
 // the sum over words of the expectation over each word's tag: one pass for each word of the longest sentence and tag. A
-// sentence of several windows is still one x: their gradients are summed before they are squared (`batched` alone takes
+// sentence, or text, of several windows is still one x: their gradients are summed before they are squared (`batched` alone takes
 // windows, as training's batches do). For masked language models it is the sum over the masked tokens of a text, masked
 // as in training, once for each text by the seed; `exact` is refused there (it would take a pass for each token and word
 // of the vocabulary). Always without dropout, without any penalty, at the weights as they are; squares are summed in
@@ -54,6 +54,9 @@ struct Importance {
   int64_t samples = 0;  // texts that it is the mean of
   // Texts that it stands for, N: all of the task's; N * fisher is the penalty's precision.
   int64_t training_examples = 0;
+  // How well the model knows the task on these texts, as it answers them in the same pass: labelled units (texts, tagged
+  // words), those answered with their true label, and those of the most frequent label. 0 for masked language models.
+  int64_t units = 0, right = 0, most_frequent = 0;
 };
 
 // Called after each batch with (texts done, texts in all; windows of `batched`); a false answer cancels.

@@ -12,6 +12,7 @@ using Penalties = std::vector<train::QuadraticPenalty>;
 
 constexpr const char* kLambda = "lambda";
 constexpr const char* kPenaltyMode = "penalty_mode";
+constexpr const char *kCentre = "centre", *kOwn = "own", *kLatest = "latest";
 
 class PenaltyStrategy final : public train::Strategy {
  public:
@@ -42,7 +43,46 @@ class PenaltyStrategy final : public train::Strategy {
   std::vector<train::QuadraticPenalty> penalties_;
 };
 
+// Each task's quadratic around its own anchor.
+absl::StatusOr<Penalties> AroundTheirOwn(MakeImportance importance, const OptionValues& options,
+                                         const ConsolidationSource& consolidations, const nn::Model& model,
+                                         const train::TaskContext& context) {
+  Penalties penalties;
+  for (int64_t i = 0; i < consolidations.count; ++i) {
+    ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
+    const double strength = BayesStrength(options.Real(kLambda), c.training_examples, context.training_units);
+    penalties.push_back(MakePenalty(c, importance(c.fisher, model, context), strength, options));
+  }
+  return penalties;
+}
+
+// Their sum around the latest anchor: the weights at which the last of them was taken remember the others already.
+absl::StatusOr<Penalties> AroundTheLatest(MakeImportance importance, const OptionValues& options,
+                                          const ConsolidationSource& consolidations, const nn::Model& model,
+                                          const train::TaskContext& context) {
+  Consolidation latest;
+  at::Tensor precision;
+  for (int64_t i = 0; i < consolidations.count; ++i) {
+    latest = {};  // before the next one is read: precision and one consolidation are all there ever is
+    ENGRAM_ASSIGN_OR_RETURN(latest, consolidations.read(i));
+    const at::Tensor own = importance(latest.fisher, model, context);
+    const auto count = static_cast<double>(latest.training_examples);
+    precision = precision.defined() ? precision.add_(own, count) : own.mul(count);
+  }
+  return Penalties{
+      MakePenalty(latest, precision, BayesStrength(options.Real(kLambda), 1, context.training_units), options)};
+}
+
 }  // namespace
+
+std::vector<Option> SeparatePenaltyOptions() {
+  std::vector<Option> options = PenaltyOptions();
+  options.push_back(
+      Option::Choice(kCentre, kOwn, {kOwn, kLatest},
+                     "where each task's quadratic is centred: at the weights that the task ended with, or "
+                     "all at those of the task that was consolidated last"));
+  return options;
+}
 
 std::vector<Option> PenaltyOptions() {
   return {Option::Real(kLambda, 1000, Closed(0, 1e9),
@@ -62,20 +102,15 @@ StrategyFactory PenaltyFactory(BuildPenalties build) {
 
 StrategyFactory OneQuadraticPerTask(MakeImportance importance) {
   return PenaltyFactory([importance](const OptionValues& options, const ConsolidationSource& consolidations,
-                                     const nn::Model& model,
-                                     const train::TaskContext& context) -> absl::StatusOr<Penalties> {
-    Penalties penalties;
-    for (int64_t i = 0; i < consolidations.count; ++i) {
-      ENGRAM_ASSIGN_OR_RETURN(const Consolidation c, consolidations.read(i));
-      const double strength = BayesStrength(options.Real(kLambda), c.training_examples, context.training_units);
-      penalties.push_back(MakePenalty(c, importance(c.fisher, model, context), strength, options));
-    }
-    return penalties;
+                                     const nn::Model& model, const train::TaskContext& context) {
+    return (options.Text(kCentre) == kOwn ? AroundTheirOwn : AroundTheLatest)(importance, options, consolidations,
+                                                                              model, context);
   });
 }
 
-StrategyCost OneQuadraticPerTaskCost(const OptionValues&, const StrategySizes& sizes) {
-  return {.bytes = 2 * sizes.encoder_bytes * sizes.consolidations};
+StrategyCost OneQuadraticPerTaskCost(const OptionValues& options, const StrategySizes& sizes) {
+  const int64_t quadratics = options.Text(kCentre) == kOwn ? sizes.consolidations : 1;
+  return {.bytes = 2 * sizes.encoder_bytes * quadratics};
 }
 
 train::QuadraticPenalty MakePenalty(const Consolidation& consolidation, at::Tensor importance, double strength,

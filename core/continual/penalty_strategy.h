@@ -13,6 +13,8 @@ namespace engram::continual {
 
 // "lambda" and "penalty_mode", as every penalty strategy has them.
 std::vector<Option> PenaltyOptions();
+// And "centre", of those with one quadratic per consolidated task.
+std::vector<Option> SeparatePenaltyOptions();
 
 // A factory of strategies whose penalties `build` makes when a task begins. The rest is common to all:
 // FAILED_PRECONDITION for a consolidation of an encoder of another size.
@@ -21,13 +23,15 @@ using BuildPenalties = std::function<absl::StatusOr<std::vector<train::Quadratic
     const train::TaskContext& context)>;
 StrategyFactory PenaltyFactory(BuildPenalties build);
 
-// A factory of strategies with one quadratic per consolidated task A, around its own anchor:
+// A factory of strategies with SeparatePenaltyOptions and one quadratic per consolidated task A:
 //   1/2 lambda N_A / N_B sum_i importance_i (theta_i - anchor_i)^2
-// where `importance` is made of the task's Fisher, fp32 [encoder elements], >= 0.
+// where `importance` is made of the task's Fisher, fp32 [encoder elements], >= 0, and the anchor is A's own
+// (Kirkpatrick et al., PNAS 2017) or, with centre=latest, that of the task consolidated last (Huszar, PNAS 2018), so that
+// all of them are one quadratic.
 using MakeImportance = at::Tensor (*)(const at::Tensor& fisher, const nn::Model& model,
                                       const train::TaskContext& context);
 StrategyFactory OneQuadraticPerTask(MakeImportance importance);
-// What that costs: importance and anchor of each task.
+// What that costs: importance and anchor of each quadratic.
 StrategyCost OneQuadraticPerTaskCost(const OptionValues& options, const StrategySizes& sizes);
 
 // One quadratic of `importance` around the anchor of `consolidation`, in the mode that the options ask for.

@@ -44,6 +44,7 @@ nlohmann::json ToJson(const RunState& s) {
           {"evaluations_without_gain", s.evaluations_without_gain},
           {"dead_steps", s.dead_steps},
           {"dead_penalty", s.dead_penalty},
+          {"penalty_share", s.penalty_share},
           {"divergence", s.divergence}};
 }
 
@@ -79,7 +80,9 @@ absl::StatusOr<RunState> FromJson(const std::string& text) {
                         Read(json, "best_loss", s.best_loss) && Read(json, "best_epoch", s.best_epoch) &&
                         Read(json, "evaluations_without_gain", s.evaluations_without_gain) &&
                         Read(json, "dead_steps", s.dead_steps) && Read(json, "dead_penalty", s.dead_penalty) &&
-                        Read(json, "divergence", s.divergence);
+                        Read(json, "divergence", s.divergence) &&
+                        // Not in checkpoints of earlier versions of this program.
+                        (!json.contains("penalty_share") || Read(json, "penalty_share", s.penalty_share));
   if (!complete) return Damaged("its state is incomplete");
   if (s.epoch < 0 || s.step_in_epoch < 0 || s.step < 0 || s.micro_batch < 0)
     return Damaged("its state is out of range");

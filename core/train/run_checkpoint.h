@@ -35,6 +35,7 @@ struct RunState {
   std::vector<int64_t>
       dead_steps;  // for each penalty: steps of moving weights since the start in which it was 0; -1: it has acted
   bool dead_penalty = false;
+  double penalty_share = 0;        // the largest seen, of the task's gradient (penalty_share.h)
   std::vector<double> divergence;  // DivergenceDetector::State
 };
 

@@ -10,6 +10,7 @@
 
 #include "ATen/ops/linalg_vector_norm.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "c10/core/GradMode.h"
 #include "core/base/files.h"
@@ -18,6 +19,8 @@
 #include "core/train/batches.h"
 #include "core/train/divergence.h"
 #include "core/train/fingerprint.h"
+#include "core/train/penalty_share.h"
+#include "core/train/pending_loss.h"
 #include "core/train/run_checkpoint.h"
 #include "core/train/schedule.h"
 #include "core/train/task_data.h"
@@ -71,6 +74,8 @@ class Run {
   absl::StatusOr<double> ForwardBackward(std::span<const std::vector<int64_t>> batches, StepInfo& info,
                                          double& extra_loss);
   void WatchPenalties(const std::vector<double>& values, bool moved);
+  void MeasurePenalties(double task_norm, double added);
+  void WarnOfWeakPenalties();
   void Report(absl::Duration took, int64_t tokens, Progress progress);
 
   absl::StatusOr<Evaluation> EvaluateNow(StopRequest cancelled_by);
@@ -208,6 +213,7 @@ absl::Status Run::Step(std::span<const std::vector<int64_t>> batches) {
   ENGRAM_RETURN_IF_ERROR(divergence_.Check(state_.step + 1, loss + extra_loss, norm));
   const double scale = ClipScale(norm, options_.max_grad_norm);
   ENGRAM_ASSIGN_OR_RETURN(const double added, strategy_.AfterClipping(view, info, scale));
+  MeasurePenalties(norm * scale, added);
   const std::vector<double> values = optimizer_->Step(info.learning_rate, scale, penalties_);
   ENGRAM_ASSIGN_OR_RETURN(const bool changed, strategy_.AfterStep(view, info));
   if (changed) parameters_.RefreshCompute();
@@ -252,8 +258,7 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
     queries.insert(queries.end(), further.begin(), further.end());
     const std::shared_ptr<nn::Tape> tape = nn::Model::NewTape();
     const std::vector<at::Tensor> logits = model_.Predict(batch.batch, queries, mode, tape.get());
-    LossResult result = CrossEntropyLoss(logits.front(), batch.targets, info.unit_weight, setup_.class_weights);
-    loss += result.sum;
+    const PendingLoss pending(logits.front(), batch.targets, info.unit_weight, setup_.class_weights);
     std::vector<nn::HeadGradient> gradients;
     if (!further.empty()) {
       ENGRAM_ASSIGN_OR_RETURN(const double also,
@@ -261,8 +266,9 @@ absl::StatusOr<double> Run::ForwardBackward(std::span<const std::vector<int64_t>
       extra_loss += also;
       for (nn::HeadGradient& gradient : gradients) ++gradient.query;
     }
-    gradients.insert(gradients.begin(), {0, std::move(result.grad)});
+    gradients.insert(gradients.begin(), {0, pending.grad()});
     model_.Backward(gradients, std::move(*tape), sink);
+    loss += pending.Sum();
     ENGRAM_ASSIGN_OR_RETURN(const double extra, strategy_.ExtraPasses(model_, batch, info, sink));
     extra_loss += extra;
   }
@@ -288,6 +294,29 @@ void Run::WatchPenalties(const std::vector<double>& values, bool moved) {
                        " steps that moved weights: it protects nothing; consolidate that task again"));
     }
   }
+}
+
+// Before the step: what pulls back beside what the task wants, now and then.
+void Run::MeasurePenalties(double task_norm, double added) {
+  if (added > 0) state_.penalty_share = std::max(state_.penalty_share, 1.0);  // no gradient of it is at hand here
+  if (penalties_.empty() || task_norm == 0 || !LooksAtPenalty(state_.step, total_steps_)) return;
+  const double norm = PenaltyGradientNorm(parameters_.weights(), penalties_, optimizer_->ranges());
+  state_.penalty_share = std::max(state_.penalty_share, norm / task_norm);
+}
+
+// A strength that is far too small, or importance that all but vanished.
+void Run::WarnOfWeakPenalties() {
+  const bool any = std::any_of(penalties_.begin(), penalties_.end(),
+                               [](const QuadraticPenalty& penalty) { return penalty.strength > 0; });
+  if (!any || state_.dead_penalty || state_.step <= kDeadPenaltySteps || state_.penalty_share >= kWeakPenaltyShare)
+    return;
+  observer_.OnWarning(
+      "WEAK_PENALTY",
+      absl::StrFormat(
+          "the pull to earlier tasks was at most %.2g %% of this task's own gradient (under %g %%): they are "
+          "all but unprotected; raise the strategy's strength, or consolidate them again if their "
+          "importance is close to 0",
+          100 * state_.penalty_share, 100 * kWeakPenaltyShare));
 }
 
 void Run::Report(absl::Duration took, int64_t tokens, Progress progress) {
@@ -329,6 +358,7 @@ absl::StatusOr<TrainResult> Run::Interrupt() {
   result.final_loss = state_.last_epoch_loss;
   result.resumed = resumed_;
   result.dead_penalty = state_.dead_penalty;
+  result.penalty_share = state_.penalty_share;
   return result;
 }
 
@@ -381,6 +411,7 @@ absl::Status Run::EndEpoch() {
 
 absl::StatusOr<TrainResult> Run::Finish() {
   TrainResult result;
+  WarnOfWeakPenalties();
   if (best_weights_.defined() && state_.evaluations_without_gain > 0) {
     parameters_.weights().copy_(best_weights_);
     parameters_.RefreshCompute();
@@ -413,6 +444,7 @@ absl::StatusOr<TrainResult> Run::Finish() {
   result.best_epoch = state_.best_epoch;
   result.resumed = resumed_;
   result.dead_penalty = state_.dead_penalty;
+  result.penalty_share = state_.penalty_share;
   return result;
 }
 

@@ -81,7 +81,10 @@ struct TrainResult {
   int64_t best_epoch = 0;  // after which the score on the validation examples was best, from 1; 0: never measured
   bool resumed = false;
   bool dead_penalty = false;  // a penalty stayed 0 through 10 steps of moving weights
-  VersionMemory memory;       // what the strategy wants stored with the new version; empty: nothing new
+  // The largest length of the penalties' gradient over that of the task's own, after clipping, in the steps that were
+  // looked at (penalty_share.h); at least 1 where a strategy adds a penalty of its own after clipping. 0: no penalty.
+  double penalty_share = 0;
+  VersionMemory memory;  // what the strategy wants stored with the new version; empty: nothing new
 };
 
 // Trains the encoder and the head of input.task.name, which the model must have; heads of other tasks stay as they are

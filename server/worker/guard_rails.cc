@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t kFewestTexts = 20;
 
+double Percent(int64_t count, int64_t of) { return 100.0 * static_cast<double>(count) / static_cast<double>(of); }
+
 // What is said of a classifier; nullopt if it has learned something.
 std::optional<std::string> NoBetterThanMajority(const engram::v1::Confusion& confusion) {
   const int labels = confusion.labels_size();
@@ -29,13 +31,10 @@ std::optional<std::string> NoBetterThanMajority(const engram::v1::Confusion& con
     right += confusion.counts(row * labels + row);
   }
   if (texts < kFewestTexts || most == texts || right > most) return std::nullopt;
-  const auto percent = [texts](int64_t count) {
-    return 100.0 * static_cast<double>(count) / static_cast<double>(texts);
-  };
   return absl::StrFormat(
       "%s ends at an accuracy of %.1f %%, no better than always answering its most frequent label "
       "(%.1f %%)",
-      confusion.task(), percent(right), percent(most));
+      confusion.task(), Percent(right, texts), Percent(most, texts));
 }
 
 // How a run that learned nothing could learn something.
@@ -56,6 +55,24 @@ std::string Remedy(const std::string& strategy, const std::map<std::string, std:
 }
 
 }  // namespace
+
+std::optional<std::string> PointlessImportance(const std::string& task, const continual::Importance& importance) {
+  if (importance.trace == 0) {
+    return absl::StrCat("DEAD_PENALTY: the importance of \"", task,
+                        "\" is 0 for every weight, so that a penalty protects nothing: the model is too sure of these "
+                        "texts for this kind of importance; take --fisher reversed");
+  }
+  if (importance.units < kFewestTexts || importance.most_frequent == importance.units ||
+      importance.right > importance.most_frequent)
+    return std::nullopt;
+  return absl::StrFormat(
+      "UNTRAINED_TASK: this version answers %.1f %% of the texts or words of \"%s\" rightly on which the importance "
+      "was "
+      "taken, no better than always answering the most frequent label (%.1f %%), so that it says little of what the "
+      "task "
+      "needs; train the task first, or look whether the data set's labels are those that it was trained with",
+      Percent(importance.right, importance.units), task, Percent(importance.most_frequent, importance.units));
+}
 
 std::optional<std::string> NothingLearned(const engram::v1::JobResult& result, const std::string& strategy,
                                           const std::map<std::string, std::string>& options) {

@@ -6,6 +6,7 @@
 #include "core/continual/importance.h"
 #include "core/examples/examples.h"
 #include "core/nn/device.h"
+#include "server/worker/guard_rails.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
@@ -32,10 +33,10 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   const ConsolidateWork& work = context.spec.consolidate();
   ENGRAM_RETURN_IF_ERROR(VerifyDataset(work.dataset()));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset training, ReadPart(work.dataset().training_path()));
-  const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(
-      const examples::ExampleSet examples,
-      examples::MakeExamples(training, task.kind, task.labels, max_length, tokenizer, model.config().type_vocab_size));
+  const int64_t max_length = task.chunk_tokens > 0 ? task.chunk_tokens : model.config().max_length();
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(training, task.kind, task.labels, max_length, tokenizer,
+                                                 model.config().type_vocab_size, task.tag_scheme, LongTextsOf(task)));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, max_length));
   continual::ImportanceOptions options;
   ENGRAM_ASSIGN_OR_RETURN(options.kind, continual::ParseImportanceKind(work.fisher()));
@@ -51,6 +52,7 @@ absl::StatusOr<continual::Consolidation> Consolidate(RunContext& context, nn::Mo
   result.set_tokens(importance.samples * examples::TotalTokens(examples.examples) / importance.training_examples);
   result.set_fisher_trace(importance.trace);
   result.set_fisher_samples(importance.samples);
+  context.WarnIfAny(PointlessImportance(task.name, importance));
   continual::Consolidation consolidation;
   consolidation.task = task.name;
   consolidation.kind = options.kind;

@@ -123,7 +123,7 @@ def world(pb, tmp_path_factory):
             work.task, work.kind, work.pooling, work.strategy = task, "sequence_classification", "mean", strategy
             work.progress_every_steps = 1
             if strategy != "naive":
-                work.strategy_options.update({"lambda": repr(float(penalty)), "penalty_mode": "auto"})
+                work.strategy_options.update({"lambda": repr(float(penalty)), "penalty_mode": "auto", "centre": "own"})
             self.describe(work.dataset, task)
             work.labels.extend(sorted({json.loads(line)["label"] for line in open(self.texts[task])}))
             for key, value in {"epochs": 6, "batch_size": 8, "lr": 2e-3, "precision": "fp32", "max_length": 64, **options}.items():

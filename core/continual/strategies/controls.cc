@@ -31,19 +31,21 @@ at::Tensor Permuted(const at::Tensor& fisher, const nn::Model& model, const trai
 
 const StrategyRegistration kUniform({.name = "l2sp",
                                      .summary = "control: the Fisher's trace spread evenly over all weights",
-                                     .options = OptionTable(PenaltyOptions()),
+                                     .options = OptionTable(SeparatePenaltyOptions()),
                                      .needs = {.consolidations = true},
                                      .strength = {"lambda"},
                                      .grows_heads = true,
-                                     .cost = OneQuadraticPerTaskCost},
+                                     .cost = OneQuadraticPerTaskCost,
+                                     .role = StrategyRole::kProtects},
                                     OneQuadraticPerTask(Uniform));
 const StrategyRegistration kPermuted({.name = "permuted_ewc",
                                       .summary = "control: the Fisher's values shuffled within each tensor",
-                                      .options = OptionTable(PenaltyOptions()),
+                                      .options = OptionTable(SeparatePenaltyOptions()),
                                       .needs = {.consolidations = true},
                                       .strength = {"lambda"},
                                       .grows_heads = true,
-                                      .cost = OneQuadraticPerTaskCost},
+                                      .cost = OneQuadraticPerTaskCost,
+                                      .role = StrategyRole::kProtects},
                                      OneQuadraticPerTask(Permuted));
 
 }  // namespace

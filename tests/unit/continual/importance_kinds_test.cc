@@ -1,11 +1,13 @@
 // Kinds of importance against loops that take one text, one labelling at a time.
 
+#include <algorithm>
 #include <cmath>
 
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/zeros_like.h"
 #include "core/continual/importance.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
+#include "core/train/evaluate.h"
 #include "tests/unit/continual/strategy_probe.h"
 
 namespace engram::continual {
@@ -74,6 +76,59 @@ TEST(Importance, ReversedIsTheSquareOfTheGradientWithNegatedLogits) {
   options.kind = ImportanceKind::kEmpirical;
   const auto empirical = ComputeImportance(*model, "t", texts, options);
   EXPECT_FALSE(at::allclose(importance->fisher, empirical->fisher));
+}
+
+// What the pass says of how well the task is known, against answers that are asked for one by one; every kind says the
+// same, whatever it draws, and texts that take no part are not counted.
+TEST(Importance, SaysHowManyTextsAreAnsweredRightly) {
+  const auto model = ModelWith(TaskKind::kSequenceClassification);
+  auto texts = TinyExamples(30, kLabels, 1);
+  const auto logits = train::PredictLogits(*model, {"t", TaskKind::kSequenceClassification, kLabels, {}}, texts, {});
+  ASSERT_TRUE(logits.ok()) << logits.status();
+  std::vector<int64_t> of_label(kLabels);
+  int64_t right = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    // Every third label is made right, so that the count is none of a constant answer.
+    if (i % 3 == 0) texts[i].label = (*logits)[i].argmax().item<int64_t>();
+    ++of_label[static_cast<size_t>(texts[i].label)];
+    right += (*logits)[i].argmax().item<int64_t>() == texts[i].label ? 1 : 0;
+  }
+  ImportanceOptions options;
+  options.samples = 0;
+  for (const ImportanceKind kind :
+       {ImportanceKind::kExact, ImportanceKind::kSampled, ImportanceKind::kEmpirical, ImportanceKind::kBatched}) {
+    options.kind = kind;
+    const auto importance = ComputeImportance(*model, "t", texts, options);
+    ASSERT_TRUE(importance.ok()) << importance.status();
+    EXPECT_EQ(importance->units, 30);
+    EXPECT_EQ(importance->right, right);
+    EXPECT_EQ(importance->most_frequent, *std::max_element(of_label.begin(), of_label.end()));
+  }
+  options.samples = 7;
+  EXPECT_EQ(ComputeImportance(*model, "t", texts, options)->units, 7);
+}
+
+// Words count, not sentences; a word in two windows counts once, and masked language models have no majority.
+TEST(Importance, OfATaggerWordsAreCounted) {
+  const auto model = ModelWith(TaskKind::kTokenClassification);
+  auto texts = TinyExamples(2, kLabels, 1);
+  for (auto& text : texts) text.tags.assign(text.sequence.ids.size(), nn::ops::kIgnored);
+  texts[0].tags[0] = 0;
+  texts[0].tags[2] = 1;
+  texts[1].tags[1] = 1;
+  texts[1].continues = true;
+  const auto importance = ComputeImportance(*model, "t", texts, {});
+  ASSERT_TRUE(importance.ok()) << importance.status();
+  EXPECT_EQ(importance->samples, 1);
+  EXPECT_EQ(importance->units, 3);
+  EXPECT_EQ(importance->most_frequent, 2);
+  ImportanceOptions masked;
+  masked.masking.emplace();
+  masked.masking->mask_token_id = 1;
+  masked.masking->vocab_size = TinyConfig().vocab_size;
+  const auto words = ComputeImportance(*ModelWith(TaskKind::kMaskedLanguageModel), "t", TinyExamples(3, 1, 1), masked);
+  ASSERT_TRUE(words.ok()) << words.status();
+  EXPECT_EQ(words->units, 0);
 }
 
 // Of a sentence of three words with three tags: the expectation over all 27 taggings of the square of the gradient of

@@ -78,10 +78,10 @@ Consolidation Consolidate(const std::string& task, const Data& data, const Weigh
 
 // Minimises the mean squared error / 2 on `data` with the strategy's penalties, from `start`.
 Weights Learn(const Data& data, const std::string& strategy, double gamma, std::vector<Consolidation> consolidations,
-              const Weights& start) {
+              const Weights& start, const char* centre = "own") {
   constexpr int kSteps = 2000;
   std::map<std::string, std::string> options = {
-      {"lambda", "1"}, {"penalty_mode", "coupled"}, {"gamma", absl::StrCat(gamma)}};
+      {"lambda", "1"}, {"penalty_mode", "coupled"}, {"gamma", absl::StrCat(gamma)}, {"centre", centre}};
   std::erase_if(options,
                 [&](const auto& option) { return (*FindStrategy(strategy))->options.Find(option.first) == nullptr; });
   const auto made = MakeStrategy(strategy, options, {FromMemory(std::move(consolidations))});
@@ -164,6 +164,14 @@ TEST_F(LinearGaussian, SeparateQuadraticsEachPullToTheirOwnAnchor) {
     expected[j] = (a_.xx[j] * after_a_[j] + b_.xx[j] * after_b[j] + c_.xy[j]) / (a_.xx[j] + b_.xx[j] + c_.xx[j]);
   }
   ExpectNear(after_c, expected);
+}
+
+// With the quadratics of both around B's anchor A counts once.
+TEST_F(LinearGaussian, QuadraticsAroundTheLatestAnchorAreJointTraining) {
+  const Weights after_b = (a_ + b_).Solution();
+  const Weights after_c =
+      Learn(c_, "ewc", 1, {Consolidate("a", a_, after_a_), Consolidate("b", b_, after_b)}, after_b, "latest");
+  ExpectNear(after_c, (a_ + b_ + c_).Solution());
 }
 
 }  // namespace

@@ -217,6 +217,35 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
   EXPECT_TRUE(at::equal(penalties[1].anchor, second.anchor));
 }
 
+TEST(Ewc, AroundTheLatestAnchorAllTasksAreOneQuadratic) {
+  const auto model = TinyModel({"b"}, kLabels);
+  Consolidation first, second;
+  first.task = "first";
+  second.task = "second";
+  first.training_examples = 10;
+  second.training_examples = 30;
+  first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
+  second.fisher = first.fisher * 2;
+  first.anchor = at::zeros_like(first.fisher);
+  second.anchor = at::ones_like(first.fisher);
+  train::TaskSetup setup(*model);
+  setup.training_units = 20;
+  for (const char* name : {"ewc", "l2sp", "permuted_ewc"}) {  // a constant F is its own mean and its own shuffle
+    const auto strategy = MakeStrategy(name, {{"lambda", "4"}, {"centre", "latest"}}, {FromMemory({first, second})});
+    ASSERT_TRUE(strategy.ok()) << strategy.status();
+    ASSERT_TRUE((*strategy)->BeginTask(setup).ok());
+    const auto penalties = (*strategy)->Penalties();
+    ASSERT_EQ(penalties.size(), 1) << name;
+    EXPECT_FLOAT_EQ(penalties[0].importance[0].item<float>(), 10 * 1 + 30 * 2) << name;
+    EXPECT_DOUBLE_EQ(penalties[0].strength, 4.0 / 20) << name;
+    EXPECT_TRUE(at::equal(penalties[0].anchor, second.anchor)) << name;
+    const StrategyInfo& info = **FindStrategy(name);
+    const StrategySizes sizes{.encoder_bytes = 100, .consolidations = 3};
+    EXPECT_EQ(CostOf(info, *info.options.Parse({{"centre", "latest"}}), sizes).bytes, 200) << name;
+    EXPECT_EQ(CostOf(info, info.options.Defaults(), sizes).bytes, 600) << name;
+  }
+}
+
 // lr * strength * F is far beyond 2 for most weights: the explicit step would diverge, the proximal one holds them.
 TEST(Ewc, TheLargestLambdaHoldsTheWeightsInsteadOfBlowingThemUp) {
   const Learned run = LearnB("ewc", {{"lambda", "1e9"}});

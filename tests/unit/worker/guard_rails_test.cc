@@ -49,5 +49,31 @@ TEST(NothingLearned, ATaggerThatFindsNothing) {
   EXPECT_FALSE(NothingLearned(result, "si", {{"c", "5"}}));
 }
 
+continual::Importance Taken(double trace, int64_t units, int64_t right, int64_t most_frequent) {
+  continual::Importance importance;
+  importance.trace = trace;
+  importance.units = units;
+  importance.right = right;
+  importance.most_frequent = most_frequent;
+  return importance;
+}
+
+TEST(PointlessImportance, OfATaskThatIsNotKnown) {
+  const auto said = PointlessImportance("topics", Taken(1, 40, 10, 20));
+  ASSERT_TRUE(said);
+  EXPECT_THAT(*said, HasSubstr("UNTRAINED_TASK: this version answers 25.0 %"));
+  EXPECT_THAT(*said, HasSubstr("\"topics\""));
+  EXPECT_THAT(*said, HasSubstr("(50.0 %)"));
+  EXPECT_TRUE(PointlessImportance("topics", Taken(1, 40, 20, 20)));
+  EXPECT_FALSE(PointlessImportance("topics", Taken(1, 40, 21, 20)));
+  EXPECT_FALSE(PointlessImportance("topics", Taken(1, 19, 0, 10))) << "nineteen texts say nothing";
+  EXPECT_FALSE(PointlessImportance("topics", Taken(1, 40, 40, 40))) << "one label is all there is";
+  EXPECT_FALSE(PointlessImportance("words", Taken(1, 0, 0, 0))) << "a masked language model";
+}
+
+TEST(PointlessImportance, OfZero) {
+  EXPECT_THAT(*PointlessImportance("topics", Taken(0, 40, 40, 20)), HasSubstr("DEAD_PENALTY: "));
+}
+
 }  // namespace
 }  // namespace engram::worker
