@@ -12,13 +12,13 @@ class Refused(Exception):
 
 
 class Server:
-    """Keeps its data in `home`/data."""
+    """Keeps its data in `home`/data; `more`: further lines of its configuration."""
 
-    def __init__(self, home: pathlib.Path):
+    def __init__(self, home: pathlib.Path, more: str = ""):
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         config = home / "engramd.yaml"
-        config.write_text(f"data_dir: {home / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n")
+        config.write_text(f"data_dir: {home / 'data'}\ngrpc_address: 127.0.0.1:0\nadmin_address: 127.0.0.1:0\n{more}")
         self.log = open(home / "engramd.log", "a")
         self.process = subprocess.Popen([peers.BUILD / "bin" / "engramd", "--config", config], stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready = self.process.stdout.readline()

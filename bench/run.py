@@ -18,9 +18,11 @@ RESULTS = peers.REPOSITORY / "bench" / "results"
 PROGRAMS = {  # name: command that prints one JSON row per line
     "tokenizer": ["bench/tokenizer_vs_hf.py"],
     "infer": ["bench/infer_vs_peers.py"],
+    "embed": ["bench/embed_vs_sentence_transformers.py"],
     "train": ["bench/train_vs_transformers.py"],
     "fisher": ["bench/fisher_vs_backward.py"],
     "memory": ["bench/worker_memory.py"],
+    "terms": ["bench/terms_vs_ahocorasick.py"],
 }
 BARS = {  # prefix of a row's name: smallest ratio (Engram over peer) that meets the bar
     "tokenizer_vs_hf": 5.0,
