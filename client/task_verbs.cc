@@ -1,3 +1,4 @@
+#include <charconv>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,7 +22,7 @@ struct TaskArguments {
   bool wait = false, validate_only = false;
   // start-task
   std::string kind, strategy;
-  std::optional<double> lambda;
+  std::string lambda;  // a number or "auto"
   std::optional<int64_t> epochs;
   std::vector<std::string> settings;
   // consolidate-task
@@ -60,8 +61,16 @@ std::optional<std::string> FillTraining(const TaskArguments& arguments, Request&
   if (arguments.kind == "classification") request.set_kind(engram::v1::TASK_KIND_SEQUENCE_CLASSIFICATION);
   if (arguments.kind == "ner") request.set_kind(engram::v1::TASK_KIND_TOKEN_CLASSIFICATION);
   if (arguments.kind == "mlm") request.set_kind(engram::v1::TASK_KIND_MASKED_LANGUAGE_MODEL);
-  if (arguments.lambda) request.set_lambda(*arguments.lambda);
   auto& options = *request.mutable_options();
+  if (const std::string& lambda = arguments.lambda; lambda == "auto") {
+    options["lambda"] = lambda;
+  } else if (!lambda.empty()) {
+    double value = 0;
+    const auto [end, error] = std::from_chars(lambda.data(), lambda.data() + lambda.size(), value);
+    if (error != std::errc() || end != lambda.data() + lambda.size())
+      return "--lambda takes a number or auto, not \"" + lambda + "\"";
+    request.set_lambda(value);
+  }
   if (arguments.epochs) options["epochs"] = std::to_string(*arguments.epochs);
   for (const std::string& setting : arguments.settings) {
     const size_t equals = setting.find('=');
@@ -71,27 +80,31 @@ std::optional<std::string> FillTraining(const TaskArguments& arguments, Request&
   return std::nullopt;
 }
 
-int CrossValidate(Session& session, TaskArguments arguments) {
-  if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
-  engram::v1::CrossValidateTaskRequest request;
-  if (const auto wrong = FillTraining(arguments, request)) return Session::Usage(*wrong);
-  request.set_folds(arguments.folds);
-  request.set_fold_seed(arguments.fold_seed);
-  request.set_term_held_out(arguments.term_held_out);
+template <typename Request>
+using Method = grpc::Status (TaskService::Stub::*)(grpc::ClientContext*, const Request&, Job*);
+
+// Asks for a job and says what became of it.
+template <typename Request>
+int Queue(Session& session, const Request& request, bool wait, Method<Request> method) {
   Job job;
   const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<TaskService>()->CrossValidateTask(context.get(), request, &job);
-  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+  const auto stub = session.Stub<TaskService>();
+  const grpc::Status status = ((*stub).*method)(context.get(), request, &job);
+  return status.ok() ? PrintQueued(session, job, wait) : session.Fail(status);
 }
 
-int Start(Session& session, TaskArguments arguments) {
+// A training, or its cross-validation.
+template <typename Request>
+int Train(Session& session, TaskArguments arguments, Method<Request> method) {
   if (!ResolveBase(arguments)) return Session::Usage("give the version to start from once: MODEL@BASE or --from");
-  engram::v1::StartTaskRequest request;
+  Request request;
   if (const auto wrong = FillTraining(arguments, request)) return Session::Usage(*wrong);
-  Job job;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<TaskService>()->StartTask(context.get(), request, &job);
-  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+  if constexpr (requires { request.set_folds(0); }) {
+    request.set_folds(arguments.folds);
+    request.set_fold_seed(arguments.fold_seed);
+    request.set_term_held_out(arguments.term_held_out);
+  }
+  return Queue(session, request, arguments.wait, method);
 }
 
 int Consolidate(Session& session, TaskArguments arguments) {
@@ -108,10 +121,7 @@ int Consolidate(Session& session, TaskArguments arguments) {
   request.set_priority(arguments.priority);
   request.set_request_id(arguments.request_id);
   request.set_validate_only(arguments.validate_only);
-  Job job;
-  const auto context = session.NewContext();
-  const grpc::Status status = session.Stub<TaskService>()->ConsolidateTask(context.get(), request, &job);
-  return status.ok() ? PrintQueued(session, job, arguments.wait) : session.Fail(status);
+  return Queue(session, request, arguments.wait, &TaskService::Stub::ConsolidateTask);
 }
 
 // Writes the matrix that an evaluation has completed as a drawing.
@@ -164,7 +174,11 @@ void AddTraining(CLI::App& verb, TaskArguments& a) {
       ->check(CLI::IsMember({"classification", "ner", "mlm"}));
   verb.add_option("--strategy", a.strategy,
                   "how forgetting is prevented; `engram strategies` lists them and says which is taken by default");
-  verb.add_option("--lambda", a.lambda, "strength of the strategy's penalty in Bayes units; the same as --set lambda=");
+  verb.add_option(
+      "--lambda", a.lambda,
+      "strength of the strategy's penalty in Bayes units, or auto: several are tried on held-out texts of the "
+      "new task and of earlier ones (--set lambda_grid=), which takes as many trainings; the same as --set "
+      "lambda=");
   verb.add_option("--epochs", a.epochs, "passes over the training part; the same as --set epochs=");
   verb.add_option("--set", a.settings, "an option of the training or of the strategy as key=value; repeatable");
   verb.add_option("--label", a.label, "label to set to the new version");
@@ -182,7 +196,9 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   AddCommon(*start, a);
   AddTraining(*start, a);
   start->footer([&app, &session] { return TaskOptionsHelp(app, session); });
-  start->callback([&session, arguments] { session.run = [=, &session] { return Start(session, *arguments); }; });
+  start->callback([&session, arguments] {
+    session.run = [=, &session] { return Train(session, *arguments, &TaskService::Stub::StartTask); };
+  });
 
   CLI::App* cross =
       app.add_subcommand("cross-validate",
@@ -195,8 +211,9 @@ void AddTaskVerbs(CLI::App& app, Session& session) {
   cross->add_flag("--term-held-out", a.term_held_out,
                   "train no fold on rows in which one of its entities occurs: how well are unknown names found?");
   cross->footer([&app, &session] { return TaskOptionsHelp(app, session); });
-  cross->callback(
-      [&session, arguments] { session.run = [=, &session] { return CrossValidate(session, *arguments); }; });
+  cross->callback([&session, arguments] {
+    session.run = [=, &session] { return Train(session, *arguments, &TaskService::Stub::CrossValidateTask); };
+  });
 
   CLI::App* consolidate =
       app.add_subcommand("consolidate-task",

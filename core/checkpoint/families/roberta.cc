@@ -1,32 +1,14 @@
-#include <utility>
-
-#include "core/checkpoint/families/family.h"
+#include "core/checkpoint/families/roberta.h"
 
 namespace engram::checkpoint {
 namespace {
 
 FamilySpec Roberta() {
-  return {
-      .model_type = "roberta",
-      .class_stems = {"Roberta", "XLMRoberta"},
-      .prefix = "roberta.",
-      .default_pad_token_id = 1,
-      .positions_after_padding = true,
-      .sequence = {.before_dense = DropoutSource::kClassifier,
-                   .dense = "classifier.dense",
-                   .activation = "tanh",
-                   .before_output = DropoutSource::kClassifier,
-                   .output = "classifier.out_proj"},
-      .token = {.before_output = DropoutSource::kClassifier, .output = "classifier"},
-      .masked_lm = {.dense = "lm_head.dense",
-                    .activation = "gelu",  // whatever the layers have
-                    .norm = "lm_head.layer_norm",
-                    .output = "lm_head.bias",
-                    .tied = true,
-                    .tied_weight = "lm_head.decoder.weight",
-                    .tied_bias = "lm_head.decoder.bias"},
-      .head_prefixes = {"classifier.", "lm_head.", "qa_outputs."},
-  };
+  FamilySpec spec = RobertaLike(DropoutSource::kClassifier);
+  spec.model_type = "roberta";
+  spec.class_stems = {"Roberta", "XLMRoberta"};
+  spec.prefix = "roberta.";
+  return spec;
 }
 
 // XLM-RoBERTa is RoBERTa with another vocabulary and classes of its own, whose tensors have RoBERTa's names.
@@ -41,4 +23,26 @@ const FamilyRegistration kRoberta(Roberta());
 const FamilyRegistration kXlmRoberta(XlmRoberta());
 
 }  // namespace
+
+FamilySpec RobertaLike(DropoutSource head_dropout) {
+  return {
+      .default_pad_token_id = 1,
+      .positions_after_padding = true,
+      .sequence = {.before_dense = head_dropout,
+                   .dense = "classifier.dense",
+                   .activation = "tanh",
+                   .before_output = head_dropout,
+                   .output = "classifier.out_proj"},
+      .token = {.before_output = head_dropout, .output = "classifier"},
+      .masked_lm = {.dense = "lm_head.dense",
+                    .activation = "gelu",  // whatever the layers have
+                    .norm = "lm_head.layer_norm",
+                    .output = "lm_head.bias",
+                    .tied = true,
+                    .tied_weight = "lm_head.decoder.weight",
+                    .tied_bias = "lm_head.decoder.bias"},
+      .head_prefixes = {"classifier.", "lm_head.", "qa_outputs."},
+  };
+}
+
 }  // namespace engram::checkpoint

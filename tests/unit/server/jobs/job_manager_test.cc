@@ -1,7 +1,5 @@
 #include "server/jobs/job_manager.h"
 
-#include <cstdlib>
-#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -11,10 +9,8 @@
 #include "core/checkpoint/version_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/data_mark.h"
 #include "server/jobs/recovery.h"
-#include "server/library/dataset_shelf.h"
-#include "tests/unit/server/jobs/fake_launcher.h"
+#include "tests/unit/server/jobs/job_manager_fixture.h"
 
 namespace engram::server {
 namespace {
@@ -23,112 +19,7 @@ using engram::v1::Job;
 using engram::worker::v1::RunSpec;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Pair;
-
-class JobManagerTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "/engram-jobs-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    paths_.data_dir = root_ = pattern;
-    ASSERT_TRUE(MakeDirectories(paths_.models()).ok());
-    Open();
-    jobs::VersionRecord base;
-    base.model = "news";
-    base.number = *store_->ReserveVersion("news");
-    ASSERT_TRUE(store_->AddVersion(base, "stable", {}).ok());
-    Start();
-  }
-  void TearDown() override {
-    manager_.reset();
-    store_.reset();
-    ASSERT_TRUE(RemoveTree(root_).ok());
-  }
-  void Open() {
-    auto store = jobs::Store::Open(paths_.database(), clock_);
-    ASSERT_TRUE(store.ok()) << store.status();
-    store_ = *std::move(store);
-  }
-  void Start() {
-    shelf_ = std::make_unique<DatasetShelf>(*store_, paths_);
-    manager_ =
-        std::make_unique<JobManager>(*store_, paths_, launcher_, *shelf_, metrics_, Clock::Steady(), clock_,
-                                     JobManagerOptions{{"cpu"}, 0, 1000, /*max_crashes=*/3, absl::Milliseconds(10)});
-    ASSERT_TRUE(manager_->Start().ok());
-  }
-  // As after the server's death: what it had not written is gone.
-  void Restart() {
-    manager_.reset();
-    store_.reset();
-    Open();
-    Start();
-  }
-  // As after SIGKILL while `run` lingers: the next server finds the files of this moment.
-  void RestartAsKilled(FakeRun& run) {
-    const std::filesystem::path then = paths_.data_dir + "/killed";
-    ASSERT_TRUE(MakeDirectories(then.string()).ok());
-    for (const auto& entry : std::filesystem::directory_iterator(paths_.data_dir)) {
-      if (entry.path() != then)
-        std::filesystem::copy(entry.path(), then / entry.path().filename(), std::filesystem::copy_options::recursive);
-    }
-    run.LetGo();
-    manager_.reset();
-    store_.reset();
-    paths_.data_dir = then.string();
-    Open();
-    Start();
-  }
-  absl::StatusOr<Job> Submit(int64_t priority = 0, const jobs::RequestKey& key = {}, const std::string& label = "") {
-    jobs::JobRecord record;
-    record.model = "news";
-    record.base_version = 1;
-    record.priority = priority;
-    record.label = label;
-    RunSpec spec;
-    spec.set_model("news");
-    spec.set_base_version(1);
-    spec.mutable_train()->set_task("emotion");
-    return manager_->Submit(record, Job(), spec, key);
-  }
-  // A job is seen to have ended a moment before its directory is gone; a manager that has shut down is through with it.
-  void ExpectNoRunDirectories() {
-    manager_.reset();
-    EXPECT_THAT(*ListDirectory(paths_.runs()), IsEmpty());
-  }
-  std::string Add(int64_t priority = 0) { return Submit(priority)->name().substr(5); }
-  // The job once it is in that state.
-  Job Await(const std::string& id, engram::v1::JobState state) {
-    struct Seen {
-      absl::Mutex mutex;
-      Job job ABSL_GUARDED_BY(mutex);
-    } seen;
-    const auto number = manager_->Watch(id, [&](const absl::StatusOr<Job>& job) {
-      if (!job.ok()) return;
-      absl::MutexLock lock(&seen.mutex);
-      seen.job = *job;
-    });
-    EXPECT_TRUE(number.ok());
-    Job job;
-    {
-      absl::MutexLock lock(&seen.mutex);
-      const auto reached = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seen.mutex) { return seen.job.state() == state; };
-      EXPECT_TRUE(seen.mutex.AwaitWithTimeout(absl::Condition(&reached), kPatience)) << seen.job.DebugString();
-      job = seen.job;
-    }
-    manager_->Unwatch(*number);
-    return job;
-  }
-
-  FakeClock clock_;
-  std::string root_;  // holds data_dir, or is it
-  DataPaths paths_;
-  Metrics metrics_;
-  FakeLauncher launcher_;
-  std::unique_ptr<jobs::Store> store_;
-  std::unique_ptr<DatasetShelf> shelf_;
-  std::unique_ptr<JobManager> manager_;
-};
 
 TEST_F(JobManagerTest, ACollectionLeavesADataSetOnceHoweverOftenItIsPublished) {
   const auto collect = [this] {
@@ -177,6 +68,31 @@ TEST_F(JobManagerTest, RunsByPriorityThenAgeAndPublishesOnce) {
   }
   EXPECT_EQ(store_->GetModel("news")->versions, 4);
   ExpectNoRunDirectories();
+}
+
+TEST_F(JobManagerTest, APublishedVersionIsToldOnceItCanBeAskedFor) {
+  absl::Mutex mutex;
+  std::vector<int64_t> told;
+  absl::Duration at_work = absl::ZeroDuration();
+  published_ = [&](const std::string& model, int64_t number) {
+    EXPECT_TRUE(store_->GetVersion(model, number).ok());
+    absl::MutexLock lock(&mutex);
+    told.push_back(number);
+    at_work = manager_->working();
+  };
+  const std::string first = Add();
+  launcher_.Run(0)->Succeed();
+  const Job made = Await(first, engram::v1::JOB_STATE_SUCCEEDED);
+  const std::string second = Add();
+  launcher_.Run(1)->Fail("DATASET_DAMAGED");
+  Await(second, engram::v1::JOB_STATE_FAILED);
+  absl::MutexLock lock(&mutex);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(made.result().version(), absl::StrCat("models/news/versions/", told[0]));
+  EXPECT_GT(at_work, absl::ZeroDuration()) << "publishing is work";
+  const absl::Time end = Clock::Steady().Now() + kPatience;
+  while (manager_->working() > absl::ZeroDuration() && Clock::Steady().Now() < end) std::this_thread::yield();
+  EXPECT_EQ(manager_->working(), absl::ZeroDuration());
 }
 
 TEST_F(JobManagerTest, NoJobsAreCountedWhereTheyCannotBeRead) {
@@ -469,136 +385,5 @@ TEST_F(JobManagerTest, ALackPostponesTheJobAndShowsUntilItPasses) {
   again->Succeed();
   Await(id, engram::v1::JOB_STATE_SUCCEEDED);
 }
-
-TEST_F(JobManagerTest, AFailedJobGoesOnFromItsCheckpointWhileThatIsKept) {
-  const std::string id = Add();
-  const auto run = launcher_.Run(0);
-  const int64_t number = run->spec().version();
-  ASSERT_TRUE(WriteFileAtomic(paths_.run(id) + "/checkpoint.safetensors", "hours of work").ok());
-  ASSERT_TRUE(MakeDirectories(paths_.run(id) + "/output").ok());
-  run->Fail("TRAINING_DIVERGED");
-  const Job failed = Await(id, engram::v1::JOB_STATE_FAILED);
-  EXPECT_EQ(failed.resumable_until().seconds(), absl::ToUnixSeconds(clock_.Now()) + 7 * 24 * 3600);
-  Restart();  // what is kept outlives the server
-  EXPECT_THAT(*ListDirectory(paths_.run(id)), ElementsAre("checkpoint.safetensors", "spec.binpb"));
-  ASSERT_TRUE(manager_->Resume(id).ok());
-  const auto again = launcher_.Run(1);
-  EXPECT_EQ(again->spec().version(), number);
-  EXPECT_TRUE(PathExists(paths_.run(id) + "/checkpoint.safetensors"));
-  again->Succeed();
-  EXPECT_FALSE(Await(id, engram::v1::JOB_STATE_SUCCEEDED).has_resumable_until());
-  EXPECT_EQ(StatusReason(manager_->Resume(id).status()), "JOB_ENDED");
-  ExpectNoRunDirectories();
-}
-
-TEST_F(JobManagerTest, AFailedJobIsForgottenInTime) {
-  const std::string id = Add();
-  launcher_.Run(0)->Fail("TRAINING_DIVERGED");
-  Await(id, engram::v1::JOB_STATE_FAILED);
-  clock_.Advance(absl::Hours(24 * 7) - absl::Seconds(1));
-  Restart();
-  EXPECT_TRUE(PathExists(paths_.run(id)));
-  EXPECT_TRUE(manager_->Get(id)->has_resumable_until());
-  clock_.Advance(absl::Seconds(1));
-  EXPECT_EQ(StatusReason(manager_->Resume(id).status()), "JOB_ENDED");
-  Restart();
-  EXPECT_FALSE(PathExists(paths_.run(id)));
-}
-
-TEST_F(JobManagerTest, AnErrorThatWasLeftBehindIsNotTakenForTheResumedRuns) {
-  const std::string id = Add();
-  const auto run = launcher_.Run(0);
-  run->Fail("TRAINING_DIVERGED");
-  Await(id, engram::v1::JOB_STATE_FAILED);
-  manager_.reset();
-  // As if the server had been killed between the record and the removal.
-  ASSERT_TRUE(WriteFileAtomic(paths_.run(id) + "/result.binpb", "the old error").ok());
-  Restart();
-  ASSERT_TRUE(manager_->Resume(id).ok());
-  launcher_.Run(1);
-  EXPECT_FALSE(PathExists(paths_.run(id) + "/result.binpb"));
-}
-
-TEST_F(JobManagerTest, RunsOfANewerDatabaseStay) {
-  ASSERT_TRUE(MakeDirectories(paths_.run("01UNHEARDOF")).ok());
-  Restart();
-  EXPECT_TRUE(PathExists(paths_.run("01UNHEARDOF")));
-}
-
-TEST_F(JobManagerTest, OrphansGoAndWhatTheStoreDoesNotKnowStays) {
-  const int64_t lost = *store_->ReserveVersion("news");
-  ASSERT_TRUE(store_->AddDataset({"emotion", 1, 2, 0, {"a", "b"}, "d", {}, 10}).ok());
-  ASSERT_TRUE(store_->ExpectDataset("half").ok());
-  for (const std::string& directory :
-       {paths_.version("news", 1), paths_.version("news", lost), paths_.version("news", lost + 5),
-        paths_.version("olds", 1), paths_.dataset("emotion"), paths_.dataset("half"), paths_.dataset("newer"),
-        paths_.staging() + "/x"}) {
-    ASSERT_TRUE(MakeDirectories(directory).ok());
-  }
-  ASSERT_TRUE(RemoveOrphans(*store_, paths_, DatabaseAge::kCurrent).ok());
-  EXPECT_THAT(*ListDirectory(paths_.versions("news")), ElementsAre("1", absl::StrCat(lost + 5)));
-  EXPECT_THAT(*ListDirectory(paths_.versions("olds")), ElementsAre("1"));
-  EXPECT_THAT(*ListDirectory(paths_.datasets()), ElementsAre("emotion", "newer"));
-  EXPECT_THAT(*ListDirectory(paths_.staging()), IsEmpty());
-  EXPECT_EQ(*store_->ReserveVersion("news"), lost + 6) << "what lies there keeps its number";
-  EXPECT_EQ(*store_->ReserveVersion("olds"), 2);
-}
-
-TEST_F(JobManagerTest, BesideAnOlderDatabaseNothingGoesAndJobsMakeWay) {
-  const int64_t lost = *store_->ReserveVersion("news");
-  ASSERT_TRUE(store_->ExpectDataset("half").ok());
-  const std::string id = Add();
-  const int64_t number = launcher_.Run(0)->spec().version();
-  manager_.reset();
-  for (const std::string& directory :
-       {paths_.version("news", lost), paths_.version("news", number), paths_.dataset("half")}) {
-    ASSERT_TRUE(MakeDirectories(directory).ok());
-  }
-  ASSERT_TRUE(RemoveOrphans(*store_, paths_, DatabaseAge::kOlder).ok());
-  // And no later start takes them for its own.
-  ASSERT_TRUE(RemoveOrphans(*store_, paths_, DatabaseAge::kCurrent).ok());
-  EXPECT_THAT(*ListDirectory(paths_.versions("news")), ElementsAre(absl::StrCat(lost), absl::StrCat(number)));
-  EXPECT_THAT(*ListDirectory(paths_.datasets()), ElementsAre("half"));
-  Restart();
-  launcher_.Run(1)->Succeed();
-  EXPECT_EQ(Await(id, engram::v1::JOB_STATE_SUCCEEDED).result().version(),
-            absl::StrCat("models/news/versions/", number + 1));
-}
-
-TEST_F(JobManagerTest, ADatabaseThatIsNotThatOfItsDirectoriesIsNoticed) {
-  manager_.reset();
-  ASSERT_TRUE(CheckDatabaseIsThere(paths_).ok());
-  EXPECT_EQ(*MarkStart(*store_, paths_), DatabaseAge::kCurrent);  // a data_dir of before there were marks
-  store_.reset();
-  const std::string copy = root_ + "/copy.db";
-  ASSERT_TRUE(CopyFile(paths_.database(), copy).ok());
-  Open();
-  EXPECT_EQ(*MarkStart(*store_, paths_), DatabaseAge::kCurrent);
-  store_.reset();
-  ASSERT_TRUE(CopyFile(copy, paths_.database()).ok());
-  Open();
-  EXPECT_EQ(*MarkStart(*store_, paths_), DatabaseAge::kOlder);
-  EXPECT_EQ(*MarkStart(*store_, paths_), DatabaseAge::kCurrent) << "it is the server's database from now on";
-
-  ASSERT_TRUE(WriteFileAtomic(paths_.mark(), R"({"database": "another", "starts": 3})").ok());
-  EXPECT_EQ(StatusReason(MarkStart(*store_, paths_).status()), "DATABASE_FOREIGN");
-  ASSERT_TRUE(WriteFileAtomic(paths_.mark(), "{}").ok());
-  EXPECT_EQ(StatusReason(MarkStart(*store_, paths_).status()), "MARK_DAMAGED");
-
-  store_.reset();
-  for (const char* what : {"empty", "missing"}) {
-    ASSERT_TRUE(RemoveTree(paths_.database()).ok());
-    if (std::string(what) == "empty") {
-      ASSERT_TRUE(WriteFileAtomic(paths_.database(), "").ok());
-    }
-    EXPECT_EQ(StatusReason(CheckDatabaseIsThere(paths_)), "DATABASE_MISSING") << what;
-  }
-  ASSERT_TRUE(RemoveTree(paths_.mark()).ok());
-  EXPECT_TRUE(CheckDatabaseIsThere(paths_).ok()) << "nothing lies there: it is a new one";
-  ASSERT_TRUE(MakeDirectories(paths_.dataset("rows")).ok());
-  EXPECT_EQ(StatusReason(CheckDatabaseIsThere(paths_)), "DATABASE_MISSING");
-  Open();  // for TearDown
-}
-
 }  // namespace
 }  // namespace engram::server
