@@ -16,6 +16,13 @@ constexpr std::string_view kPage =
     "is a web page (HTML), not the file itself; download the raw file, and log in first if the site asks for it";
 constexpr std::string_view kPointer =
     "is a Git LFS pointer, not the file itself; fetch the file with \"git lfs pull\", or download it from the site";
+constexpr std::string_view kPickle =
+    "is a Python pickle, which runs code when it is read and is not read here; load it in Python and save what it "
+    "holds: "
+    "rows as JSON Lines or CSV, weights as .safetensors";
+constexpr std::string_view kTorch =
+    "is a file of PyTorch (torch.save): weights are read under the name pytorch_model.bin; save rows as JSON Lines or "
+    "CSV";
 constexpr std::string_view kXml = "is XML, which is not read; convert it to JSON Lines or CSV";
 
 constexpr Kind kBinary[] = {
@@ -44,6 +51,14 @@ bool IsBinary(std::string_view bytes) {
   return head.find('\0') != std::string_view::npos || (bad && *bad + kLongestCharacter <= head.size());
 }
 
+// Protocols 2 to 5, by their first two bytes. The older ones, which are ASCII, begin with a list or a dictionary, a mark and
+// (protocol 0) the number of a memo.
+bool IsPickle(std::string_view bytes) {
+  if (bytes.size() > 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5) return true;
+  return bytes.starts_with("(lp0\n") || bytes.starts_with("(dp0\n") || bytes.starts_with(std::string_view("]q\0", 3)) ||
+         bytes.starts_with(std::string_view("}q\0", 3));
+}
+
 bool StartsWithNoCase(std::string_view text, std::string_view lower) {
   return text.size() >= lower.size() && std::equal(lower.begin(), lower.end(), text.begin(), [](char a, char b) {
            return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
@@ -53,6 +68,10 @@ bool StartsWithNoCase(std::string_view text, std::string_view lower) {
 }  // namespace
 
 std::optional<std::string_view> ForeignContent(std::string_view bytes) {
+  constexpr size_t kFirstEntry = 128;
+  if (bytes.starts_with("PK\x03\x04") && bytes.substr(0, kFirstEntry).find("/data.pkl") != std::string_view::npos)
+    return kTorch;
+  if (IsPickle(bytes)) return kPickle;
   for (const Kind& kind : kBinary) {
     if (bytes.starts_with(kind.magic) && IsBinary(bytes)) return kind.what;
   }
