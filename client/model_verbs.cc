@@ -173,6 +173,7 @@ void PrintMemories(const google::protobuf::RepeatedPtrField<Version>& versions) 
       for (const auto& task : memory.tasks()) {
         tasks += (tasks.empty() ? "" : ", ") + LastPart(task.task()) + " " + std::to_string(task.texts());
         if (!task.dataset().empty()) tasks += " (" + LastPart(task.dataset()) + ")";
+        if (task.has_kept_since()) tasks += " since " + FormatTime(task.kept_since()).substr(0, 10);
       }
       rows.push_back({LastPart(version.name()), memory.strategy(), FormatBytes(memory.size_bytes()),
                       std::to_string(memory.texts()), tasks.empty() ? "-" : tasks});
@@ -386,6 +387,7 @@ void AddForgetVerb(CLI::App& group, Session& session) {
   const auto name = std::make_shared<std::string>(), dataset = std::make_shared<std::string>();
   const auto texts = std::make_shared<std::vector<std::string>>();
   const auto rows = std::make_shared<std::vector<int64_t>>();
+  const auto days = std::make_shared<std::optional<int64_t>>();
   const auto yes = std::make_shared<bool>(false);
   CLI::App* forget = group.add_subcommand("forget",
                                           "Remove training texts from what a model's versions keep for "
@@ -396,6 +398,8 @@ void AddForgetVerb(CLI::App& group, Session& session) {
   forget->add_option("--row", *rows, "only this row of the data set, counted from 1 over its training part; repeatable")
       ->needs("--dataset");
   forget->add_option("--text", *texts, "this text, of whatever task; repeatable");
+  forget->add_option("--older-than", *days, "every text that has been kept for more than so many days; 0: all")
+      ->check(CLI::NonNegativeNumber);
   forget->add_flag("--yes", *yes, "do not ask");
   forget->callback([=, &session] {
     session.run = [=, &session] {
@@ -406,6 +410,7 @@ void AddForgetVerb(CLI::App& group, Session& session) {
         request->add_texts(text);
       }
       request->mutable_rows()->Assign(rows->begin(), rows->end());
+      if (*days) request->set_older_than_days(**days);
       return Forget(session, *request, *yes);
     };
   });
@@ -510,8 +515,9 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   imports
       ->add_option(
           "--tag-scheme", *tag_scheme,
-          "of a tagger whose labels are O, and B-x for each I-x: iob1 if it begins entities with I-x; default: bio2")
-      ->check(CLI::IsMember({"bio2", "iob1"}));
+          "of a tagger whose labels are O, and B-x for each I-x: bio2 if it begins entities with B-x, iob1 if with I-x, "
+          "lenient if either may be; default: what a trial of some sentences shows")
+      ->check(CLI::IsMember({"bio2", "iob1", "lenient"}));
   imports->add_option("--request-id", *request_id, "the same id again gives the same version");
   imports->callback([=, &session] {
     session.run = [=, &session] {

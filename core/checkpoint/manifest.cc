@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "core/base/files.h"
 #include "core/base/strict_json.h"
 #include "core/checkpoint/read_list.h"
@@ -19,6 +20,7 @@ namespace {
 using Json = nlohmann::json;
 using Ordered = nlohmann::ordered_json;
 
+constexpr int64_t kLeastChunkTokens = 1, kMostChunkTokens = 1 << 20;
 constexpr int64_t kMaxCount = int64_t{1} << 53;  // beyond it other JSON readers round
 constexpr size_t kMaxEntries = 10'000;           // tasks, consolidations, rows and columns of a matrix
 
@@ -88,7 +90,10 @@ absl::Status CheckTask(const ManifestTask& task, const std::string& field, const
     return InvalidField(field + ".abstention", "is of classification tasks, with a temperature above 0");
   if (task.text_pairs && task.kind != TaskKind::kSequenceClassification)
     return InvalidField(field + ".text_pairs", "is of classification tasks");
-  if (task.iob1 && task.kind != TaskKind::kTokenClassification)
+  if (task.chunk_tokens != 0 && (task.kind != TaskKind::kSequenceClassification || task.text_pairs ||
+                                 task.chunk_tokens < kLeastChunkTokens || task.chunk_tokens > kMostChunkTokens))
+    return InvalidField(field + ".chunk_tokens", "is of classification tasks of single texts, and a window's length");
+  if (!task.tag_scheme.empty() && task.kind != TaskKind::kTokenClassification)
     return InvalidField(field + ".tag_scheme", "is of token classification tasks");
   return CheckDigest(field + ".dataset_digest", task.dataset_digest, /*may_be_empty=*/true);
 }
@@ -119,6 +124,11 @@ absl::Status CheckMemory(const ManifestMemory& memory, const std::string& field,
   }
   if (!memory.tasks.empty() && rows != static_cast<uint64_t>(memory.rows))
     return InvalidField(field + ".tasks", absl::StrCat("counts ", rows, " rows, but rows is ", memory.rows));
+  for (const auto& [task, since] : memory.kept_since) {
+    absl::Time time;
+    if (!memory.tasks.contains(task) || !absl::ParseTime(absl::RFC3339_full, since, &time, nullptr))
+      return InvalidField(field + ".kept_since", "must be times of tasks that have rows, in RFC 3339");
+  }
   return absl::OkStatus();
 }
 
@@ -171,7 +181,7 @@ absl::Status ReadBlocks(const Json& json, const std::string& path, Blocks& block
   ObjectReader reader(json, path);
   ReadName(reader, "kind", ParseBlocksKind, blocks.kind);
   ReadName(reader, "places", ParseBlocksPlaces, blocks.places);
-  reader.Integer("width", 1, kMaxBlocksWidth, blocks.width);
+  reader.Integer("width", 0, kMaxBlocksWidth, blocks.width);
   reader.Real("scale", 0, std::numeric_limits<double>::max(), blocks.scale);
   reader.TextList("earlier", blocks.earlier);
   return reader.Finish();
@@ -198,9 +208,14 @@ absl::Status ReadTask(const Json& json, const std::string& path, ManifestTask& t
     if (*pairs != Json(true)) reader.Fail(InvalidField(path + ".text_pairs", "must be true, or left out"));
     task.text_pairs = true;
   }
+  if (reader.Optional("chunk_tokens") != nullptr)
+    reader.Integer("chunk_tokens", kLeastChunkTokens, kMostChunkTokens, task.chunk_tokens);
   if (const Json* scheme = reader.Optional("tag_scheme"); scheme != nullptr) {
-    if (*scheme != Json("iob1")) reader.Fail(InvalidField(path + ".tag_scheme", "must be iob1, or left out"));
-    task.iob1 = true;
+    if (*scheme == Json("iob1") || *scheme == Json("lenient")) {
+      task.tag_scheme = scheme->get<std::string>();
+    } else {
+      reader.Fail(InvalidField(path + ".tag_scheme", "must be iob1 or lenient, or left out"));
+    }
   }
   return reader.Finish();
 }
@@ -246,6 +261,7 @@ absl::Status ReadMemory(const Json& json, const std::string& path, ManifestMemor
   reader.Text("file", memory.file);
   reader.Integer("rows", 0, kMaxCount, memory.rows);
   if (reader.Optional("tasks") != nullptr) reader.UnsignedMap("tasks", memory.tasks);
+  if (reader.Optional("kept_since") != nullptr) reader.TextMap("kept_since", memory.kept_since);
   return reader.Finish();
 }
 
@@ -306,7 +322,8 @@ Ordered TaskJson(const ManifestTask& task) {
                           {"accuracy_of_answered", task.abstention->accuracy_of_answered}};
   }
   if (task.text_pairs) json["text_pairs"] = true;
-  if (task.iob1) json["tag_scheme"] = "iob1";
+  if (task.chunk_tokens != 0) json["chunk_tokens"] = task.chunk_tokens;
+  if (!task.tag_scheme.empty()) json["tag_scheme"] = task.tag_scheme;
   if (const Blocks& b = task.blocks; b.kind != BlocksKind::kNone) {
     json["blocks"] = {{"kind", BlocksKindName(b.kind)},
                       {"places", BlocksPlacesName(b.places)},
@@ -328,6 +345,7 @@ Ordered ConsolidationJson(const ManifestConsolidation& c) {
 Ordered MemoryJson(const ManifestMemory& memory) {
   Ordered json = {{"strategy", memory.strategy}, {"file", memory.file}, {"rows", memory.rows}};
   if (!memory.tasks.empty()) json["tasks"] = memory.tasks;
+  if (!memory.kept_since.empty()) json["kept_since"] = memory.kept_since;
   return json;
 }
 

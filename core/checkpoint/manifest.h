@@ -6,8 +6,8 @@
 //
 // A version directory: config.json, model.safetensors, the tokenizer's files (what `transformers` loads), engram.json,
 // and where there is something to keep heads.safetensors (the heads of all tasks but the default one),
-// continual.safetensors (importance and anchors) and memory/<strategy>.safetensors (what a strategy keeps for later
-// tasks).
+// continual.safetensors (importance and anchors), update.safetensors (an update of the encoder of which tasks have masks)
+// and memory/<strategy>.safetensors (what a strategy keeps for later tasks).
 //
 // Format 2 is written; format 1 is read as the manifest that it would be in format 2. Format 1 had lambda, gamma and
 // penalty_mode of every training, whether its strategy knew them or not, among the training options.
@@ -34,6 +34,7 @@ inline constexpr const char* kConfigFile = "config.json";
 inline constexpr const char* kModelFile = "model.safetensors";
 inline constexpr const char* kHeadsFile = "heads.safetensors";
 inline constexpr const char* kContinualFile = "continual.safetensors";
+inline constexpr const char* kUpdateFile = "update.safetensors";
 
 // When no label of a classification task fits a text: core/train/abstention.h.
 struct Abstention {
@@ -61,7 +62,12 @@ struct ManifestTask {
   int64_t training_examples = 0;
   std::optional<Abstention> abstention = std::nullopt;  // where it was trained with validation texts
   bool text_pairs = false;  // classification: learned on pairs of texts; stands in engram.json where it was
-  bool iob1 = false;        // token classification: entities may begin with I-x; stands in engram.json where they may
+  // Classification: learned on whole texts in windows of so many tokens, special ones included; 0: on texts as they
+  // are, or their beginnings. Stands in engram.json where it is not 0.
+  int64_t chunk_tokens = 0;
+  // Of an imported tagger whose labels are those of BIO2 and of IOB1 alike: "iob1", "lenient" (core/tagging/bio.h);
+  // empty: as its labels say. Stands in engram.json where it is not empty.
+  std::string tag_scheme = {};
 
   // Whether what it was trained on is known: not so of an imported head.
   bool imported() const { return dataset.empty(); }
@@ -90,6 +96,8 @@ struct ManifestMemory {
   int64_t rows = 0;      // training examples in it; 0: tensors alone
   // Of which tasks those are; empty: an older program did not say.
   std::map<std::string, uint64_t> tasks = {};
+  // Task -> when its texts came into the memory, RFC 3339, UTC; without those of which an older program did not say it.
+  std::map<std::string, std::string> kept_since = {};
 
   friend bool operator==(const ManifestMemory&, const ManifestMemory&) = default;
 };

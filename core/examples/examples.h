@@ -16,12 +16,13 @@
 #include "core/examples/word_windows.h"
 #include "core/tokenize/tokenizer.h"
 #include "core/train/example.h"
+#include "core/train/train_options.h"
 
 namespace engram::examples {
 
 // Where the counted tokens of tagging examples come from.
 struct SentencePlaces {
-  std::vector<std::vector<int32_t>> gold;  // of each sentence: the tag of each word
+  std::vector<std::vector<int32_t>> gold;  // of each sentence: the tag of each word; kNone where nothing is known
   struct Window {
     size_t sentence = 0;
     WordRows rows;  // the counted tokens of the example and the words of the sentence that they stand for
@@ -38,14 +39,17 @@ struct ExampleSet {
 };
 
 // Classification: one example per text or pair of texts, cut at `max_length` tokens, of a pair the longer text first
-// (transformers' truncation="longest_first"). Tagging: one per sentence, long ones as several windows of whole words, each
+// (transformers' truncation="longest_first"); with LongTexts::kChunk single texts are read whole, in windows of so many
+// tokens. Tagging: one per sentence, long ones as several windows of whole words, each
 // word tagged in exactly one of them, at its first token. Plain text: consecutive pieces of at most `max_length` tokens.
 // Lengths include special tokens. `token_types`: that the model tells apart (type_vocab_size); pairs have their type ids
-// where it has two or more. INVALID_ARGUMENT for labels that are not among `labels`, for rows of another kind than the
+// where it has two or more. `tag_scheme`: of the task (tagging::TagSet::FromTags). INVALID_ARGUMENT for labels that are not among `labels`, for rows of another kind than the
 // task's (tags of words where the labels make entities, too), and for a data set without a single known token.
 absl::StatusOr<ExampleSet> MakeExamples(const corpus::Dataset& dataset, checkpoint::TaskKind kind,
                                         const std::vector<std::string>& labels, int64_t max_length,
-                                        const tokenize::Tokenizer& tokenizer, int64_t token_types);
+                                        const tokenize::Tokenizer& tokenizer, int64_t token_types,
+                                        std::string_view tag_scheme = {},
+                                        train::LongTexts long_texts = train::LongTexts::kCut);
 
 // Nothing is cut silently: the warning that `cut` of `texts` lose something at `max_length` tokens (`which` they are:
 // "training texts"), if any do. `window`: what the model takes. For runs and for their estimates.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "core/tagging/windows.h"
 
@@ -44,7 +45,7 @@ absl::StatusOr<WordWindows> EncodeWordWindows(std::span<const std::string_view> 
   tokenize::EncodeOptions bare;
   bare.split_special_tokens = split_special_tokens;
   bare.add_special_tokens = false;
-  ENGRAM_ASSIGN_OR_RETURN(const tokenize::Encoding encoding, tokenizer.EncodeWords(words, bare));
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer.EncodeWords(words, bare));
   std::vector<int32_t> counts(words.size(), 0);
   for (const int32_t word : encoding.words) ++counts[static_cast<size_t>(word)];
   const auto budget = static_cast<int32_t>(max_length - tokenizer.frame().size());
@@ -52,7 +53,7 @@ absl::StatusOr<WordWindows> EncodeWordWindows(std::span<const std::string_view> 
                           tagging::PlanWordWindows(counts, budget, tagging::DefaultOverlap(budget)));
   WordWindows out;
   out.planned = static_cast<int32_t>(plan.size());
-  out.tokens = static_cast<int64_t>(encoding.ids.size());
+  out.ids = std::move(encoding.ids);
   for (const tagging::WordWindow& window : plan) {
     out.word_cut = out.word_cut || window.word_cut;
     if (window.tokens == 0) continue;

@@ -31,7 +31,7 @@ struct WordWindow {
 struct WordWindows {
   std::vector<WordWindow> windows;  // in the order of the text; those without any token are left out
   int32_t planned = 0;              // how many windows the words make, those without any token included
-  int64_t tokens = 0;               // of all words, special tokens left out
+  std::vector<int32_t> ids;         // tokens of all words, special tokens left out
   bool word_cut = false;            // a single word is longer than a window: its end is lost
 };
 

@@ -1,9 +1,11 @@
 #include "core/serve/served_version.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/nn/device.h"
+#include "core/nn/tensor_memory.h"
 
 namespace engram::serve {
 namespace {
@@ -32,6 +34,7 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
   auto served = std::make_shared<ServedVersion>();
   served->model = model;
   served->number = number;
+  const nn::TensorMeter meter;
   nn::VersionOptions options;
   options.device = device;
   options.precision = precision;
@@ -45,11 +48,18 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
     return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");
   }
   served->vectors = LoadVectors(directory, served->version, *served->tokenizer);
+  ENGRAM_ASSIGN_OR_RETURN(served->router, nn::GuardTorch([&]() -> absl::StatusOr<train::TaskRouter> {
+                            ENGRAM_ASSIGN_OR_RETURN(const train::VersionMemory memory,
+                                                    train::MemorySource(directory, train::kRouter).Read());
+                            return train::TaskRouter::FromMemory(memory);
+                          }));
   for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
     if (task.kind != checkpoint::TaskKind::kTokenClassification) continue;
-    ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.iob1));
+    ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.tag_scheme));
     served->tag_sets.emplace(task.name, std::move(tags));
   }
+  // The meter knows of the CPU's memory alone.
+  served->bytes = std::max(meter.peak(), static_cast<int64_t>(served->version.model->parameters().weights().nbytes()));
   return std::shared_ptr<const ServedVersion>(std::move(served));
 }
 

@@ -160,7 +160,9 @@ absl::Status TagSet::Add(int32_t id, TagPrefix prefix, std::string_view type) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags, bool iob1) {
+absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags, std::string_view scheme) {
+  if (!scheme.empty() && scheme != kIob1Scheme && scheme != kLenientScheme)
+    return InvalidField("tag_scheme", "must be iob1 or lenient, or left out");
   if (tags.size() > kMaxTags) return InvalidField("labels", absl::StrCat("more than ", kMaxTags, " tags"));
   const std::set<std::string_view> names(tags.begin(), tags.end());
   if (names.size() != tags.size()) {
@@ -185,7 +187,9 @@ absl::StatusOr<TagSet> TagSet::FromTags(const std::vector<std::string>& tags, bo
                  : prefixed && has_outside && every_inside_begins ? TagReading::kBio2
                  : has_outside || prefixed                        ? TagReading::kIob1
                                                                   : TagReading::kWords;
-  if (iob1 && set.reading_ == TagReading::kBio2) set.reading_ = TagReading::kIob1;
+  const bool lenient = set.reading_ == TagReading::kBio2 && scheme == kLenientScheme;
+  if (set.reading_ == TagReading::kBio2 && !scheme.empty()) set.reading_ = TagReading::kIob1;
+  set.writes_inside_first_ = set.reading_ == TagReading::kIob1 && !lenient;
   if (set.reading_ == TagReading::kBioes && !has_outside) return InvalidField("labels", "the tag \"O\" is missing");
   set.tags_ = tags;
   set.prefix_.assign(tags.size(), TagPrefix::kOutside);
@@ -232,6 +236,7 @@ std::vector<TagProblem> UnknownTags(std::span<const std::string> tags) {
   std::vector<TagProblem> problems;
   for (size_t i = 0; i < tags.size(); ++i) {
     const std::string& tag = tags[i];
+    if (tag == kMissingTag) continue;
     const bool middle = tag.starts_with("M-") && tag.size() > 2;
     const auto split = middle ? SplitTag{'I', std::string_view(tag).substr(2)} : ParseTag(tag);
     if (!split) {
@@ -249,8 +254,9 @@ std::vector<TagProblem> Deviations(std::span<const std::string> tags, TagScheme 
   std::vector<TagProblem> problems;
   ForEachTag(tags, [&](size_t i, const std::string& written, const SplitTag& tag, const SplitTag& previous,
                        const SplitTag& next) {
-    const std::string why = tag.prefix == 'O' && written != "O" ? "has the type \"O\"; it is read as the tag O"
-                                                                : Deviation(previous, tag, next, scheme);
+    const std::string why = tag.prefix == 'O' && written != "O" && written != kMissingTag
+                                ? "has the type \"O\"; it is read as the tag O"
+                                : Deviation(previous, tag, next, scheme);
     if (!why.empty()) problems.push_back(Problem(i, written, why));
   });
   return problems;
@@ -275,9 +281,11 @@ TagScheme SchemeDetector::scheme() const {
 std::vector<std::string> ToBio2(std::span<const std::string> tags) {
   std::vector<std::string> result;
   result.reserve(tags.size());
-  ForEachTag(tags, [&](size_t, const std::string&, const SplitTag& tag, const SplitTag& previous, const SplitTag&) {
-    result.push_back(tag.prefix == 'O' ? "O" : absl::StrCat(Begins(previous, tag) ? "B-" : "I-", AbslView(tag.type)));
-  });
+  ForEachTag(
+      tags, [&](size_t, const std::string& written, const SplitTag& tag, const SplitTag& previous, const SplitTag&) {
+        result.push_back(tag.prefix == 'O' ? (written == kMissingTag ? written : "O")
+                                           : absl::StrCat(Begins(previous, tag) ? "B-" : "I-", AbslView(tag.type)));
+      });
   return result;
 }
 

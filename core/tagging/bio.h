@@ -22,10 +22,17 @@ enum class TagPrefix : uint8_t { kOutside, kBegin, kInside, kEnd, kSingle };
 // How a tagger's tags make entities, which follows from their names:
 // kBio2: B-x begins an entity, I-x continues it. Engram's own taggers.
 // kIob1: I-x begins an entity, too, where none of its type is open, and B-x need not exist: IOB1, IO, and bare types
-//   beside "O". Each word keeps its most probable tag, as in transformers' TokenClassificationPipeline.
+//   beside "O". Each word keeps its most probable tag, as in transformers' TokenClassificationPipeline. This reads the
+//   tags of BIO2 as well; what kBio2 adds is that only its legal sequences are found.
 // kBioes: B-x I-x E-x, or S-x for an entity of one word (also BILOU and BMES).
 // kWords: no "O" and no prefixes (parts of speech): each word has a tag and is an entity by itself.
 enum class TagReading : uint8_t { kBio2, kIob1, kBioes, kWords };
+
+// What is known of a tagger whose labels are O, and B-x for each I-x, which BIO2 and IOB1 have alike. Empty: BIO2.
+// kIob1Scheme: it reads as kIob1, and a B-x is written only where an entity follows one of its own type.
+// kLenientScheme: not known: it reads as kIob1, which finds the entities of either scheme, and every entity begins with
+// B-x where its tags are written.
+inline constexpr std::string_view kIob1Scheme = "iob1", kLenientScheme = "lenient";
 
 // The tags of one tagger: tag id <-> (prefix, entity type). Immutable value, thread-safe.
 class TagSet {
@@ -39,8 +46,8 @@ class TagSet {
   // there are E, S, L, U or M beside a prefix for all others; else kIob1 if there is an "O", or prefixes alone; else
   // kWords. INVALID_ARGUMENT if a tag is there twice (under two spellings, too), a type is none (ValidateTypeName), or
   // BIOES lacks the O or a type's end. Types are numbered in the order in which they occur, in kBio2 in that of their B
-  // tags. `iob1`: kIob1 in place of kBio2, for tags whose names leave it open.
-  static absl::StatusOr<TagSet> FromTags(const std::vector<std::string>& tags, bool iob1 = false);
+  // tags. `scheme`: one of those above, which counts where the reading would be kBio2; INVALID_ARGUMENT for another.
+  static absl::StatusOr<TagSet> FromTags(const std::vector<std::string>& tags, std::string_view scheme = {});
 
   int32_t size() const { return static_cast<int32_t>(tags_.size()); }
   const std::vector<std::string>& types() const { return types_; }
@@ -48,6 +55,8 @@ class TagSet {
   const std::vector<std::string>& names() const { return tags_; }
 
   TagReading reading() const { return reading_; }
+  // kIob1: whether entities that follow none of their own type are written with I-x in their first word, too.
+  bool writes_inside_first() const { return writes_inside_first_; }
   // kNone if the set has no "O".
   int32_t outside() const { return outside_; }
   // The tag of a type with this prefix; kNone if the set lacks it. kBio2 has all begins.
@@ -77,6 +86,7 @@ class TagSet {
   absl::Status Add(int32_t id, TagPrefix prefix, std::string_view type);
 
   TagReading reading_ = TagReading::kBio2;
+  bool writes_inside_first_ = false;
   std::vector<std::string> types_, tags_;
   std::vector<TagPrefix> prefix_;
   std::vector<int32_t> type_;
@@ -87,6 +97,10 @@ class TagSet {
 
 // OK for 1 to 128 bytes of valid UTF-8 without white space and control characters.
 absl::Status ValidateTypeName(std::string_view type);
+
+// In place of a tag: nothing is known of the word, as spaCy writes it in BILUO ("missing value"). It ends an entity as O
+// does, and is not of any tag set.
+inline constexpr std::string_view kMissingTag = "-";
 
 // How a data set writes its tags. kBio2: every entity begins with B. kIob1: B only where an entity follows one of its
 // own type. kBioes: E ends and S is an entity of one word (also in the spellings BILOU, with L for E and U for S, and
@@ -101,7 +115,8 @@ struct TagProblem {
   std::string message;  // begins with the tag
 };
 
-// The tags that are none under any scheme: not O or B-, I-, E-, S-, L-, U-, M- and a type that ValidateTypeName takes.
+// The tags that are none under any scheme: neither kMissingTag nor O, nor B-, I-, E-, S-, L-, U-, M- and a type that
+// ValidateTypeName takes.
 std::vector<TagProblem> UnknownTags(std::span<const std::string> tags);
 
 // The tags of a sentence that `scheme` does not have where they stand. kBio2: an I that begins an entity, an E, an S.
@@ -124,8 +139,8 @@ class SchemeDetector {
 };
 
 // One sentence's tags in BIO2, read as conlleval and seqeval's default mode read any mix of schemes: B and S begin an
-// entity; so do I and E after O, E, S or another type; all other I and E continue one. "I-O" and its like are O. Equal
-// to the scheme's own reading where there is no deviation. `tags` must have no unknown tag.
+// entity; so do I and E after O, E, S or another type; all other I and E continue one. "I-O" and its like are O,
+// kMissingTag stays. Equal to the scheme's own reading where there is no deviation. `tags` must have no unknown tag.
 std::vector<std::string> ToBio2(std::span<const std::string> tags);
 
 // "B-person" -> ('B', "person"); "O" -> ('O', ""). nullopt if it is no tag. The type is all that follows the first

@@ -16,7 +16,8 @@ int32_t TagOf(const TagSet& tags, const TagSpan& span, int32_t i, bool follows) 
     case TagReading::kBio2:
       return first ? tags.begin(type) : tags.inside(type);
     case TagReading::kIob1:  // without a B, or without an I, the other serves
-      if (first && follows && tags.begin(type) != TagSet::kNone) return tags.begin(type);
+      if (first && (follows || !tags.writes_inside_first()) && tags.begin(type) != TagSet::kNone)
+        return tags.begin(type);
       return tags.inside(type) != TagSet::kNone ? tags.inside(type) : tags.begin(type);
     case TagReading::kBioes:
       return first ? (last ? tags.single(type) : tags.begin(type)) : last ? tags.end(type) : tags.inside(type);
@@ -81,7 +82,12 @@ absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<c
 
 absl::StatusOr<std::vector<int32_t>> IdsOfBio2(const TagSet& tags, std::span<const std::string> bio2) {
   std::vector<TagSpan> spans;
+  std::vector<size_t> missing;
   for (size_t i = 0; i < bio2.size(); ++i) {
+    if (bio2[i] == kMissingTag) {
+      missing.push_back(i);
+      continue;
+    }
     const auto tag = ParseTag(bio2[i]);
     if (!tag) return InvalidField("rows", absl::StrCat("the tag \"", bio2[i], "\" is no BIO tag"));
     if (tag->prefix == 'O') continue;
@@ -95,7 +101,9 @@ absl::StatusOr<std::vector<int32_t>> IdsOfBio2(const TagSet& tags, std::span<con
       spans.push_back({at, at + 1, type});
     }
   }
-  return SpansToTags(tags, spans, static_cast<int32_t>(bio2.size()));
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<int32_t> ids, SpansToTags(tags, spans, static_cast<int32_t>(bio2.size())));
+  for (const size_t i : missing) ids[i] = TagSet::kNone;
+  return ids;
 }
 
 std::vector<Entity> LocateEntities(std::string_view text, std::span<const Word> words, const TagSet& tags,

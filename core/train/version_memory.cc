@@ -32,8 +32,8 @@ absl::Status Damaged(const std::string& name, const std::string& what) {
 
 // The examples as columns.
 struct Columns {
-  std::vector<int32_t> ids, type_ids, task, tagged;
-  std::vector<int64_t> tags, label, source, offsets{0}, logits_offsets{0};
+  std::vector<int32_t> ids, type_ids, task, tagged, windows, counted;
+  std::vector<int64_t> tags, label, source, whole, whole_second, offsets{0}, logits_offsets{0}, window_offsets{0};
   std::vector<float> logits;
   std::vector<std::string> tasks;
 };
@@ -51,7 +51,14 @@ Columns ToColumns(std::span<const StoredExample> examples) {
     columns.offsets.push_back(columns.offsets.back() + static_cast<int64_t>(length));
     columns.label.push_back(example.label);
     columns.source.push_back(example.source);
+    columns.whole.push_back(example.whole[0]);
+    columns.whole_second.push_back(example.whole[1]);
     columns.tagged.push_back(example.tags.empty() ? 0 : 1);
+    for (const nn::TextWindow& window : example.sequence.windows) {
+      columns.windows.push_back(window.tokens);
+      columns.counted.push_back(window.counted);
+    }
+    columns.window_offsets.push_back(static_cast<int64_t>(columns.windows.size()));
     columns.logits.insert(columns.logits.end(), stored.logits.begin(), stored.logits.end());
     columns.logits_offsets.push_back(static_cast<int64_t>(columns.logits.size()));
     const auto known = std::find(columns.tasks.begin(), columns.tasks.end(), stored.task);
@@ -90,6 +97,35 @@ absl::Status ReadColumn(const SafetensorsFile& file, const char* name, int64_t m
   return absl::OkStatus();
 }
 
+// Offsets that part so many values among so many examples.
+bool PartsOf(const std::vector<int64_t>& offsets, size_t examples, size_t values) {
+  return offsets.size() == examples + 1 && offsets.front() == 0 && offsets.back() == static_cast<int64_t>(values) &&
+         std::is_sorted(offsets.begin(), offsets.end());
+}
+
+// Windows that nn::Pack takes; the other columns must have been checked.
+absl::Status CheckWindows(const Columns& c) {
+  const auto wrong = [](const char* name, const char* what) {
+    return Damaged(absl::StrCat(kExamplesPrefix, name), what);
+  };
+  if (c.counted.size() != c.windows.size()) return wrong("counted", "has another length than windows");
+  if (!PartsOf(c.window_offsets, c.label.size(), c.windows.size()))
+    return wrong("window_offsets", "does not part the windows");
+  for (size_t i = 0; i < c.label.size(); ++i) {
+    int64_t tokens = 0, counted = 0;
+    for (int64_t w = c.window_offsets[i]; w < c.window_offsets[i + 1]; ++w) {
+      if (c.windows[w] < 1) return wrong("windows", "holds an empty window");
+      if (c.counted[w] < 0) return wrong("counted", "holds a negative number");
+      tokens += c.windows[w];
+      counted += c.counted[w];
+    }
+    if (c.window_offsets[i] == c.window_offsets[i + 1]) continue;
+    if (tokens != c.offsets[i + 1] - c.offsets[i]) return wrong("windows", "does not cover an example's tokens");
+    if (counted == 0) return wrong("counted", "counts none of an example's windows");
+  }
+  return absl::OkStatus();
+}
+
 // Everything that a reader of the examples relies on.
 absl::Status CheckColumns(const Columns& c) {
   const auto wrong = [](const char* name, const char* what) {
@@ -115,17 +151,17 @@ absl::Status CheckColumns(const Columns& c) {
   if (below(c.type_ids, 0)) return wrong("type_ids", "holds a negative number");
   if (below(c.label, -1)) return wrong("label", "holds a number below -1");
   if (below(c.source, -1)) return wrong("source", "holds a number below -1");
+  if (c.whole.size() != count) return wrong("whole", "has another length than label");
+  if (c.whole_second.size() != count) return wrong("whole_second", "has another length than label");
+  if (below(c.whole, kUnknownWhole)) return wrong("whole", "holds a number below -1");
+  if (below(c.whole_second, kUnknownWhole)) return wrong("whole_second", "holds a number below -1");
   if (std::any_of(c.tags.begin(), c.tags.end(), [](int64_t tag) { return tag < 0 && tag != nn::ops::kIgnored; })) {
     return wrong("tags", "holds a negative number");
   }
   if (std::any_of(c.tagged.begin(), c.tagged.end(), [](int32_t flag) { return flag != 0 && flag != 1; })) {
     return wrong("tagged", "holds more than 0 and 1");
   }
-  if (c.logits_offsets.size() != count + 1 || c.logits_offsets.front() != 0 ||
-      c.logits_offsets.back() != static_cast<int64_t>(c.logits.size()) ||
-      !std::is_sorted(c.logits_offsets.begin(), c.logits_offsets.end())) {
-    return wrong("logits_offsets", "does not part the logits");
-  }
+  if (!PartsOf(c.logits_offsets, count, c.logits.size())) return wrong("logits_offsets", "does not part the logits");
   if (!std::all_of(c.logits.begin(), c.logits.end(), [](float logit) { return std::isfinite(logit); })) {
     return wrong("logits", "holds NaN or Inf");
   }
@@ -133,7 +169,7 @@ absl::Status CheckColumns(const Columns& c) {
   if (std::any_of(c.task.begin(), c.task.end(), [tasks](int32_t task) { return task < 0 || task >= tasks; })) {
     return wrong("task", "holds a number that no task has");
   }
-  return absl::OkStatus();
+  return CheckWindows(c);
 }
 
 std::vector<StoredExample> FromColumns(const Columns& c) {
@@ -146,10 +182,13 @@ std::vector<StoredExample> FromColumns(const Columns& c) {
     const bool typed =
         std::any_of(c.type_ids.begin() + begin, c.type_ids.begin() + end, [](int32_t t) { return t != 0; });
     if (typed) example.sequence.type_ids.assign(c.type_ids.begin() + begin, c.type_ids.begin() + end);
+    for (int64_t w = c.window_offsets[i]; w < c.window_offsets[i + 1]; ++w)
+      example.sequence.windows.push_back({c.windows[w], c.counted[w]});
     if (c.tagged[i] != 0) example.tags.assign(c.tags.begin() + begin, c.tags.begin() + end);
     examples[i].logits.assign(c.logits.begin() + c.logits_offsets[i], c.logits.begin() + c.logits_offsets[i + 1]);
     example.label = c.label[i];
     example.source = c.source[i];
+    example.whole = {c.whole[i], c.whole_second[i]};
   }
   return examples;
 }
@@ -171,11 +210,25 @@ absl::StatusOr<std::vector<StoredExample>> ReadExamples(const SafetensorsFile& f
   } else {
     c.logits_offsets.assign(c.label.size() + 1, 0);
   }
+  if (file.Find(absl::StrCat(kExamplesPrefix, "windows")) != nullptr) {
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "windows", kMostStoredTokens, c.windows));
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "counted", kMostStoredTokens, c.counted));
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "window_offsets", kMostStoredExamples + 1, c.window_offsets));
+  } else {
+    c.window_offsets.assign(c.label.size() + 1, 0);
+  }
+  if (file.Find(absl::StrCat(kExamplesPrefix, "whole")) != nullptr) {
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "whole", kMostStoredExamples, c.whole));
+    ENGRAM_RETURN_IF_ERROR(ReadColumn(file, "whole_second", kMostStoredExamples, c.whole_second));
+  } else {
+    c.whole.assign(c.label.size(), kUnknownWhole);
+    c.whole_second = c.whole;
+  }
   ENGRAM_RETURN_IF_ERROR(CheckColumns(c));
   return FromColumns(c);
 }
 
-constexpr size_t kColumns = 8, kLogitColumns = 2;
+constexpr size_t kColumns = 8, kLogitColumns = 2, kWholeColumns = 2, kWindowColumns = 3;
 
 // The names of the tasks.
 absl::StatusOr<std::vector<std::string>> ReadHeader(const SafetensorsFile& file, const std::string& strategy) {
@@ -226,6 +279,13 @@ absl::Status WriteVersionMemory(const std::string& directory, const std::string&
     AddColumn("tagged", columns.tagged, list);
     AddColumn("label", columns.label, list);
     AddColumn("source", columns.source, list);
+    AddColumn("whole", columns.whole, list);
+    AddColumn("whole_second", columns.whole_second, list);
+  }
+  if (!columns.windows.empty()) {
+    AddColumn("windows", columns.windows, list);
+    AddColumn("counted", columns.counted, list);
+    AddColumn("window_offsets", columns.window_offsets, list);
   }
   if (!columns.logits.empty()) {
     AddColumn("logits", columns.logits, list);
@@ -263,8 +323,9 @@ absl::StatusOr<VersionMemory> ReadVersionMemory(const std::string& directory, co
   }
   if (columns == 0 && tasks.empty()) return memory;
   ENGRAM_ASSIGN_OR_RETURN(memory.examples, ReadExamples(*file, std::move(tasks)));
-  const bool logits = file->Find(absl::StrCat(kExamplesPrefix, "logits")) != nullptr;
-  if (columns != kColumns + (logits ? kLogitColumns : 0))
+  const auto has = [&](const char* column) { return file->Find(absl::StrCat(kExamplesPrefix, column)) != nullptr; };
+  if (columns != kColumns + (has("logits") ? kLogitColumns : 0) + (has("whole") ? kWholeColumns : 0) +
+                     (has("windows") ? kWindowColumns : 0))
     return Damaged("examples", "has a column that is not expected");
   return memory;
 }
@@ -273,7 +334,9 @@ absl::StatusOr<VersionMemory> MemorySource::Read() const {
   if (memory_ != nullptr) return *memory_;
   if (directory_.empty() || !PathExists(absl::StrCat(directory_, "/", checkpoint::MemoryFile(strategy_))))
     return VersionMemory();
-  return ReadVersionMemory(directory_, strategy_);
+  ENGRAM_ASSIGN_OR_RETURN(VersionMemory memory, ReadVersionMemory(directory_, strategy_));
+  std::erase_if(memory.examples, [this](const StoredExample& stored) { return without_.contains(stored.task); });
+  return memory;
 }
 
 }  // namespace engram::train

@@ -8,10 +8,14 @@
 //   examples.task, .tagged (I32), .label, .source (I64)   [n]
 //   examples.logits (F32), .logits_offsets (I64) [n + 1]  the logits of those that have any, one after the other; both
 //                                                         are absent where none has
+//   examples.windows, .counted (I32), .window_offsets (I64) [n + 1]  the windows of those that are read in windows, one
+//                                                         after the other; absent where none is
+//   examples.whole, .whole_second (I64)          [n], TrainingExample::whole; absent in memories of older programs: unknown
 //   metadata "memory": JSON of format, strategy and the tasks' names; metadata "value.<name>": the values
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,9 +63,10 @@ absl::StatusOr<VersionMemory> ReadVersionMemory(const std::string& directory, co
 class MemorySource {
  public:
   MemorySource() = default;  // holds nothing
-  // Of a version's directory, which must stay while the source is in use; it may hold nothing for the strategy.
-  MemorySource(std::string directory, std::string strategy)
-      : directory_(std::move(directory)), strategy_(std::move(strategy)) {}
+  // Of a version's directory, which must stay while the source is in use; it may hold nothing for the strategy. Examples
+  // of the tasks `without` are left out.
+  MemorySource(std::string directory, std::string strategy, std::set<std::string> without = {})
+      : directory_(std::move(directory)), strategy_(std::move(strategy)), without_(std::move(without)) {}
   explicit MemorySource(VersionMemory memory) : memory_(std::make_shared<const VersionMemory>(std::move(memory))) {}
 
   // An empty memory if there is none; errors as ReadVersionMemory.
@@ -69,6 +74,7 @@ class MemorySource {
 
  private:
   std::string directory_, strategy_;
+  std::set<std::string> without_;
   std::shared_ptr<const VersionMemory> memory_;
 };
 

@@ -93,6 +93,11 @@ void AddMemories(const std::string& model, const std::string& directory, const c
       engram::v1::MemoryOfTask* of = memory->add_tasks();
       of->set_task(TaskName(model, name));
       of->set_texts(static_cast<int64_t>(texts));
+      if (const auto since = from.kept_since.find(name); since != from.kept_since.end()) {
+        absl::Time time;
+        if (absl::ParseTime(absl::RFC3339_full, since->second, &time, nullptr))
+          SetTimestamp(time, of->mutable_kept_since());
+      }
       const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(manifest, name);
       if (task != nullptr && !task->dataset.empty()) of->set_dataset(DatasetName(task->dataset));
     }
@@ -187,7 +192,8 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
     task->set_dataset(from.dataset.empty() ? "" : DatasetName(from.dataset));
     task->set_training_examples(from.training_examples);
     task->set_text_pairs(from.text_pairs);
-    if (from.iob1) task->set_tag_scheme("iob1");
+    task->set_chunk_tokens(from.chunk_tokens);
+    task->set_tag_scheme(from.tag_scheme);
     if (from.abstention) {
       engram::v1::Abstention* abstention = task->mutable_abstention();
       abstention->set_temperature(from.abstention->temperature);
@@ -200,9 +206,9 @@ absl::StatusOr<engram::v1::Version> Catalog::Describe(const jobs::VersionRecord&
                                        [&](const auto& consolidation) { return consolidation.task == from.name; }));
   }
   version.set_strategy(manifest.strategy);
-  const auto strategy = continual::Strategies().find(manifest.strategy);
-  ShowOptions(strategy == continual::Strategies().end() ? OptionTable() : strategy->second.options,
-              manifest.strategy_options, *version.mutable_strategy_options());
+  const absl::StatusOr<const continual::StrategyInfo*> strategy = continual::FindStrategy(manifest.strategy);
+  ShowOptions(strategy.ok() ? (*strategy)->options : OptionTable(), manifest.strategy_options,
+              *version.mutable_strategy_options());
   ShowOptions(train::TrainOptionTable(), manifest.training_options, *version.mutable_training_options());
   if (!record.job.empty()) version.set_job(JobName(record.job));
   version.set_size_bytes(record.size_bytes);

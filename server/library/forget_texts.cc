@@ -1,9 +1,11 @@
 #include "server/library/forget_texts.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -11,14 +13,19 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "core/base/files.h"
 #include "core/base/lack.h"
+#include "core/checkpoint/retention.h"
 #include "core/checkpoint/version_directory.h"
 #include "core/nn/device.h"
+#include "core/tagging/words.h"
 #include "core/tokenize/tokenizer.h"
+#include "core/train/task_router.h"
 #include "core/train/version_memory.h"
 #include "server/library/discard.h"
 #include "server/rpc/names.h"
+#include "server/worker/memories.h"
 
 namespace engram::server {
 namespace {
@@ -28,15 +35,19 @@ using train::StoredExample;
 
 constexpr int kMostTexts = 1024;
 constexpr int64_t kPage = 1000;
+constexpr int64_t kMostDays = 36'500;
 
 struct Wanted {
   std::string model, dataset;
   std::set<int64_t> rows;  // from 0
   std::vector<std::string> texts;
+  std::optional<int64_t> older_than_days;
+  absl::Time now;
 };
 
-absl::StatusOr<Wanted> ReadRequest(const engram::v1::ForgetTextsRequest& request) {
+absl::StatusOr<Wanted> ReadRequest(const engram::v1::ForgetTextsRequest& request, absl::Time now) {
   Wanted wanted;
+  wanted.now = now;
   ENGRAM_ASSIGN_OR_RETURN(wanted.model, ParseName("model", "models", request.model()));
   if (!request.dataset().empty()) {
     ENGRAM_ASSIGN_OR_RETURN(wanted.dataset, ParseName("dataset", "datasets", request.dataset()));
@@ -54,8 +65,13 @@ absl::StatusOr<Wanted> ReadRequest(const engram::v1::ForgetTextsRequest& request
   for (const std::string& text : wanted.texts) {
     if (text.empty()) return InvalidField("texts", "holds an empty text");
   }
-  if (wanted.dataset.empty() && wanted.texts.empty())
-    return InvalidField("texts", "is empty, and so is dataset; name what is to be forgotten");
+  if (request.has_older_than_days()) {
+    if (request.older_than_days() < 0 || request.older_than_days() > kMostDays)
+      return InvalidField("older_than_days", absl::StrCat("must be in [0, ", kMostDays, "]"));
+    wanted.older_than_days = request.older_than_days();
+  }
+  if (wanted.dataset.empty() && wanted.texts.empty() && !wanted.older_than_days)
+    return InvalidField("texts", "is empty, and so are dataset and older_than_days; say what is to be forgotten");
   return wanted;
 }
 
@@ -75,15 +91,50 @@ std::vector<int32_t> Content(const std::vector<int32_t>& ids, const tokenize::Te
           ids.end() - static_cast<int64_t>(frame.after.size())};
 }
 
+// A wanted text as it may have been tokenized.
+struct WantedTokens {
+  std::vector<int32_t> ids;
+  int64_t digest = 0;  // train::TokensDigest
+};
+
+// As one text, by its words between spaces, and by its words and signs: taggers get words, which tokenizers over bytes
+// encode otherwise than a text.
+absl::Status AddTokens(const std::string& text, const tokenize::Tokenizer& tokenizer,
+                       std::vector<WantedTokens>& wanted) {
+  tokenize::EncodeOptions plain;
+  plain.add_special_tokens = false;
+  const auto add = [&](std::vector<int32_t> ids) {
+    const bool known =
+        std::any_of(wanted.begin(), wanted.end(), [&](const WantedTokens& other) { return other.ids == ids; });
+    const int64_t digest = train::TokensDigest(ids);
+    if (!known) wanted.push_back({std::move(ids), digest});
+  };
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding whole, tokenizer.Encode(text, plain));
+  add(std::move(whole.ids));
+  std::vector<std::string_view> words;
+  for (const absl::string_view word : absl::StrSplit(text, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty()))
+    words.emplace_back(word.data(), word.size());
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding spaced, tokenizer.EncodeWords(words, plain));
+  add(std::move(spaced.ids));
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<tagging::Word> parts, tagging::SplitWords(text));
+  words.clear();
+  for (const tagging::Word& part : parts) words.push_back(part.In(text));
+  ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding split, tokenizer.EncodeWords(words, plain));
+  add(std::move(split.ids));
+  return absl::OkStatus();
+}
+
 // Says of the examples of one memory whether they are wanted.
 class Matcher {
  public:
-  // `tasks`: those that were trained on the data set.
-  Matcher(const Wanted& wanted, std::set<std::string> tasks, std::vector<std::vector<int32_t>> texts,
-          const tokenize::Tokenizer& tokenizer, const std::vector<StoredExample>& examples)
+  // `tasks`: those that were trained on the data set; `expired`: those whose texts are too old.
+  Matcher(const Wanted& wanted, std::set<std::string> tasks, std::set<std::string> expired,
+          const std::vector<WantedTokens>& texts, const tokenize::Tokenizer& tokenizer,
+          const std::vector<StoredExample>& examples)
       : wanted_(wanted),
         tasks_(std::move(tasks)),
-        texts_(std::move(texts)),
+        expired_(std::move(expired)),
+        texts_(texts),
         frame_(tokenizer.frame()),
         separator_(tokenizer.special_ids().sep) {
     for (const StoredExample& stored : examples) {
@@ -93,15 +144,24 @@ class Matcher {
   }
 
   bool operator()(const StoredExample& stored) const {
+    if (expired_.contains(stored.task)) return true;
     if (tasks_.contains(stored.task) && (wanted_.rows.empty() || wanted_.rows.contains(stored.example.source)))
       return true;
-    return std::any_of(texts_.begin(), texts_.end(),
-                       [&](const std::vector<int32_t>& text) { return IsOf(stored, text); });
+    return std::any_of(texts_.begin(), texts_.end(), [&](const WantedTokens& text) { return IsOf(stored, text); });
   }
 
  private:
-  // A text that was cut is as long as the longest of its task; a window of a tagged text may begin anywhere in it.
-  bool IsOf(const StoredExample& stored, const std::vector<int32_t>& text) const {
+  bool IsOf(const StoredExample& stored, const WantedTokens& text) const {
+    const std::array<int64_t, 2>& whole = stored.example.whole;
+    if (whole[0] == train::kUnknownWhole) return BeginsAs(stored, text.ids);
+    if (whole[0] != 0) return text.digest == whole[0] || text.digest == whole[1];
+    const std::vector<int32_t> content = Content(stored.example.sequence.ids, frame_);
+    return content == text.ids || IsOfPair(content, text.ids, /*cut=*/false);
+  }
+
+  // Of a memory that does not know whether it has the whole text. One that was cut is as long as the longest of its task;
+  // a window of a tagged text may begin anywhere in it.
+  bool BeginsAs(const StoredExample& stored, const std::vector<int32_t>& text) const {
     const std::vector<int32_t> content = Content(stored.example.sequence.ids, frame_);
     if (content == text) return true;
     const bool cut = stored.example.sequence.ids.size() >= longest_.at(stored.task);
@@ -132,8 +192,8 @@ class Matcher {
   }
 
   const Wanted& wanted_;
-  const std::set<std::string> tasks_;
-  const std::vector<std::vector<int32_t>> texts_;
+  const std::set<std::string> tasks_, expired_;
+  const std::vector<WantedTokens>& texts_;
   const tokenize::TextFrame frame_;
   const int32_t separator_;  // between the two texts of a pair
   std::map<std::string, size_t> longest_;
@@ -194,30 +254,50 @@ class Forgetter {
   absl::StatusOr<int64_t> Filter(const std::string& directory, const std::set<std::string>& tasks,
                                  checkpoint::VersionManifest& manifest,
                                  std::map<std::string, train::VersionMemory>& changed) const {
-    const bool keeps = std::any_of(manifest.memory.begin(), manifest.memory.end(),
-                                   [](const checkpoint::ManifestMemory& memory) { return memory.rows > 0; });
+    const bool keeps = std::any_of(
+        manifest.memory.begin(), manifest.memory.end(),
+        [](const checkpoint::ManifestMemory& memory) { return memory.rows > 0 || memory.strategy == train::kRouter; });
     if (!keeps) return 0;
     ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(directory));
-    std::vector<std::vector<int32_t>> texts;
-    for (const std::string& text : wanted_.texts) {
-      tokenize::EncodeOptions plain;
-      plain.add_special_tokens = false;
-      ENGRAM_ASSIGN_OR_RETURN(tokenize::Encoding encoding, tokenizer->Encode(text, plain));
-      texts.push_back(std::move(encoding.ids));
-    }
+    std::vector<WantedTokens> texts;
+    for (const std::string& text : wanted_.texts) ENGRAM_RETURN_IF_ERROR(AddTokens(text, *tokenizer, texts));
     int64_t removed = 0;
+    int64_t counted = 0;  // by the router alone
     for (checkpoint::ManifestMemory& memory : manifest.memory) {
-      if (memory.rows == 0) continue;
+      const bool router = memory.strategy == train::kRouter;
+      if (memory.rows == 0 && !router) continue;
       ENGRAM_ASSIGN_OR_RETURN(train::VersionMemory kept,
                               nn::GuardTorch([&] { return train::ReadVersionMemory(directory, memory.strategy); }));
-      const Matcher matches(wanted_, tasks, texts, *tokenizer, kept.examples);
+      if (router) {
+        ENGRAM_ASSIGN_OR_RETURN(counted, Uncount(tasks, texts, *tokenizer, kept));
+        if (counted > 0) changed.emplace(memory.strategy, std::move(kept));
+        continue;
+      }
+      std::set<std::string> expired;
+      if (wanted_.older_than_days)
+        expired = checkpoint::KeptTooLong(manifest, memory, *wanted_.older_than_days, wanted_.now);
+      const Matcher matches(wanted_, tasks, std::move(expired), texts, *tokenizer, kept.examples);
       const auto count = static_cast<int64_t>(std::erase_if(kept.examples, matches));
       if (count == 0) continue;
       removed += count;
       memory.rows = static_cast<int64_t>(kept.examples.size());
       memory.tasks = train::ExamplesPerTask(kept.examples);
+      std::erase_if(memory.kept_since, [&](const auto& since) { return !memory.tasks.contains(since.first); });
       changed.emplace(memory.strategy, std::move(kept));
     }
+    return std::max(removed, counted);
+  }
+
+  // Takes the texts out of a router's counts, with all of the tasks that were trained on the data set. How many.
+  absl::StatusOr<int64_t> Uncount(const std::set<std::string>& tasks, const std::vector<WantedTokens>& texts,
+                                  const tokenize::Tokenizer& tokenizer, train::VersionMemory& memory) const {
+    ENGRAM_ASSIGN_OR_RETURN(train::TaskRouter router, train::TaskRouter::FromMemory(memory));
+    int64_t removed = 0;
+    if (wanted_.rows.empty()) {
+      for (const std::string& task : tasks) removed += router.ForgetTask(task);
+    }
+    for (const WantedTokens& text : texts) removed += router.ForgetText(text.ids, worker::FramingTokens(tokenizer));
+    if (removed > 0) memory = router.ToMemory();
     return removed;
   }
 
@@ -254,8 +334,9 @@ class Forgetter {
 }  // namespace
 
 absl::Status ForgetTexts(jobs::Store& store, const Catalog& catalog, const DataPaths& paths,
-                         const engram::v1::ForgetTextsRequest& request, engram::v1::ForgetTextsResponse& response) {
-  ENGRAM_ASSIGN_OR_RETURN(const Wanted wanted, ReadRequest(request));
+                         const engram::v1::ForgetTextsRequest& request, absl::Time now,
+                         engram::v1::ForgetTextsResponse& response) {
+  ENGRAM_ASSIGN_OR_RETURN(const Wanted wanted, ReadRequest(request, now));
   ENGRAM_RETURN_IF_ERROR(store.GetModel(wanted.model).status());
   ENGRAM_RETURN_IF_ERROR(
       CheckIdle(store, wanted.model, absl::StatusCode::kFailedPrecondition, "wait for it, or cancel it"));

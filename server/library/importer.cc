@@ -61,15 +61,16 @@ Head HeadOf(const checkpoint::ModelConfig& config, const std::string& name) {
   return {std::move(task), ""};
 }
 
-absl::Status ReadAsIob1(Head& head) {
+absl::Status ReadAs(const std::string& scheme, Head& head) {
   const bool tagger = head.task && head.task->kind == checkpoint::TaskKind::kTokenClassification;
   const auto tags = tagger ? tagging::TagSet::FromTags(head.task->labels) : absl::NotFoundError("");
   if (!tags.ok() || tags->reading() != tagging::TagReading::kBio2) {
-    return InvalidField("tag_scheme", tagger
-                                          ? "is iob1, but the tagger's labels say its scheme themselves; leave it out"
-                                          : "is iob1, but the model has no head for tags; leave it out");
+    return InvalidField("tag_scheme", absl::StrCat("is ", scheme, ", but ",
+                                                   tagger ? "the tagger's labels say its scheme themselves"
+                                                          : "the model has no head for tags",
+                                                   "; leave it out"));
   }
-  head.task->iob1 = true;
+  head.task->tag_scheme = scheme == "bio2" ? "" : scheme;
   return absl::OkStatus();
 }
 
@@ -171,6 +172,7 @@ absl::StatusOr<std::vector<std::string>> ImportExport(const std::string& source,
     ENGRAM_RETURN_IF_ERROR(read.status());
     memory.rows = static_cast<int64_t>(read->examples.size());  // what it says of whose texts it holds is counted anew
     memory.tasks = train::ExamplesPerTask(read->examples);
+    std::erase_if(memory.kept_since, [&](const auto& since) { return !memory.tasks.contains(since.first); });
   }
   for (const checkpoint::ManifestTask& task : manifest->tasks) {
     if (task.dataset.empty()) continue;
@@ -205,13 +207,16 @@ absl::Status CheckRelativePath(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source, const std::string& model,
-                                                       int64_t number, const std::string& task, bool iob1,
-                                                       const std::string& target) {
+                                                       int64_t number, const std::string& task,
+                                                       const std::string& tag_scheme, const std::string& target) {
   if (!PathExists(absl::StrCat(source, "/", checkpoint::kConfigFile)))
     return InvalidField(checkpoint::kConfigFile, "is missing from the model's directory");
   ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> gathered, checkpoint::GatherWeights(source));
-  if (PathExists(absl::StrCat(source, "/", checkpoint::kManifestFile)))
+  if (PathExists(absl::StrCat(source, "/", checkpoint::kManifestFile))) {
+    if (!tag_scheme.empty())
+      return InvalidField("tag_scheme", "is for other models; an exported version says it in its engram.json");
     return ImportExport(source, model, number, target);
+  }
   ENGRAM_ASSIGN_OR_RETURN(const std::string config_text, ReadFile(source + "/config.json", 1 << 24));
   absl::StatusOr<checkpoint::ModelConfig> config = checkpoint::ParseModelConfig(config_text);
   if (!config.ok()) return Annotate(config.status(), "config.json");
@@ -219,7 +224,7 @@ absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source
   ENGRAM_RETURN_IF_ERROR(GatherModuleWeights(source, gathered));
   ENGRAM_RETURN_IF_ERROR(CheckVector(source, *config));
   Head head = HeadOf(*config, task);
-  if (iob1) ENGRAM_RETURN_IF_ERROR(ReadAsIob1(head));
+  if (!tag_scheme.empty()) ENGRAM_RETURN_IF_ERROR(ReadAs(tag_scheme, head));
   ENGRAM_ASSIGN_OR_RETURN(const nn::LoadedModel loaded, Load(source, head));
   ENGRAM_RETURN_IF_ERROR(CheckFinite(*loaded.model, checkpoint::kModelFile));
   std::vector<std::string> warnings = config->warnings;
@@ -228,10 +233,11 @@ absl::StatusOr<std::vector<std::string>> ImportVersion(const std::string& source
     warnings.push_back(absl::StrCat("the encoder alone was imported, without a head: ", head.problem));
   for (const std::string& tensor : loaded.unused)
     warnings.push_back(absl::StrCat("the tensor ", tensor, " was left out: no task or layer of this version uses it"));
-  if (head.task) {
+  if (head.task && tag_scheme.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(source));
-    ENGRAM_ASSIGN_OR_RETURN(std::optional<std::string> doubt, LooksLikeIob1(*loaded.model, *head.task, *tokenizer));
-    if (doubt) warnings.push_back(*std::move(doubt));
+    ENGRAM_ASSIGN_OR_RETURN(TagTrial trial, TryTagScheme(*loaded.model, *head.task, *tokenizer));
+    head.task->tag_scheme = std::move(trial.scheme);
+    if (!trial.said.empty()) warnings.push_back(std::move(trial.said));
   }
   checkpoint::VersionManifest manifest;
   manifest.model = model;

@@ -52,8 +52,7 @@ class ModelImport final : public UploadCall<ImportModelRequest, engram::v1::Vers
   const Catalog& catalog_;
   const DataPaths paths_;
   const int64_t max_bytes_;
-  std::string staging_, model_, label_, task_ = "imported", request_id_;
-  bool iob1_ = false;
+  std::string staging_, model_, label_, task_ = "imported", tag_scheme_, request_id_;
   int64_t bytes_ = 0;
   std::set<std::string> files_;
   std::string path_;  // of the file that is being written
@@ -63,10 +62,9 @@ class ModelImport final : public UploadCall<ImportModelRequest, engram::v1::Vers
 absl::Status ModelImport::TakeHeader(const engram::v1::ImportHeader& header) {
   ENGRAM_ASSIGN_OR_RETURN(model_, ParseName("model", "models", header.model()));
   if (!header.label().empty()) ENGRAM_RETURN_IF_ERROR(CheckId("label", header.label()));
-  const std::string& scheme = header.tag_scheme();
-  if (!scheme.empty() && scheme != "bio2" && scheme != "iob1")
-    return InvalidField("tag_scheme", "must be bio2 or iob1, or left out");
-  iob1_ = scheme == "iob1";
+  tag_scheme_ = header.tag_scheme();
+  if (!tag_scheme_.empty() && tag_scheme_ != "bio2" && tag_scheme_ != "iob1" && tag_scheme_ != "lenient")
+    return InvalidField("tag_scheme", "must be bio2, iob1 or lenient, or left out");
   if (!header.task().empty()) {
     ENGRAM_RETURN_IF_ERROR(CheckId("task", header.task()));
     task_ = header.task();
@@ -133,7 +131,7 @@ absl::Status ModelImport::Done(engram::v1::Version& response) {
     ENGRAM_RETURN_IF_ERROR(
         checkpoint::BuildAndPublish(staging_ + "/version", target, [&](const std::string& directory) -> absl::Status {
           ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
-                                  ImportVersion(received(), model_, number, task_, iob1_, directory));
+                                  ImportVersion(received(), model_, number, task_, tag_scheme_, directory));
           for (const std::string& warning : warnings) result.add_warnings(warning);
           return absl::OkStatus();
         }));

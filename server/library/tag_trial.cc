@@ -70,24 +70,35 @@ absl::Status Count(const nn::Model& model, const checkpoint::ManifestTask& task,
 
 }  // namespace
 
-absl::StatusOr<std::optional<std::string>> LooksLikeIob1(const nn::Model& model, const checkpoint::ManifestTask& task,
-                                                         const tokenize::Tokenizer& tokenizer) {
+TagTrial JudgeTagScheme(int64_t begin, int64_t inside) {
   constexpr int64_t kFewest = 5, kTimes = 3;
+  constexpr const char* kOpen = "the tagger's labels leave open whether it is of BIO2 or of IOB1; in a trial ";
+  if (begin + inside < kFewest) {
+    return {
+        std::string(tagging::kLenientScheme),
+        absl::StrCat(kOpen, "it found ", begin + inside,
+                     " entities, too few to tell, so that both B-x and I-x begin an entity, which is right for either "
+                     "where its tags are well-formed; --tag-scheme bio2 or iob1 (tag_scheme) says which it is")};
+  }
+  if (inside < kFewest || inside < kTimes * begin) return {};
+  return {std::string(tagging::kIob1Scheme),
+          absl::StrCat(kOpen, inside, " of ", inside + begin,
+                       " entities began with I-x, so that it is read as IOB1; --tag-scheme bio2 (tag_scheme) reads it "
+                       "otherwise")};
+}
+
+absl::StatusOr<TagTrial> TryTagScheme(const nn::Model& model, const checkpoint::ManifestTask& task,
+                                      const tokenize::Tokenizer& tokenizer) {
   const auto labels = tagging::TagSet::FromTags(task.labels);
-  const bool open = task.kind == checkpoint::TaskKind::kTokenClassification && !task.iob1 && labels.ok() &&
+  const bool open = task.kind == checkpoint::TaskKind::kTokenClassification && labels.ok() &&
                     labels->reading() == tagging::TagReading::kBio2;
-  if (!open) return std::nullopt;
-  ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, /*iob1=*/true));
+  if (!open) return TagTrial();
+  ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, tagging::kLenientScheme));
   Starts starts;
   for (const char* sentence : kSentences) {
     ENGRAM_RETURN_IF_ERROR(nn::GuardTorch([&] { return Count(model, task, tags, tokenizer, sentence, starts); }));
   }
-  if (starts.inside < kFewest || starts.inside < kTimes * starts.begin) return std::nullopt;
-  return absl::StrCat(
-      "the tagger's labels leave open whether it is of BIO2, as which it is read, or of IOB1; in a trial ",
-      starts.inside, " of ", starts.inside + starts.begin,
-      " entities began with I-x, as in IOB1: import it with --tag-scheme iob1 (tag_scheme) if it was "
-      "trained so");
+  return JudgeTagScheme(starts.begin, starts.inside);
 }
 
 }  // namespace engram::server

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <string>
 
 #include "core/base/status.h"
@@ -10,10 +10,20 @@
 
 namespace engram::server {
 
-// An imported tagger whose labels are O, and B-x for each I-x, may be of BIO2 or of IOB1. What a few sentences with names
-// say: a sentence for whoever imports it, where most of the entities that it finds begin with I-x, as in IOB1; nullopt
-// where they do not, where it finds too few, and for all other heads. Errors are those of the model's pass.
-absl::StatusOr<std::optional<std::string>> LooksLikeIob1(const nn::Model& model, const checkpoint::ManifestTask& task,
-                                                         const tokenize::Tokenizer& tokenizer);
+// How an imported tagger is read, and a sentence about it for whoever imports it; both empty where the labels say it, and
+// where nothing speaks against BIO2.
+struct TagTrial {
+  std::string scheme;  // ManifestTask::tag_scheme
+  std::string said;
+};
+
+// Labels that are O, and B-x for each I-x, are those of BIO2 and of IOB1. What a few sentences with names say: where most
+// of the entities found begin with I-x, it is IOB1; where too few are found, it stays open, and both are read; else it is
+// BIO2. Errors are those of the model's pass.
+absl::StatusOr<TagTrial> TryTagScheme(const nn::Model& model, const checkpoint::ManifestTask& task,
+                                      const tokenize::Tokenizer& tokenizer);
+
+// The same from what was found: entities that begin with B-x, and with I-x behind none of their type.
+TagTrial JudgeTagScheme(int64_t begin, int64_t inside);
 
 }  // namespace engram::server

@@ -45,9 +45,40 @@ void AddLabels(const std::string& task, const std::vector<std::string>& labels,
   }
 }
 
+// The share of the texts that the router leads to the task, among those that take such texts.
+absl::Status AddRouting(const std::string& model, const checkpoint::ManifestTask& task, const Routing& routing,
+                        const examples::ExampleSet& examples, MeasuredOn on, int64_t texts,
+                        engram::v1::JobResult& result) {
+  std::vector<std::string> among;
+  for (const checkpoint::ManifestTask& other : routing.tasks) {
+    if (other.kind == checkpoint::TaskKind::kSequenceClassification && routing.router.Knows(other.name) &&
+        (other.imported() || other.text_pairs == task.text_pairs))
+      among.push_back(other.name);
+  }
+  if (among.size() < 2 || std::find(among.begin(), among.end(), task.name) == among.end()) return absl::OkStatus();
+  int64_t right = 0;
+  for (const train::TrainingExample& example : examples.examples) {
+    ENGRAM_ASSIGN_OR_RETURN(const train::TaskRouter::Choice choice,
+                            routing.router.Route(example.sequence.ids, among));
+    right += choice.task == task.name ? 1 : 0;
+  }
+  engram::v1::Metric measured;
+  measured.set_task(server::TaskName(model, task.name));
+  measured.set_count(texts);
+  measured.set_own_test_part(on.own_test_part);
+  measured.set_part(on.part);
+  AddMetric(measured, "routing_accuracy",
+            static_cast<double>(right) / static_cast<double>(std::max<size_t>(examples.examples.size(), 1)), result);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
+train::LongTexts LongTextsOf(const checkpoint::ManifestTask& task) {
+  return task.chunk_tokens > 0 ? train::LongTexts::kChunk : train::LongTexts::kCut;
+}
+
+absl::StatusOr<std::string> DigestOf(const engram::worker::v1::RunDataset& dataset) {
   ENGRAM_ASSIGN_OR_RETURN(const std::string training, Sha256HexOfFile(dataset.training_path()));
   std::string test = Sha256Hex("");
   if (!dataset.test_path().empty()) {
@@ -58,7 +89,12 @@ absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
     ENGRAM_ASSIGN_OR_RETURN(const std::string validation, Sha256HexOfFile(dataset.validation_path()));
     parts += validation;
   }
-  if (Sha256Hex(parts) == dataset.digest()) return absl::OkStatus();
+  return Sha256Hex(parts);
+}
+
+absl::Status VerifyDataset(const engram::worker::v1::RunDataset& dataset) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::string digest, DigestOf(dataset));
+  if (digest == dataset.digest()) return absl::OkStatus();
   return StatusWithReason(
       absl::StatusCode::kDataLoss, "DATASET_DAMAGED",
       absl::StrCat("data set \"", dataset.name(), "\" is not what was uploaded; delete it and upload it again"));
@@ -98,16 +134,16 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
                                  const tokenize::Tokenizer& tokenizer, const corpus::Dataset& dataset, MeasuredOn on,
                                  engram::v1::JobResult& result) {
   ENGRAM_ASSIGN_OR_RETURN(const train::TaskSpec spec, MakeTaskSpec(task, tokenizer));
-  const int64_t max_length = model.config().max_length();
-  ENGRAM_ASSIGN_OR_RETURN(
-      const examples::ExampleSet examples,
-      examples::MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer, model.config().type_vocab_size));
+  const int64_t max_length = task.chunk_tokens > 0 ? task.chunk_tokens : model.config().max_length();
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(dataset, spec.kind, task.labels, max_length, tokenizer,
+                                                 model.config().type_vocab_size, task.tag_scheme, LongTextsOf(task)));
   context.WarnIfAny(examples::CutWarning(
       examples.cut, examples.texts(), absl::StrCat("texts measured for \"", task.name, "\""), max_length, max_length));
   train::EvaluateOptions options;
   tagging::EntityScores entities;
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
-    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.iob1));
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.tag_scheme));
     options.token_metric = examples::SentenceEntityF1(tags, examples.places, &entities, on.types);
   }
   options.progress = context.Counter(absl::StrCat("evaluating ", task.name));
@@ -115,6 +151,10 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   ENGRAM_ASSIGN_OR_RETURN(const train::Evaluation evaluation, train::Evaluate(model, spec, examples.examples, options));
   const WorkDone done{examples::TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
   AddEvaluation(context.spec.model(), task, evaluation, entities, on, dataset.size(), result);
+  if (on.routing != nullptr) {
+    ENGRAM_RETURN_IF_ERROR(
+        AddRouting(context.spec.model(), task, *on.routing, examples, on, dataset.size(), result));
+  }
   return done;
 }
 

@@ -20,8 +20,10 @@
 #include "server/rpc/names.h"
 #include "server/worker/guard_rails.h"
 #include "server/worker/measure.h"
+#include "server/worker/memories.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
+#include "server/worker/strength_search.h"
 
 namespace engram::worker {
 namespace {
@@ -96,15 +98,37 @@ absl::StatusOr<std::map<std::string, std::string>> StrategyOptions(const TrainWo
                           "the job was queued by a server whose strategies had other options; start the task again");
 }
 
-absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(const RunContext& context, const TrainWork& work,
+// The strategy that the work's one keeps its memory for.
+absl::StatusOr<std::string> OwnerOfMemory(const TrainWork& work) {
+  ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
+  return continual::MemoryOwner(*info);
+}
+
+absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(RunContext& context, const TrainWork& work,
                                                               const std::map<std::string, std::string>& options,
-                                                              const nn::Model& model) {
+                                                              const nn::Version& base) {
   ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
                           continual::OpenConsolidations(
-                              absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), model));
-  return continual::MakeStrategy(
-      work.strategy(), options,
-      {std::move(consolidations), train::MemorySource(context.spec.base_directory(), work.strategy())});
+                              absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), *base.model));
+  ENGRAM_ASSIGN_OR_RETURN(const std::string owner, OwnerOfMemory(work));
+  return continual::MakeStrategy(work.strategy(), options,
+                                 {std::move(consolidations), OpenMemory(context, owner, base.manifest, Clock::Real().Now())});
+}
+
+// The router of the new version: where it is asked for, or the line has one, with the texts of the task.
+absl::StatusOr<Routing> MakeRouting(const RunContext& context, const checkpoint::VersionManifest& base,
+                                    const checkpoint::ManifestTask& task, bool asked, bool grows,
+                                    std::span<const train::TrainingExample> texts,
+                                    const tokenize::Tokenizer& tokenizer) {
+  Routing routing;
+  ENGRAM_ASSIGN_OR_RETURN(routing.router, OpenRouter(context.spec.base_directory()));
+  if (task.kind == checkpoint::TaskKind::kSequenceClassification && (asked || !routing.router.empty()))
+    routing.router.Count(task.name, texts, FramingTokens(tokenizer), grows);
+  for (const checkpoint::ManifestTask& other : base.tasks) {
+    if (other.name != task.name) routing.tasks.push_back(other);
+  }
+  routing.tasks.push_back(task);
+  return routing;
 }
 
 void DescribeVersion(const RunContext& context, const TrainWork& work, const train::TrainOptions& options,
@@ -145,8 +169,9 @@ absl::StatusOr<Validation> ReadValidation(RunContext& context, const checkpoint:
     return validation;
   }
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset rows, ReadPart(path));
-  ENGRAM_ASSIGN_OR_RETURN(validation.own, examples::MakeExamples(rows, task.kind, task.labels, max_length, tokenizer,
-                                                                 config.type_vocab_size));
+  ENGRAM_ASSIGN_OR_RETURN(validation.own,
+                          examples::MakeExamples(rows, task.kind, task.labels, max_length, tokenizer,
+                                                 config.type_vocab_size, task.tag_scheme, options.long_texts));
   context.WarnIfAny(examples::CutWarning(validation.own.cut, validation.own.texts(), "validation texts", max_length,
                                          config.max_length()));
   validation.texts = rows.size();
@@ -238,7 +263,8 @@ void AddBefore(const engram::v1::JobResult& before, int metrics, int labels, eng
 // got further labels. A data set that is not what it was costs its figure, not the training.
 absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const checkpoint::VersionManifest& base,
                             const checkpoint::ManifestTask& trained, const engram::v1::JobResult& before,
-                            const tokenize::Tokenizer& tokenizer, engram::v1::JobResult& result) {
+                            const tokenize::Tokenizer& tokenizer, const Routing& routing,
+                            engram::v1::JobResult& result) {
   for (const auto& item : context.spec.train().earlier()) {
     const bool own = item.task() == trained.name;
     const checkpoint::ManifestTask* const task = own ? &trained : checkpoint::FindManifestTask(base, item.task());
@@ -251,7 +277,7 @@ absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const c
     }
     const int metrics = result.metrics_size(), labels = result.label_metrics_size();
     ENGRAM_RETURN_IF_ERROR(Measure(context, model, *task, tokenizer, *test,
-                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/!own, LabelsOf(item.dataset())},
+                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/!own, LabelsOf(item.dataset()), &routing},
                                    result)
                                .status());
     if (own) AddBefore(before, metrics, labels, result);
@@ -274,17 +300,26 @@ void AddScoresBefore(const checkpoint::VersionManifest& base, const checkpoint::
   }
 }
 
-// In place of what the strategy stored before.
-void RecordMemory(const std::string& strategy, const train::VersionMemory& memory,
-                  checkpoint::VersionManifest& manifest) {
-  std::erase_if(manifest.memory, [&](const checkpoint::ManifestMemory& known) { return known.strategy == strategy; });
-  manifest.memory.push_back({strategy, checkpoint::MemoryFile(strategy), static_cast<int64_t>(memory.examples.size()),
-                             train::ExamplesPerTask(memory.examples)});
+// What strategy and router remember, in place of what they did; the files of the base that are to be kept.
+absl::StatusOr<std::vector<std::string>> WriteMemories(const RunContext& context, const train::VersionMemory& memory,
+                                                       const train::TaskRouter& router, const std::string& task,
+                                                       bool grows, absl::Time begun,
+                                                       checkpoint::VersionManifest& manifest) {
+  std::vector<std::string> kept = nn::MemoryFiles(manifest);
+  ENGRAM_ASSIGN_OR_RETURN(const std::string owner, OwnerOfMemory(context.spec.train()));
+  const train::VersionMemory counts = router.ToMemory();
+  for (const auto& [name, made] : {std::pair(owner, &memory), std::pair(std::string(train::kRouter), &counts)}) {
+    if (made->empty()) continue;
+    ENGRAM_RETURN_IF_ERROR(WriteMemory(context, name, *made, task, grows, begun, manifest));
+    std::erase(kept, checkpoint::MemoryFile(name));
+  }
+  return kept;
 }
 
 }  // namespace
 
 RunResult RunTraining(RunContext& context) {
+  if (context.spec.train().has_search()) return TrainAtBestStrength(context);
   const TrainWork& work = context.spec.train();
   context.Phase("loading");
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainOptions options,
@@ -302,6 +337,7 @@ RunResult RunTraining(RunContext& context) {
   load.dropout = options.dropout;
   load.new_head = nn::ToHeadConfig(task);
   ENGRAM_ASSIGN_OR_RETURN(nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
+  if (const auto* before = checkpoint::FindManifestTask(base.manifest, task.name)) task.tag_scheme = before->tag_scheme;
   nn::Model& model = *base.model;
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
   const auto known = model.heads().find(task.name);
@@ -321,14 +357,17 @@ RunResult RunTraining(RunContext& context) {
   spec.known_labels = known_labels;
   const int64_t window = model.config().max_length();
   const int64_t max_length = std::min(options.max_length, window);
-  ENGRAM_ASSIGN_OR_RETURN(
-      const examples::ExampleSet examples,
-      examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer, model.config().type_vocab_size));
+  if (options.long_texts == train::LongTexts::kChunk) task.chunk_tokens = max_length;
+  ENGRAM_ASSIGN_OR_RETURN(const examples::ExampleSet examples,
+                          examples::MakeExamples(training, spec.kind, task.labels, max_length, *tokenizer,
+                                                 model.config().type_vocab_size, task.tag_scheme, options.long_texts));
   context.WarnIfAny(examples::CutWarning(examples.cut, examples.texts(), "training texts", max_length, window));
   ENGRAM_ASSIGN_OR_RETURN(const Validation validation,
                           ReadValidation(context, task, examples, max_length, model.config(), options, *tokenizer));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
-                          OpenStrategy(context, work, strategy_options, model));
+                          OpenStrategy(context, work, strategy_options, base));
+  ENGRAM_ASSIGN_OR_RETURN(const Routing routing, MakeRouting(context, base.manifest, task, options.router, known_labels > 0,
+                                                             examples.examples, *tokenizer));
 
   ProgressObserver observer(context);
   const std::vector<std::string> types = LabelsOf(work.dataset());
@@ -344,8 +383,9 @@ RunResult RunTraining(RunContext& context) {
   input.observer = &observer;
   input.progress_every_steps = std::max<int64_t>(1, work.progress_every_steps());
   if (spec.kind == checkpoint::TaskKind::kTokenClassification) {
-    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels));
+    ENGRAM_ASSIGN_OR_RETURN(const tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.tag_scheme));
     input.task.outside = tags.outside();
+    input.task.missing_as_outside = options.unknown_as_outside;
     input.token_metric = examples::HeldOutEntityF1(
         tags, validation.own.examples.empty() ? examples.places : validation.own.places, &entities, types);
   }
@@ -357,10 +397,10 @@ RunResult RunTraining(RunContext& context) {
     if (!work.dataset().test_path().empty()) {
       ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset test, ReadPart(work.dataset().test_path()));
       ENGRAM_RETURN_IF_ERROR(Measure(context, model, task, *tokenizer, test,
-                                     {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true, types}, result)
+                                     {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/true, types, &routing}, result)
                                  .status());
     }
-    return MeasureEarlier(context, model, base.manifest, task, before, *tokenizer, result);
+    return MeasureEarlier(context, model, base.manifest, task, before, *tokenizer, routing, result);
   };
   ENGRAM_ASSIGN_OR_RETURN(const train::TrainResult trained, train::Train(model, options, input));
   if (trained.outcome == train::TrainOutcome::kInterrupted) return std::nullopt;
@@ -380,18 +420,15 @@ RunResult RunTraining(RunContext& context) {
   task.pooling = head.pooling;
   task.expansion = head.expansion;
   ENGRAM_ASSIGN_OR_RETURN(task.abstention, AbstentionOf(model, spec, validation.examples()));
-  task.blocks = head.blocks;
   RecordTask(task, base.manifest);
+  for (checkpoint::ManifestTask& each : base.manifest.tasks) each.blocks = model.heads().at(each.name).blocks;
   continual::EnterTraining(task.name, StreamMeasurements(result.metrics()), base.manifest);
   base.manifest.measured = Measurements(result);
   *result.mutable_stream_metrics() = DescribeStream(context.spec.model(), base.manifest);
   context.Phase("saving");
-  std::vector<std::string> kept = nn::MemoryFiles(base.manifest);
-  if (!trained.memory.empty()) {
-    ENGRAM_RETURN_IF_ERROR(train::WriteVersionMemory(context.output(), work.strategy(), trained.memory));
-    std::erase(kept, checkpoint::MemoryFile(work.strategy()));
-    RecordMemory(work.strategy(), trained.memory, base.manifest);
-  }
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> kept,
+                          WriteMemories(context, trained.memory, routing.router, task.name, known_labels > 0, start,
+                                        base.manifest));
   ENGRAM_RETURN_IF_ERROR(
       nn::SaveVersion(model, base.config_text, context.spec.base_directory(), kept, base.manifest, context.output()));
   return result;

@@ -148,39 +148,108 @@ def test_parts_of_speech_are_measured_and_learned(module_server, tmp_path):
     assert refused.returncode == 1 and "has entities" in refused.stderr
 
 
-def test_a_tagger_of_iob1_is_imported_as_such(module_server, tmp_path):
-    """Its labels are those of BIO2; with --tag-scheme it answers as transformers' pipeline does."""
+def changed_copy(directory, target, change):
+    """The model directory with other weights."""
+    shutil.copytree(directory, target)
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+def scheme(server, model):
+    return server.json("models", "show", model)["versions"][0]["tasks"][0].get("tag_scheme", "")
+
+
+def test_a_tagger_whose_labels_leave_bio2_or_iob1_open(module_server, tmp_path):
+    """What the flag says, or what it does with some sentences; as IOB1 and as either it answers as transformers' pipeline does."""
     server, labels = module_server, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     directory = make("bert", "ForTokenClassification", tmp_path / "model", labels)
-    answer = server.json("models", "import", "iob1", directory, "--tag-scheme", "iob1")
-    assert not answer.get("warnings")
-    weights = load_file(directory / "model.safetensors")
-    weights["classifier.bias"][[1, 3]] -= 1000  # no entity begins with B-x
-    (tmp_path / "doubt").mkdir()
-    for file in directory.iterdir():
-        shutil.copyfile(file, tmp_path / "doubt" / file.name)
-    save_file(weights, tmp_path / "doubt" / "model.safetensors", {"format": "pt"})
-    [doubt] = server.json("models", "import", "iob1-doubt", tmp_path / "doubt")["warnings"]
-    assert "--tag-scheme iob1" in doubt
-    assert not server.json("models", "import", "iob1-none", directory).get("warnings")
-    model = transformers.AutoModelForTokenClassification.from_pretrained(directory).eval()
-    pipeline = transformers.pipeline("token-classification", model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(directory),
-                                     aggregation_strategy="first")
-    generator, found = np.random.default_rng(7), 0
-    for _ in range(15):
-        text = " ".join(generator.choice(WORDS, size=generator.integers(1, 18)))
-        expected = [(e["entity_group"], e["start"], e["end"]) for e in pipeline(text)]
-        got = [(e["type"], int(e["start"]), int(e["end"])) for e in server.json("tag-entities", "iob1", text)["results"][0].get("entities", [])]
-        assert got == expected, text
-        found += len(got)
-    assert found > 20
+    for name, given in (("iob1", "iob1"), ("either", "lenient"), ("bio2", "bio2")):
+        assert not server.json("models", "import", name, directory, "--tag-scheme", given).get("warnings")
+        assert scheme(server, name) == given.replace("bio2", "")
+    def no_begin(weights):
+        weights["classifier.bias"][[1, 3]] -= 1000
+
+    def nothing(weights):
+        weights["classifier.bias"][0] += 1000
+
+    inside = changed_copy(directory, tmp_path / "inside", no_begin)
+    [said] = server.json("models", "import", "inside", inside)["warnings"]
+    assert "entities began with I-x, so that it is read as IOB1" in said and scheme(server, "inside") == "iob1"
+    [said] = server.json("models", "import", "nothing", changed_copy(directory, tmp_path / "nothing", nothing))["warnings"]
+    assert "too few to tell" in said and scheme(server, "nothing") == "lenient"
+    assert not server.json("models", "import", "mixed", directory).get("warnings") and scheme(server, "mixed") == ""
+    found = {}
+    for name, source in (("iob1", directory), ("either", directory), ("inside", inside)):
+        model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
+        pipeline = transformers.pipeline("token-classification", model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(source), aggregation_strategy="first")
+        generator = np.random.default_rng(7)
+        texts = [" ".join(generator.choice(WORDS, size=generator.integers(1, 18))) for _ in range(15)]
+        expected = [[(e["entity_group"], e["start"], e["end"]) for e in pipeline(text)] for text in texts]
+        results = [server.json("tag-entities", name, text)["results"][0] for text in texts]
+        assert [[(e["type"], int(e["start"]), int(e["end"])) for e in r.get("entities", [])] for r in results] == expected, name
+        found[name] = sum(map(len, expected))
+    assert min(found.values()) > 20
     exported = tmp_path / "exported"
     server.engram("models", "export", "iob1", exported)
     assert json.loads((exported / "engram.json").read_text())["tasks"][0]["tag_scheme"] == "iob1"
     server.engram("models", "import", "iob1-again", exported)
-    assert server.json("models", "show", "iob1-again")["versions"][0]["tasks"][0]["tag_scheme"] == "iob1"
-    refused = server.engram("models", "import", "io", make("bert", "ForTokenClassification", tmp_path / "io", ["O", "I-PER"]), "--tag-scheme", "iob1", check=False)
-    assert refused.returncode == 1 and "labels say its scheme" in refused.stderr
+    assert scheme(server, "iob1-again") == "iob1"
+    for source, why in ((make("bert", "ForTokenClassification", tmp_path / "io", ["O", "I-PER"]), "labels say its scheme"), (exported, "engram.json"),
+                        (make("bert", "Model", tmp_path / "bare"), "no head for tags")):
+        refused = server.engram("models", "import", "io", source, "--tag-scheme", "iob1", check=False)
+        assert refused.returncode == 1 and why in refused.stderr
+
+
+def test_a_tagger_of_iob1_is_measured_consolidated_and_trained_in_its_scheme(module_server, tmp_path):
+    """Loss and tag accuracy are those of PyTorch over tags in IOB1; a tagger of BIO2 with the same weights has others."""
+    server, labels = module_server, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    directory = make("bert", "ForTokenClassification", tmp_path / "model", labels)
+    generator = np.random.default_rng(11)
+    sentences = []
+    for _ in range(25):
+        words, tags = [str(w) for w in generator.choice(WORDS, size=12)], ["O"] * 12
+        for at in (0, 3, 5, 9):  # the second entity is behind the first one's end, or not, and of its type, or not
+            length, kind = int(generator.integers(1, 3)), str(generator.choice(["PER", "LOC"]))
+            tags[at:at + length] = [f"B-{kind}"] + [f"I-{kind}"] * (length - 1)
+        sentences.append((words, tags))
+    path = tmp_path / "ner.conll"
+    path.write_text("".join("".join(f"{w}\t{t}\n" for w, t in zip(*s)) + "\n" for s in sentences))
+    server.engram("datasets", "upload", "iob1-rows", path)
+    model, made = transformers.AutoModelForTokenClassification.from_pretrained(directory).eval(), tokenizer(directory)
+
+    def expected(write):
+        losses, right = [], []
+        for words, tags in sentences:
+            encoded = made(words, is_split_into_words=True, return_tensors="pt")
+            with torch.no_grad():
+                rows = model(**encoded).logits[0].double()
+            first = rows[[encoded.word_ids().index(i) for i in range(len(words))]]
+            gold = torch.tensor([labels.index(write(tags, i)) for i in range(len(words))])
+            losses += torch.nn.functional.cross_entropy(first, gold, reduction="none").tolist()
+            right += (first.argmax(-1) == gold).tolist()
+        return np.mean(losses), np.mean(right)
+
+    def iob1(tags, i):
+        tag = tags[i]
+        return "I" + tag[1:] if tag[0] == "B" and (i == 0 or tags[i - 1][1:] != tag[1:]) else tag
+
+    traces = {}
+    for name, write in (("measured-iob1", iob1), ("measured-bio2", lambda tags, i: tags[i])):
+        server.engram("models", "import", name, directory, "--tag-scheme", name[-4:])
+        job = server.json("evaluate", f"{name}@1", "--task", "imported", "--dataset", "iob1-rows", "--wait")
+        loss, right = expected(write)
+        assert metric(job, "imported", "loss") == pytest.approx(loss, rel=1e-4)
+        if name == "measured-iob1":  # the other's tags are of Viterbi's path, its accuracy of each word
+            assert metric(job, "imported", "tag_accuracy") == pytest.approx(right)
+        job = server.json("consolidate-task", f"{name}@1", "imported", "--dataset", "iob1-rows", "--fisher", "empirical", "--wait")
+        traces[name] = float(job["result"]["fisher_trace"])
+    assert traces["measured-iob1"] != pytest.approx(traces["measured-bio2"], rel=1e-3)
+    # Trained further, it keeps its scheme, and learns it: B-x where an entity follows one of its type alone.
+    server.engram("start-task", "measured-iob1@1", "imported", "--dataset", "iob1-rows", "--epochs", "1", "--label", "further", "--wait")
+    shown = server.json("models", "show", "measured-iob1")["versions"]
+    assert [v["tasks"][0].get("tag_scheme") for v in shown if "further" in v.get("labels", [])] == ["iob1"]
 
 
 def test_a_text_of_a_pair_is_forgotten_with_it(module_server, tmp_path):

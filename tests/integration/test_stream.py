@@ -86,6 +86,53 @@ def test_a_version_that_forgot_too_much_is_not_promoted(server):
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT and error_info(raised.value)[1] == ["max_loss"]
 
 
+def test_the_strength_is_searched(server):
+    learn(server, "a", "1", "known", "--strategy", "naive")
+    server.engram("consolidate-task", "m@known", "a", "--label", "kept", "--wait")
+    auto = ("--strategy", "ewc", "--lambda", "auto", "--set", "lambda_grid=1,0,1000")
+    planned, plain = (server.json("start-task", "m", "b", "--dataset", "b", "--from", "kept", *options, "--validate-only")
+                      for options in (auto, ("--strategy", "ewc")))
+    assert planned["options"]["lambda"] == "auto" and planned["options"]["lambda_grid"] == "0,1,1000" and "lambda_grid" not in plain["options"]
+    assert int(planned["estimate"]["total_tokens"]) == 4 * int(plain["estimate"]["total_tokens"])
+    job = learn(server, "b", "kept", "searched", *auto)
+    sweep = job["result"]["strength_sweep"]
+    points = [(p.get("strength", 0), p.get("new_score", 0), p.get("earlier_score", 0)) for p in sweep["points"]]
+    assert [strength for strength, _, _ in points] == [0, 1e3, 1e6] and sweep["option"] == "lambda"
+    # Nine rows are held out of b; a is measured on the rows that it was trained on.
+    for point in sweep["points"]:
+        assert {m["task"].rsplit("/")[-1]: (int(m["count"]), m["part"]) for m in point["metrics"]} == {
+            "a": (45, "MEASURED_PART_TRAINING"), "b": (9, "MEASURED_PART_VALIDATION")}
+    best = max(new for _, new, _ in points)
+    tolerance = max(0.01, (best * (1 - best) / 9) ** 0.5)
+    assert sweep["tolerance"] == pytest.approx(tolerance)
+    good = [(earlier, -strength) for strength, new, earlier in points if new >= best - tolerance - 1e-9]
+    assert sweep.get("chosen", 0) == -max(good)[1]
+    version = next(v for v in server.json("models", "show", "m")["versions"] if "searched" in v.get("labels", []))
+    assert float(version["strategy_options"]["lambda"]) == sweep.get("chosen", 0)
+    shown = server.engram("jobs", "show", job["name"]).stdout
+    assert "tried on held-out texts:" in shown and shown.count("chosen") == 1
+
+
+@pytest.mark.parametrize("base, options, said", [
+    ("kept", ("--strategy", "naive", "--lambda", "auto"), "is no option of naive"),
+    ("1", ("--strategy", "kfac_ewc", "--lambda", "auto"), "no earlier classifier or tagger"),
+    ("kept", ("--lambda", "auto", "--set", "lambda_grid=0,x"), '"x", which is no number'),
+    ("kept", ("--lambda", "auto", "--set", "lambda_grid=0,-1"), "takes [0, 1e9]"),
+    ("kept", ("--lambda", "auto", "--set", "lambda_grid=1,1"), "give 2 to 20"),
+    ("kept", ("--set", "lambda_grid=0,1"), "says what lambda=auto tries"),
+    ("kept", ("--lambda", "auto", "--kind", "mlm"), "has no accuracy"),
+    ("kept", ("--lambda", "much"), "takes a number or auto"),
+])
+def test_a_search_that_cannot_be(server, base, options, said):
+    refused = server.engram("start-task", "m", "c", "--dataset", "b", "--from", base, *options, check=False)
+    assert refused.returncode != 0 and said in refused.stderr, refused.stderr
+
+
+def test_a_cross_validation_takes_a_strength_by_number(server):
+    refused = server.engram("cross-validate", "m", "c", "--dataset", "b", "--from", "kept", "--lambda", "auto", check=False)
+    assert refused.returncode != 0 and "is auto, which a cross-validation does not take" in refused.stderr
+
+
 def job_of(server, label):
     return next(v["job"] for v in server.json("models", "show", "m")["versions"] if label in v.get("labels", []))
 
@@ -132,6 +179,17 @@ def test_texts_are_listed_and_forgotten(server, tmp_path):
     assert lengths[short] < max(lengths.values()), "the texts are to differ in length"
     assert not server.json("models", "forget", "m", "--text", server.rows["b"][short]["text"] + " and more of it", "--yes").get("versions")
     assert memories(server, "both")["er"]["texts"] == 28
+    # Of a text that was cut all of it counts, not how it begins.
+    learn(server, "b", "1", "cut", "--strategy", "er", "--set", "memory_size=30", "--set", "max_length=8")
+    cut, manifest = numbers("cut")
+    held = manifest["memory"][0]["rows"]
+    whole = next(text for text in (server.rows["b"][source]["text"] for _, source in cut) if text.endswith(" and so on"))
+    other = " ".join([*whole.split()[:6], "forth", "and", "on"])
+    first = [tokenizer(server.base)(text)["input_ids"] for text in (whole, other)]
+    assert len(first[0]) > 8 and first[0][:7] == first[1][:7], "the same up to where they are cut"
+    assert not server.json("models", "forget", "m", "--text", other, "--yes").get("versions")
+    assert server.json("models", "forget", "m", "--text", whole, "--yes")["versions"]
+    assert memories(server, "cut")["er"]["texts"] == held - 1
     # All of a data set: the version still loads, exports, and is learned from.
     answer = server.json("models", "forget", "m", "--dataset", "datasets/a", "--yes")
     assert {v["version"] for v in answer["versions"]} == {v["name"] for v in server.json("models", "show", "m")["versions"] if {"both", "replayed"} & set(v.get("labels", []))}
@@ -143,7 +201,7 @@ def test_texts_are_listed_and_forgotten(server, tmp_path):
     assert left < (tmp_path / "both" / "memory" / "er.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("words, part", [((), "name what is to be forgotten"), (("--row", "1"), "--dataset"), (("--dataset", "a", "--row", "0"), "counted from 1")])
+@pytest.mark.parametrize("words, part", [((), "what is to be forgotten"), (("--row", "1"), "--dataset"), (("--dataset", "a", "--row", "0"), "counted from 1")])
 def test_a_wrong_request_to_forget(server, words, part):
     refused = server.engram("models", "forget", "m", *words, "--yes", check=False)
     assert refused.returncode != 0 and part in refused.stderr

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "core/checkpoint/task_kind.h"
 #include "core/corpus/dataset.h"
 #include "core/nn/encoder_cost.h"
+#include "core/nn/text_windows.h"
 #include "core/tagging/bio.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
@@ -24,6 +26,7 @@
 #include "engram/v1/task.pb.h"
 #include "server/jobs/cost_model.h"
 #include "server/jobs/job_kind.h"
+#include "server/jobs/strength_plan.h"
 #include "server/jobs/task_options.h"
 #include "server/rpc/names.h"
 
@@ -81,26 +84,29 @@ absl::StatusOr<Pooling> DefaultPooling(const PlanContext& context, const BaseVer
 }
 
 // Whether a task that the version knows may get further labels: a classifier where the strategy can grow its head, a
-// tagger of entities in BIO2 where it is trained by steps at all.
+// tagger of entities with the labels of BIO2 where it is trained by steps at all.
 bool MayGrow(const checkpoint::ManifestTask& known, const continual::StrategyInfo& strategy) {
   if (known.kind == TaskKind::kSequenceClassification) return strategy.grows_heads;
   if (known.kind != TaskKind::kTokenClassification || strategy.one_pass) return false;
   const absl::StatusOr<tagging::TagSet> tags = tagging::TagSet::FromTags(known.labels);
-  return tags.ok() && tags->reading() == tagging::TagReading::kBio2 && !known.iob1;
+  return tags.ok() && tags->reading() == tagging::TagReading::kBio2;
 }
 
-// At most five of those that the task does not have.
-std::vector<std::string> NewLabels(const checkpoint::ManifestTask& known, const std::vector<std::string>& labels) {
+// Those that the task does not have, in their order.
+std::vector<std::string> NewLabels(const checkpoint::ManifestTask& known, std::vector<std::string> labels) {
+  const std::set<std::string_view> has(known.labels.begin(), known.labels.end());
+  std::erase_if(labels, [&](const std::string& label) { return has.contains(label); });
+  return labels;
+}
+
+// At most five of them.
+std::string FirstLabels(std::vector<std::string> labels) {
   constexpr size_t kShown = 5;
-  std::vector<std::string> fresh;
-  for (const std::string& label : labels) {
-    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end()) fresh.push_back(label);
+  if (labels.size() > kShown) {
+    labels.resize(kShown);
+    labels.push_back("...");
   }
-  if (fresh.size() > kShown) {
-    fresh.resize(kShown);
-    fresh.push_back("...");
-  }
-  return fresh;
+  return absl::StrJoin(labels, ", ");
 }
 
 std::vector<std::string> GrowingStrategies() {
@@ -126,7 +132,7 @@ absl::StatusOr<std::vector<std::string>> KnownLabels(const StartTaskRequest& req
     if (!fixed.ok() && known.kind == TaskKind::kSequenceClassification) {
       return InvalidField("dataset",
                           absl::StrCat("brings labels that task \"", known.name, "\" does not have (",
-                                       absl::StrJoin(NewLabels(known, labels), ", "),
+                                       FirstLabels(NewLabels(known, std::move(labels))),
                                        "): choose another task name, other data, or a strategy that lets the task "
                                        "have further labels (",
                                        absl::StrJoin(GrowingStrategies(), ", "), ")"));
@@ -135,10 +141,7 @@ absl::StatusOr<std::vector<std::string>> KnownLabels(const StartTaskRequest& req
     return known.labels;
   }
   std::vector<std::string> all = known.labels;
-  for (std::string& label : labels) {
-    if (std::find(known.labels.begin(), known.labels.end(), label) == known.labels.end())
-      all.push_back(std::move(label));
-  }
+  for (std::string& label : NewLabels(known, std::move(labels))) all.push_back(std::move(label));
   if (all.size() <= static_cast<size_t>(checkpoint::kMaxLabels)) return all;
   return InvalidField("dataset", absl::StrCat("would bring task \"", known.name, "\" to ", all.size(),
                                               " labels, and a head takes ", checkpoint::kMaxLabels));
@@ -205,9 +208,19 @@ absl::Status FillEarlier(const PlanContext& context, const BaseVersion& base, Tr
   return absl::OkStatus();
 }
 
+// What is read whole in windows: single texts that are classified.
+absl::Status CheckLongTexts(train::LongTexts long_texts, const std::string& kind, const jobs::DatasetRecord& dataset) {
+  if (long_texts == train::LongTexts::kCut) return absl::OkStatus();
+  if (kind != checkpoint::TaskKindName(TaskKind::kSequenceClassification))
+    return InvalidField("long_texts", "is for classification; taggers and masked language models read whole texts");
+  if (static_cast<corpus::DatasetKind>(dataset.kind) == corpus::DatasetKind::kPairs)
+    return InvalidField("long_texts", "reads single texts whole; of a pair no window would hold both");
+  return absl::OkStatus();
+}
+
 // Training options and those of the strategy.
 absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& request, const BaseVersion& base,
-                         int64_t validation_rows, TrainWork& work) {
+                         const jobs::DatasetRecord& dataset, TrainWork& work) {
   ENGRAM_ASSIGN_OR_RETURN(const TaskOptions asked,
                           ReadTaskOptions(request, static_cast<int64_t>(base.manifest.consolidations.size())));
   train::TrainOptions options;
@@ -220,16 +233,21 @@ absl::Status FillOptions(const PlanContext& context, const StartTaskRequest& req
                         absl::StrCat("is ", options.max_length, "; the model takes at most ", longest, " tokens"));
   }
   ENGRAM_RETURN_IF_ERROR(train::ValidateTrainOptions(options));
-  if (validation_rows > 0 && options.validation_fraction > 0) {
+  if (options.router && work.kind() != checkpoint::TaskKindName(TaskKind::kSequenceClassification))
+    return InvalidField("router", "leads texts to classification tasks; leave it out for others");
+  if (dataset.validation_rows > 0 && options.validation_fraction > 0) {
     return InvalidField("validation_fraction",
                         absl::StrCat("is ", options.validation_fraction, ", but the data set has a validation part of ",
-                                     validation_rows, " rows; leave it out"));
+                                     dataset.validation_rows, " rows; leave it out"));
   }
 
+  ENGRAM_RETURN_IF_ERROR(CheckLongTexts(options.long_texts, work.kind(), dataset));
   work.set_strategy(asked.strategy->name);
   work.set_progress_every_steps(asked.task.Whole("progress_every"));
+  work.set_memory_retention_days(context.memory_retention_days);
   if (asked.task.Flag("measure_earlier")) ENGRAM_RETURN_IF_ERROR(FillEarlier(context, base, work));
   for (const auto& [key, value] : asked.strategy_options.Render()) (*work.mutable_strategy_options())[key] = value;
+  if (asked.search) ENGRAM_RETURN_IF_ERROR(FillSearch(context, base, asked, work));
   for (const auto& [key, value] : train::TrainOptionsToMap(options)) (*work.mutable_options())[key] = value;
   return absl::OkStatus();
 }
@@ -272,14 +290,21 @@ int64_t MostLabels(const checkpoint::VersionManifest& manifest) {
   return static_cast<int64_t>(most);
 }
 
-// Texts, tokens and steps; the answer is the number of tokens of the largest batch.
-absl::StatusOr<int64_t> CountSteps(const PlanContext& context, const TrainWork& work, TaskKind kind,
-                                   const train::TrainOptions& options, const VersionCosts& base,
-                                   engram::v1::JobEstimate& out) {
+// What decides how much a step holds and computes, in tokens.
+struct LargestBatch {
+  int64_t tokens = 0;   // of all its texts
+  int64_t longest = 0;  // of its texts
+};
+
+// Texts, tokens and steps.
+absl::StatusOr<LargestBatch> CountSteps(const PlanContext& context, const TrainWork& work, TaskKind kind,
+                                        const train::TrainOptions& options, const VersionCosts& base,
+                                        engram::v1::JobEstimate& out) {
   ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, context.store.GetDataset(work.dataset().name()));
-  ENGRAM_ASSIGN_OR_RETURN(const CountedTexts all,
-                          base.Count(context.paths.training(dataset.name), dataset.training_rows, kind,
-                                     {work.labels().begin(), work.labels().end()}, options.max_length));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const CountedTexts all,
+      base.Count(context.paths.training(dataset.name), dataset.training_rows, kind,
+                 {work.labels().begin(), work.labels().end()}, options.max_length, options.long_texts));
   std::vector<int32_t> lengths;
   for (const int64_t i : train::SplitValidation(all.sources, options.validation_fraction, options.seed).training)
     lengths.push_back(all.lengths[static_cast<size_t>(i)]);
@@ -287,12 +312,13 @@ absl::StatusOr<int64_t> CountSteps(const PlanContext& context, const TrainWork& 
   for (const int32_t length : lengths) tokens += length;
   const auto batches =
       train::MakeBatches(lengths, {options.batch_size, options.batch_tokens, options.order, options.seed}, 0);
-  int64_t largest = 0;
+  LargestBatch largest;
   for (const std::vector<int64_t>& batch : batches) {
     int64_t sum = 0;
     for (const int64_t i : batch) sum += lengths[static_cast<size_t>(i)];
-    largest = std::max(largest, sum);
+    largest.tokens = std::max(largest.tokens, sum);
   }
+  for (const int32_t length : all.lengths) largest.longest = std::max<int64_t>(largest.longest, length);
   const auto batch_count = static_cast<int64_t>(std::ceil(static_cast<double>(batches.size()) * all.scale));
   out.set_texts(all.Scaled(static_cast<int64_t>(lengths.size())));
   out.set_counted_texts(static_cast<int64_t>(lengths.size()));
@@ -312,6 +338,9 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
   void FillPaths(const DataPaths& paths, RunSpec& spec) const override {
     FillDatasetPaths(paths, spec.mutable_train()->mutable_dataset());
     for (auto& item : *spec.mutable_train()->mutable_earlier()) FillDatasetPaths(paths, item.mutable_dataset());
+    if (!spec.train().has_search()) return;
+    for (auto& item : *spec.mutable_train()->mutable_search()->mutable_earlier())
+      FillDatasetPaths(paths, item.mutable_dataset());
   }
 
   absl::StatusOr<WorkEstimate> Estimate(const PlanContext& context, const PlannedJob& job) const override {
@@ -323,7 +352,11 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     ENGRAM_ASSIGN_OR_RETURN(const Pooling pooling, checkpoint::ParsePooling(work.pooling()));
     WorkEstimate estimate;
     engram::v1::JobEstimate& out = estimate.counts;
-    ENGRAM_ASSIGN_OR_RETURN(const int64_t largest, CountSteps(context, work, kind, options, base, out));
+    ENGRAM_ASSIGN_OR_RETURN(const LargestBatch largest, CountSteps(context, work, kind, options, base, out));
+    // Windows of texts beyond what is held at once are run forward twice.
+    const bool whole = options.long_texts == train::LongTexts::kChunk;
+    const bool in_groups = whole && largest.tokens > nn::kWindowTokens;
+    const int64_t held = in_groups ? std::max(nn::kWindowTokens, options.max_length) : largest.tokens;
     ENGRAM_ASSIGN_OR_RETURN(const continual::StrategyInfo* const info, continual::FindStrategy(work.strategy()));
     if (info->one_pass) {
       out.set_total_tokens(out.tokens());
@@ -343,8 +376,8 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
                        {.encoder_bytes = base.model_bytes,  // the default head is small beside it
                         .consolidations = static_cast<int64_t>(base.manifest.consolidations.size()),
                         .training_examples = out.texts(),
-                        .longest_example = options.max_length,
-                        .stored_examples = StoredExamples(base.manifest, work.strategy()),
+                        .longest_example = whole ? largest.longest : options.max_length,
+                        .stored_examples = StoredExamples(base.manifest, continual::MemoryOwner(*info)),
                         .most_labels = MostLabels(base.manifest),
                         .labels = work.labels_size(),
                         .known_labels = KnownLabelCount(base.manifest, work.task()),
@@ -360,14 +393,16 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
                         .fused_gate = base.config.family->block.gated && base.config.family->names.gate == nullptr}));
     // Weights, gradients and two moments; a bf16 copy; the best weights; what the strategy holds.
     out.set_memory_bytes(4 * weights + (bf16 ? weights / kFloatBytes * kBFloat16Bytes : 0) + (best_kept ? weights : 0) +
-                         strategy.bytes + nn::ActivationBytes(largest, base.config.layers, base.config, precision));
+                         strategy.bytes + nn::ActivationBytes(held, base.config.layers, base.config, precision));
     out.set_version_bytes(base.size_bytes + head + strategy.version_bytes);
     // A new run checkpoint is whole before it replaces the old one.
     const int64_t checkpoint = (best_kept ? 4 : 3) * weights;
     const bool periodic = options.checkpoint_every_steps > 0 && out.steps() > options.checkpoint_every_steps;
     out.set_disk_bytes(out.version_bytes() + (periodic ? 2 : 1) * checkpoint);
+    AddSearch(work, out);
     estimate.products_per_token =
-        (info->one_pass ? kForwardPass : (1 + strategy.extra_passes) * kForwardAndBackwardPass) *
+        (info->one_pass ? kForwardPass
+                        : (1 + strategy.extra_passes) * (kForwardAndBackwardPass + (in_groups ? kForwardPass : 0))) *
         nn::ProductsPerToken(base.config);
     estimate.bf16 = bf16;
     return estimate;
@@ -385,9 +420,10 @@ class TrainKind final : public JobKindFor<StartTaskRequest> {
     work.set_task(request.task());
     SetDataset(dataset, work.mutable_dataset());
     ENGRAM_RETURN_IF_ERROR(FillHead(context, request, base, dataset, work));
-    ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, dataset.validation_rows, work));
+    ENGRAM_RETURN_IF_ERROR(FillOptions(context, request, base, dataset, work));
     std::set<std::string> datasets = {dataset.name};
     for (const auto& item : work.earlier()) datasets.insert(item.dataset().name());
+    for (const auto& item : work.search().earlier()) datasets.insert(item.dataset().name());
     job.record.datasets.assign(datasets.begin(), datasets.end());
     ENGRAM_RETURN_IF_ERROR(Show(work, dataset, job.description));
     return job;

@@ -34,9 +34,7 @@ const tokenize::Tokenizer& Letters() {
 corpus::Dataset Sentence(std::vector<std::string> words, std::vector<std::string> tags) {
   corpus::Dataset dataset;
   dataset.kind = corpus::DatasetKind::kTagging;
-  corpus::TaggedSentence& sentence = dataset.sentences.emplace_back();
-  sentence.words = std::move(words);
-  sentence.tags = std::move(tags);
+  dataset.sentences.push_back({"", std::move(words), std::move(tags)});
   return dataset;
 }
 
@@ -63,6 +61,35 @@ TEST(Examples, ATextIsOneExampleAndIsCutAtTheEnd) {
   EXPECT_EQ(TotalTokens(made->examples), 9);
 }
 
+// "axy" stays together; the last window begins earlier, and what it shares counts once.
+TEST(Examples, ALongTextIsReadWholeInWindowsIfThatIsAsked) {
+  corpus::Dataset dataset;
+  dataset.kind = corpus::DatasetKind::kClassification;
+  dataset.texts = {"a b c axy d a b", "a b"};
+  dataset.labels = {"yes", "no"};
+  const auto kind = checkpoint::TaskKind::kSequenceClassification;
+  const auto made = MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 2, {}, train::LongTexts::kChunk);
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 2U);
+  const nn::Sequence& whole = made->examples[0].sequence;
+  EXPECT_THAT(whole.ids, ElementsAre(kCls, kA, kB, kC, kSep, kCls, kA, kXx, kYy, kD, kSep, kCls, kD, kA, kB, kSep));
+  EXPECT_THAT(whole.windows, ElementsAre(nn::TextWindow{5, 3}, nn::TextWindow{6, 4}, nn::TextWindow{5, 2}));
+  EXPECT_EQ(made->examples[0].whole[0],
+            train::TokensDigest(std::vector<int32_t>{kA, kB, kC, kA, kXx, kYy, kD, kA, kB}));
+  // A text that fits is what it is without the option.
+  const auto cut = MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 2);
+  EXPECT_EQ(made->examples[1].sequence.ids, cut->examples[1].sequence.ids);
+  EXPECT_TRUE(made->examples[1].sequence.windows.empty());
+  EXPECT_EQ(made->examples[1].whole[0], 0);
+  EXPECT_EQ(made->cut, 0);
+  EXPECT_EQ(cut->cut, 1);
+  dataset.kind = corpus::DatasetKind::kPairs;
+  dataset.second_texts = {"a", "b"};
+  EXPECT_EQ(
+      StatusField(MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 2, {}, train::LongTexts::kChunk).status()),
+      "long_texts");
+}
+
 TEST(Examples, APairIsOneExampleWithTwoTypesOfTokens) {
   corpus::Dataset dataset;
   dataset.kind = corpus::DatasetKind::kPairs;
@@ -83,6 +110,53 @@ TEST(Examples, APairIsOneExampleWithTwoTypesOfTokens) {
   // A model with a single type has none to tell apart.
   EXPECT_TRUE(MakeExamples(dataset, kind, {"no", "yes"}, 6, Letters(), 1)->examples[0].sequence.type_ids.empty());
   EXPECT_FALSE(MakeExamples(dataset, checkpoint::TaskKind::kMaskedLanguageModel, {}, 6, Letters(), 2).ok());
+}
+
+// What is missing of a text is told by a digest of all its tokens.
+TEST(Examples, ATextThatWasCutKeepsTheDigestOfAllOfIt) {
+  const auto digest = [](const std::vector<int32_t>& ids) { return train::TokensDigest(ids); };
+  corpus::Dataset single;
+  single.kind = corpus::DatasetKind::kClassification;
+  single.texts = {"a b", "axy c d"};
+  single.labels = {"yes", "no"};
+  const auto kind = checkpoint::TaskKind::kSequenceClassification;
+  const auto texts = *MakeExamples(single, kind, {"no", "yes"}, 5, Letters(), 2);
+  EXPECT_THAT(texts.examples[0].whole, ElementsAre(0, 0));
+  EXPECT_THAT(texts.examples[1].whole, ElementsAre(digest({kA, kXx, kYy, kC, kD}), 0));
+  corpus::Dataset pair;
+  pair.kind = corpus::DatasetKind::kPairs;
+  pair.texts = {"axy b c"};
+  pair.second_texts = {"d"};
+  pair.labels = {"no"};
+  const auto pairs = *MakeExamples(pair, kind, {"no", "yes"}, 6, Letters(), 2);
+  EXPECT_THAT(pairs.examples[0].whole, ElementsAre(digest({kA, kXx, kYy, kB, kC}), digest({kD})));
+  const auto tagger = checkpoint::TaskKind::kTokenClassification;
+  const auto windows = *MakeExamples(LongSentence(), tagger, kTags, 6, Letters(), 2);
+  for (const train::TrainingExample& window : windows.examples)
+    EXPECT_EQ(window.whole[0], digest({kA, kB, kC, kD, kA, kB}));
+  const auto cut = *MakeExamples(Sentence({"axyxyx"}, {"O"}), tagger, kTags, 6, Letters(), 2);
+  EXPECT_EQ(cut.examples[0].whole[0], digest({kA, kXx, kYy, kXx, kYy, kXx}));
+  const auto one = *MakeExamples(Sentence({"ax"}, {"O"}), tagger, kTags, 6, Letters(), 2);
+  EXPECT_THAT(one.examples[0].whole, ElementsAre(0, 0));
+}
+
+// hashlib.sha256(struct.pack("<3i", 101, 70000, 2)).hexdigest()[:15] in Python.
+TEST(Examples, ADigestIsOfTheTokensInOrder) {
+  EXPECT_EQ(train::TokensDigest(std::vector<int32_t>{101, 70000, 2}), 497061070237806958);
+  EXPECT_NE(train::TokensDigest(std::vector<int32_t>{70000, 101, 2}), 497061070237806958);
+}
+
+// A task of IOB1 with every B tag learns, and is counted, as it writes its tags.
+TEST(Examples, TagsAreWrittenInTheSchemeOfTheTask) {
+  const auto kind = checkpoint::TaskKind::kTokenClassification;
+  const corpus::Dataset dataset = Sentence({"a", "b", "c", "d"}, {"B-P", "I-P", "B-P", "O"});
+  const auto written = [&](std::string_view scheme) {
+    return MakeExamples(dataset, kind, kTags, 8, Letters(), 2, scheme)->places.gold[0];
+  };
+  EXPECT_THAT(written("iob1"), ElementsAre(2, 2, 1, 0));
+  EXPECT_THAT(written("lenient"), ElementsAre(1, 2, 1, 0));
+  EXPECT_THAT(written(""), ElementsAre(1, 2, 1, 0));
+  EXPECT_EQ(StatusField(MakeExamples(dataset, kind, kTags, 8, Letters(), 2, "iob3").status()), "tag_scheme");
 }
 
 TEST(Examples, TagsOfWordsAreEachWordsOwn) {
@@ -184,12 +258,12 @@ TEST(WordWindows, AreCountedWithThoseThatTheTokenizerEmpties) {
   ASSERT_TRUE(none.ok()) << none.status();
   EXPECT_TRUE(none->windows.empty());
   EXPECT_EQ(none->planned, 1);
-  EXPECT_EQ(none->tokens, 0);
+  EXPECT_TRUE(none->ids.empty());
   const std::vector<std::string_view> long_word = {"axyxyx", "b"};
   const auto cut = EncodeWordWindows(long_word, 6, Letters());
   ASSERT_TRUE(cut.ok()) << cut.status();
   EXPECT_TRUE(cut->word_cut);
-  EXPECT_EQ(cut->tokens, 7);
+  EXPECT_EQ(cut->ids.size(), 7u);
   EXPECT_EQ(cut->planned, 2);
   EXPECT_FALSE(EncodeWordWindows(long_word, 2, Letters()).ok());
 }

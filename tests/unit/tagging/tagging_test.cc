@@ -124,10 +124,34 @@ TEST(TagSet, TheLabelsSayTheReading) {
   EXPECT_THAT(refusal({"proper noun", "verb"}), ::testing::HasSubstr("white space"));
 }
 
+// Where the labels are those of BIO2 and of IOB1 alike, the scheme says how they read; elsewhere it changes nothing.
+TEST(TagSet, TheSchemeCountsWhereTheLabelsLeaveItOpen) {
+  const std::vector<std::string> open = {"O", "B-a", "I-a"};
+  const std::vector<int32_t> from_inside = {0, 2, 2, 1};
+  EXPECT_EQ(TagSet::FromTags(open)->reading(), TagReading::kBio2);
+  for (const std::string_view scheme : {kIob1Scheme, kLenientScheme}) {
+    const TagSet tags = *TagSet::FromTags(open, scheme);
+    EXPECT_EQ(tags.reading(), TagReading::kIob1);
+    EXPECT_EQ(tags.writes_inside_first(), scheme == kIob1Scheme);
+    // The most probable tags are legal in IOB1 alone.
+    std::vector<float> logits(12, 0);
+    for (size_t word = 0; word < from_inside.size(); ++word)
+      logits[word * 3 + static_cast<size_t>(from_inside[word])] = 2;
+    const auto path = Viterbi(tags, LogSoftmaxRows(logits, 3));
+    ASSERT_TRUE(path.ok()) << path.status();
+    EXPECT_EQ(path->tags, from_inside);
+    EXPECT_THAT(TagsToSpans(tags, path->tags), ElementsAre(TagSpan{1, 3, 0}, TagSpan{3, 4, 0}));
+    EXPECT_EQ(TagSet::FromTags({"O", "B-a", "I-a", "E-a", "S-a"}, scheme)->reading(), TagReading::kBioes);
+    EXPECT_EQ(TagSet::FromTags({"ADJ", "NOUN"}, scheme)->reading(), TagReading::kWords);
+  }
+  EXPECT_TRUE(TagSet::FromTags({"O", "B-a", "I-a", "I-b"}, kLenientScheme)->writes_inside_first());
+  EXPECT_EQ(StatusField(TagSet::FromTags(open, "bio2").status()), "tag_scheme");
+}
+
 TEST(TagSet, StoredTagsBecomeThoseOfTheTagger) {
   const std::vector<std::string> bio2 = {"B-a", "B-a", "I-a", "I-a", "O", "B-b", "B-a"};
-  const auto written = [&](const std::vector<std::string>& names) {
-    const TagSet tags = *TagSet::FromTags(names);
+  const auto written = [&](const std::vector<std::string>& names, std::string_view scheme = {}) {
+    const TagSet tags = *TagSet::FromTags(names, scheme);
     std::vector<std::string> out;
     const auto ids = IdsOfBio2(tags, bio2);
     if (!ids.ok()) return std::vector<std::string>{std::string(ids.status().message())};
@@ -136,6 +160,9 @@ TEST(TagSet, StoredTagsBecomeThoseOfTheTagger) {
   };
   EXPECT_EQ(written({"O", "B-a", "I-a", "B-b", "I-b"}), bio2);
   EXPECT_THAT(written({"O", "B-a", "I-a", "I-b"}), ElementsAre("I-a", "B-a", "I-a", "I-a", "O", "I-b", "I-a"));
+  EXPECT_THAT(written({"O", "B-a", "I-a", "B-b", "I-b"}, kIob1Scheme),
+              ElementsAre("I-a", "B-a", "I-a", "I-a", "O", "I-b", "I-a"));
+  EXPECT_EQ(written({"O", "B-a", "I-a", "B-b", "I-b"}, kLenientScheme), bio2);
   EXPECT_THAT(written({"O", "a", "b"}), ElementsAre("a", "a", "a", "a", "O", "b", "a"));
   EXPECT_THAT(written({"O", "S-a", "B-a", "I-a", "E-a", "S-b"}),
               ElementsAre("S-a", "B-a", "I-a", "E-a", "O", "S-b", "S-a"));

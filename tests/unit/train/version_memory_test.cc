@@ -32,9 +32,10 @@ class VersionMemoryTest : public ::testing::Test {
     memory.tensors["count"] = at::tensor({int64_t{1} << 40}, at::kLong);
     memory.tensors["scalar"] = at::tensor(7, at::kInt);
     memory.values["seen"] = "12";
-    memory.examples = {{"b", {{{5, 6, 7}, {}}, 2, {}, 41}},
-                       {"a", {{{1, 2}, {0, 1}}, -1, {0, nn::ops::kIgnored}, -1}},
-                       {"b", {{{9}, {}}, 0, {}, 0}}};
+    memory.examples = {{"b", {{{5, 6, 7}, {}}, 2, {}, {}, 41, false, {int64_t{1} << 59, 12}}},
+                       {"a", {{{1, 2}, {0, 1}}, -1, {0, nn::ops::kIgnored}, {}, -1}},
+                       {"b", {{{9}, {}}, 0, {}, {}, 0}}};
+    memory.examples[0].example.sequence.windows = {{2, 3}, {1, 1}};
     return memory;
   }
   std::string directory_;
@@ -54,9 +55,11 @@ void ExpectSame(const VersionMemory& a, const VersionMemory& b) {
     const TrainingExample &x = a.examples[i].example, &y = b.examples[i].example;
     EXPECT_EQ(x.sequence.ids, y.sequence.ids);
     EXPECT_EQ(x.sequence.type_ids, y.sequence.type_ids);
+    EXPECT_EQ(x.sequence.windows, y.sequence.windows);
     EXPECT_EQ(x.tags, y.tags);
     EXPECT_EQ(x.label, y.label);
     EXPECT_EQ(x.source, y.source);
+    EXPECT_EQ(x.whole, y.whole);
   }
 }
 
@@ -75,6 +78,27 @@ TEST_F(VersionMemoryTest, ComesBackAsItWasWritten) {
   EXPECT_TRUE(MemorySource().Read()->empty());
   EXPECT_TRUE(MemorySource(directory_, "agem").Read()->empty());
   EXPECT_TRUE(absl::IsNotFound(ReadVersionMemory(directory_, "agem").status()));
+}
+
+// Memories of programs that did not keep the digests say so of each example.
+TEST_F(VersionMemoryTest, AMemoryWithoutDigestsIsRead) {
+  ASSERT_TRUE(WriteVersionMemory(directory_, "er", Filled()).ok());
+  const std::string path = directory_ + "/" + checkpoint::MemoryFile("er");
+  nn::TensorList list;
+  std::map<std::string, std::string> metadata;
+  {
+    const auto file = *checkpoint::SafetensorsFile::Open(path);
+    metadata = file.metadata();
+    for (const auto& [name, entry] : file.tensors()) {
+      if (!name.starts_with("examples.whole")) list.Add(name, *nn::ReadTensor(name, entry));
+    }
+  }
+  ASSERT_TRUE(list.Write(path, metadata).ok());
+  VersionMemory expected = Filled();
+  for (StoredExample& stored : expected.examples) stored.example.whole = {kUnknownWhole, kUnknownWhole};
+  const auto read = ReadVersionMemory(directory_, "er");
+  ASSERT_TRUE(read.ok()) << read.status();
+  ExpectSame(*read, expected);
 }
 
 TEST_F(VersionMemoryTest, MoreTokensThanMayBeAreRefused) {
@@ -112,13 +136,14 @@ TEST_F(VersionMemoryTest, DamageIsRefusedByName) {
     good = tensors;
     metadata = texts;
   };
-  for (const char* column : {"ids", "type_ids", "tags", "offsets", "task", "tagged", "label", "source"}) {
+  for (const char* column : {"ids", "type_ids", "tags", "offsets", "task", "tagged", "label", "source", "whole_second",
+                             "counted", "window_offsets"}) {
     const std::string name = std::string("examples.") + column;
     expect(name + " is missing", [&] { good.erase(name); });
     expect(name + " has another type", [&] { good[name] = good[name].to(at::kFloat); });
     expect(name + " has another type", [&] { good[name] = good[name].view({-1, 1}); });
   }
-  for (const char* column : {"type_ids", "tags", "task", "tagged", "source"}) {
+  for (const char* column : {"type_ids", "tags", "task", "tagged", "source", "counted"}) {
     const std::string name = std::string("examples.") + column;
     expect(name + " has another length", [&] { good[name] = good[name].narrow(0, 0, good[name].numel() - 1); });
   }
@@ -137,6 +162,15 @@ TEST_F(VersionMemoryTest, DamageIsRefusedByName) {
   expect("examples.offsets does not cover", put("examples.offsets", 0, 1));
   expect("examples.offsets does not rise", put("examples.offsets", 1, 5));  // an empty example
   expect("examples.offsets does not rise", put("examples.offsets", 1, 6));
+  expect("examples.whole", put("examples.whole", 1, -2));
+  expect("examples.whole_second", put("examples.whole_second", 1, -2));
+  expect("examples.windows holds an empty window", put("examples.windows", 1, 0));
+  expect("examples.windows does not cover", put("examples.windows", 1, 2));
+  expect("examples.counted holds a negative", put("examples.counted", 1, -1));
+  expect("examples.counted counts none", [&] { good["examples.counted"] = at::zeros({2}, at::kInt); });
+  expect("examples.window_offsets does not part", put("examples.window_offsets", 3, 1));
+  expect("examples has a column", [&] { good.erase("examples.windows"); });
+  expect("examples has a column", [&] { good.erase("examples.whole"); });
   expect("examples has a column", [&] { good["examples.more"] = at::zeros({1}, at::kLong); });
   expect("stray", [&] { good["stray"] = at::zeros({1}); });
   expect("header is missing", [&] { metadata.erase("memory"); });
