@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -45,37 +46,69 @@ std::string Fetcher::UserAgent(std::string_view contact) {
   return absl::StrCat("Engram/", AbslView(EngramVersion()), " (+", AbslView(contact), ")");
 }
 
+int64_t Fetcher::Reserve(int64_t bytes) {
+  const absl::MutexLock lock(&mutex_);
+  const int64_t reserved = std::clamp<int64_t>(options_.max_total_bytes - spent_, 0, bytes);
+  spent_ += reserved;
+  return reserved;
+}
+
+void Fetcher::Settle(int64_t reserved, int64_t downloaded) {
+  const absl::MutexLock lock(&mutex_);
+  spent_ += downloaded - reserved;
+}
+
+Fetcher::Host& Fetcher::HostOf(const Url& url) {
+  const absl::MutexLock lock(&mutex_);
+  std::unique_ptr<Host>& host = hosts_[url.host];
+  if (host == nullptr) host = std::make_unique<Host>();
+  return *host;
+}
+
+Fetcher::Origin& Fetcher::OriginOf(const Url& url) {
+  const absl::MutexLock lock(&mutex_);
+  std::unique_ptr<Origin>& origin = origins_[url.origin()];
+  if (origin == nullptr) origin = std::make_unique<Origin>();
+  return *origin;
+}
+
 absl::StatusOr<HttpResponse> Fetcher::Ask(const Url& url, std::vector<std::string> headers, int64_t max_bytes, bool cut,
-                                          absl::Duration least_delay, absl::Duration& left) {
-  if (downloaded_ >= options_.max_total_bytes) {
+                                          absl::Duration least_delay, Visit& visit) {
+  Host& host = HostOf(url);
+  const absl::MutexLock asking(&host.asking);
+  const int64_t reserved = Reserve(max_bytes);
+  if (reserved == 0) {
     return StatusWithReason(absl::StatusCode::kResourceExhausted, "TOTAL_TOO_LARGE",
                             "the collection has fetched as many bytes as it may; raise the limit, or ask for less");
   }
-  absl::Time& next = next_time_[url.host];
-  if (const absl::Duration pause = next - clock_.Now(); pause > absl::ZeroDuration() && !wait_(pause))
+  if (const absl::Duration pause = host.next_time - clock_.Now(); pause > absl::ZeroDuration() && !wait_(pause)) {
+    Settle(reserved, 0);
     return absl::CancelledError("the collection was stopped");
+  }
   HttpRequest request;
   request.url = url;
   request.user_agent = UserAgent(options_.contact);
   request.headers = std::move(headers);
-  request.timeout = left;
-  request.max_bytes = std::min(max_bytes, options_.max_total_bytes - downloaded_);
+  request.timeout = visit.left;
+  request.max_bytes = reserved;
   request.cut_at_max = cut;
   int64_t failed_bytes = 0;
   request.downloaded_bytes = &failed_bytes;
   const absl::Time start = clock_.Now();
   absl::StatusOr<HttpResponse> response = client_.Get(request);
-  left = std::max(left - (clock_.Now() - start), absl::Milliseconds(1));
-  next_time_[url.host] = clock_.Now() + std::max(options_.host_delay, least_delay);
-  downloaded_ += response.ok() ? response->downloaded_bytes : failed_bytes;
+  visit.left = std::max(visit.left - (clock_.Now() - start), absl::Milliseconds(1));
+  host.next_time = clock_.Now() + std::max(options_.host_delay, least_delay);
+  const int64_t downloaded = response.ok() ? response->downloaded_bytes : failed_bytes;
+  Settle(reserved, downloaded);
+  visit.downloaded += downloaded;
   return response;
 }
 
 absl::StatusOr<HttpResponse> Fetcher::AskPatiently(const Url& url, const std::vector<std::string>& headers,
-                                                   absl::Duration least_delay, absl::Duration& left) {
+                                                   absl::Duration least_delay, Visit& visit) {
   for (int attempt = 0;; ++attempt) {
     ENGRAM_ASSIGN_OR_RETURN(HttpResponse response,
-                            Ask(url, headers, options_.max_page_bytes, /*cut=*/false, least_delay, left));
+                            Ask(url, headers, options_.max_page_bytes, /*cut=*/false, least_delay, visit));
     const bool busy = response.status == 429 || response.status == 503;
     const absl::Duration pause = RetryAfter(response.retry_after);
     if (!busy || attempt == kRetries || pause > kMostPatience) return response;
@@ -83,12 +116,13 @@ absl::StatusOr<HttpResponse> Fetcher::AskPatiently(const Url& url, const std::ve
   }
 }
 
-absl::StatusOr<Robots> Fetcher::ReadRobots(const Url& url) {
+absl::StatusOr<Robots> Fetcher::ReadRobots(const Url& url, Visit& visit) {
   ENGRAM_ASSIGN_OR_RETURN(Url at, ResolveUrl(url, "/robots.txt"));
-  absl::Duration left = kRobotsTime;
+  Visit own{kRobotsTime};
+  const auto counted = absl::MakeCleanup([&] { visit.downloaded += own.downloaded; });
   for (int hop = 0; hop <= kRobotsRedirects; ++hop) {
     const absl::StatusOr<HttpResponse> response =
-        Ask(at, {}, static_cast<int64_t>(Robots::kMaxBytes), /*cut=*/true, absl::ZeroDuration(), left);
+        Ask(at, {}, static_cast<int64_t>(Robots::kMaxBytes), /*cut=*/true, absl::ZeroDuration(), own);
     if (absl::IsCancelled(response.status()) || absl::IsPermissionDenied(response.status())) return response.status();
     if (!response.ok() || response->status >= 500) return Robots::DisallowAll();  // 2.3.1.4: unreachable
     if (response->status >= 200 && response->status < 300) return Robots::Parse(response->body, "engram");
@@ -100,12 +134,13 @@ absl::StatusOr<Robots> Fetcher::ReadRobots(const Url& url) {
   return Robots::AllowAll();  // 2.3.1.2: too many redirects are as none at all
 }
 
-absl::StatusOr<Robots> Fetcher::RulesOf(const Url& url) {
-  const auto known = rules_.find(url.origin());
-  if (known != rules_.end() && clock_.Now() - known->second.read < kRobotsLife) return known->second.robots;
-  ENGRAM_ASSIGN_OR_RETURN(Robots robots, ReadRobots(url));
-  rules_[url.origin()] = {robots, clock_.Now()};
-  return robots;
+absl::StatusOr<Robots> Fetcher::RulesOf(const Url& url, Visit& visit) {
+  Origin& origin = OriginOf(url);
+  const absl::MutexLock reading(&origin.reading);
+  if (origin.robots && clock_.Now() - origin.read < kRobotsLife) return *origin.robots;
+  ENGRAM_ASSIGN_OR_RETURN(origin.robots, ReadRobots(url, visit));
+  origin.read = clock_.Now();
+  return *origin.robots;
 }
 
 absl::StatusOr<FetchedPage> Fetcher::Page(const Url& url, HttpResponse response,
@@ -138,11 +173,17 @@ absl::StatusOr<FetchedPage> Fetcher::Page(const Url& url, HttpResponse response,
   return page;
 }
 
-absl::StatusOr<FetchedPage> Fetcher::Fetch(std::string_view text) {
+absl::StatusOr<FetchedPage> Fetcher::Fetch(std::string_view text, int64_t* downloaded) {
   ENGRAM_ASSIGN_OR_RETURN(Url url, ParseUrl(text));
-  absl::Duration left = options_.page_time;
+  Visit visit{options_.page_time};
+  absl::StatusOr<FetchedPage> page = Follow(std::move(url), visit);
+  if (downloaded != nullptr) *downloaded = visit.downloaded;
+  return page;
+}
+
+absl::StatusOr<FetchedPage> Fetcher::Follow(Url url, Visit& visit) {
   for (int hop = 0; hop <= options_.max_redirects; ++hop) {
-    ENGRAM_ASSIGN_OR_RETURN(const Robots robots, RulesOf(url));
+    ENGRAM_ASSIGN_OR_RETURN(const Robots robots, RulesOf(url, visit));
     if (!robots.Allows(url.target))
       return Denied("ROBOTS_DISALLOWED", "its site's robots.txt does not allow it, or cannot be read");
     const absl::Duration delay = robots.delay().value_or(absl::ZeroDuration());
@@ -155,7 +196,7 @@ absl::StatusOr<FetchedPage> Fetcher::Fetch(std::string_view text) {
     if (cached && !cached->etag.empty()) conditions.push_back(absl::StrCat("If-None-Match: ", cached->etag));
     if (cached && !cached->last_modified.empty())
       conditions.push_back(absl::StrCat("If-Modified-Since: ", cached->last_modified));
-    ENGRAM_ASSIGN_OR_RETURN(HttpResponse response, AskPatiently(url, conditions, delay, left));
+    ENGRAM_ASSIGN_OR_RETURN(HttpResponse response, AskPatiently(url, conditions, delay, visit));
     if (!IsRedirect(response.status)) return Page(url, std::move(response), cached);
     absl::StatusOr<Url> next = ResolveUrl(url, response.location);
     if (!next.ok())

@@ -27,11 +27,20 @@ GROUPS = [
     ]),
     ("core/web/fetcher.cc", "test_web", [
         ("fetcher: no pause between two requests", "std::max(options_.host_delay, least_delay)", "absl::ZeroDuration()"),
-        ("fetcher: what fails was not fetched", "downloaded_ += response.ok() ? response->downloaded_bytes : failed_bytes;", "if (response.ok()) downloaded_ += response->downloaded_bytes;"),
+        ("fetcher: what fails was not fetched", "const int64_t downloaded = response.ok() ? response->downloaded_bytes : failed_bytes;", "const int64_t downloaded = response.ok() ? response->downloaded_bytes : 0 * failed_bytes;"),
+        ("fetcher: a host is asked by several at once", "const absl::MutexLock asking(&host.asking);", ""),
+        ("fetcher: rules are read by each thread", "const absl::MutexLock reading(&origin.reading); if (origin.robots && ", "const absl::MutexLock reading(&origin.reading); if (false && "),
+        ("fetcher: bytes under way do not count", "spent_ += reserved;", "spent_ += 0 * reserved;"),
         ("fetcher: an unreachable robots.txt allows", "return Robots::DisallowAll();  // 2.3.1.4: unreachable", "return Robots::AllowAll();"),
     ]),
     ("core/web/http_client.cc", "test_web", [
         ("fetcher: the address connected to is not looked at", "const absl::Status allowed = transfer.allowed.Check(&address->addr);", "const absl::Status allowed = absl::OkStatus();"),
+    ]),
+    ("server/worker/page_crawl.cc", "test_worker", [
+        ("crawl: one host may be asked at once for several pages", "(hosts_[page].empty() || !busy_.contains(hosts_[page]))", "(hosts_[page].empty() || true)"),
+        ("crawl: a page gives its host away before it is written down", "const bool keeps_host = page == next_;", "const bool keeps_host = false;"),
+        ("crawl: all pages are fetched ahead", "std::min(hosts_.size(), next_ + kAhead)", "std::min(hosts_.size(), next_ + 1000 * kAhead)"),
+        ("crawl: one page at a time", "std::min(kHosts, hosts_.size() - std::min(first, hosts_.size()))", "std::min(kHosts - 3, hosts_.size() - std::min(first, hosts_.size()))"),
     ]),
     ("server/worker/page_journal.cc", "test_worker", [
         ("a page that was cut off stays", "truncate(path_.c_str(), static_cast<off_t>(whole)) == 0", "true"),

@@ -120,11 +120,6 @@ absl::Status PageJournal::Add(Page page) {
   return absl::OkStatus();
 }
 
-std::string PageJournal::SourceOf(const std::string& address) const {
-  const auto found = addresses_.find(address);
-  return found == addresses_.end() ? "" : found->second;
-}
-
 absl::Status PageJournal::Finish(const std::string& directory) {
   ENGRAM_RETURN_IF_ERROR(CopyFile(path_, directory + "/pages.jsonl"));
   ENGRAM_ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::Open(path_));

@@ -32,10 +32,6 @@ class PageJournal {
   // Adds a page with a text, or with an error. Fills in its digest and its row; a text that a page before has makes it a
   // duplicate without one, a text that is too long for the data set an error (TEXT_TOO_LARGE, DATASET_TOO_LARGE).
   absl::Status Add(engram::v1::Page page);
-  // The source of the page that has this address already; empty if none has.
-  std::string SourceOf(const std::string& address) const;
-  // Remembers the address that a page is about to be fetched from.
-  void Remember(const std::string& address, const std::string& source) { addresses_.emplace(address, source); }
 
   // Writes the files of a data set: train.jsonl, a row for each page that has one, and pages.jsonl, this journal.
   absl::Status Finish(const std::string& directory);
@@ -55,7 +51,7 @@ class PageJournal {
   File file_;
   int64_t size_ = 0, text_bytes_ = 0;
   engram::v1::CollectedPages counts_;
-  std::map<std::string, std::string> digests_, addresses_;  // -> source
+  std::map<std::string, std::string> digests_;  // -> source
 };
 
 }  // namespace engram::worker

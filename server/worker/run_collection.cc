@@ -1,11 +1,14 @@
-// Collection: fetches and reads pages, one after the other, and makes a data set of their texts.
+// Collection: fetches and reads pages, of several hosts at once, and makes a data set of their texts.
 
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
@@ -14,6 +17,7 @@
 #include "core/web/fetcher.h"
 #include "core/web/page.h"
 #include "server/rpc/api_error.h"
+#include "server/worker/page_crawl.h"
 #include "server/worker/page_journal.h"
 #include "server/worker/run.h"
 
@@ -61,20 +65,13 @@ Page ReadDocument(const CollectWork::Document& document) {
 }
 
 // CANCELLED if the run is to stop; everything else is the page's own matter.
-absl::StatusOr<Page> FetchPage(const std::string& address, web::Fetcher& fetcher, PageJournal& journal) {
+absl::StatusOr<Page> FetchPage(const std::string& address, web::Fetcher& fetcher) {
   Page page;
   page.set_source(address);
-  const absl::StatusOr<web::Url> url = web::ParseUrl(address);
-  const std::string normalized = url.ok() ? url->text : address;
-  if (const std::string earlier = journal.SourceOf(normalized); !earlier.empty()) {
-    page.set_url(normalized);
-    page.set_duplicate_of(earlier);
-    return page;
-  }
-  const int64_t before = fetcher.downloaded_bytes();
-  const absl::StatusOr<web::FetchedPage> fetched = fetcher.Fetch(address);
+  int64_t downloaded = 0;
+  const absl::StatusOr<web::FetchedPage> fetched = fetcher.Fetch(address, &downloaded);
   if (absl::IsCancelled(fetched.status())) return fetched.status();
-  page.set_downloaded_bytes(fetcher.downloaded_bytes() - before);
+  page.set_downloaded_bytes(downloaded);
   if (fetched.ok()) {
     page.set_url(fetched->url);
     page.set_unchanged(fetched->unchanged);
@@ -85,6 +82,37 @@ absl::StatusOr<Page> FetchPage(const std::string& address, web::Fetcher& fetcher
   }
   return page;
 }
+
+// What a collection reads: documents that the client sent, then addresses.
+struct Sources {
+  explicit Sources(const CollectWork& from) : work(from), documents(static_cast<size_t>(from.documents_size())) {
+    hosts.resize(documents);
+    for (const std::string& address : work.urls()) {
+      const absl::StatusOr<web::Url> url = web::ParseUrl(address);
+      const auto& [normalized, earlier] = *addresses.try_emplace(url.ok() ? url->text : address, hosts.size()).first;
+      // An address that stood there before is not asked for again.
+      hosts.push_back(url.ok() && earlier == hosts.size() ? url->host : "");
+      first.push_back({normalized, earlier});
+    }
+  }
+  const std::string& Address(size_t page) const { return work.urls(static_cast<int>(page - documents)); }
+  absl::StatusOr<Page> Get(size_t page, web::Fetcher& fetcher) const {
+    if (page < documents) return ReadDocument(work.documents(static_cast<int>(page)));
+    const auto& [normalized, earlier] = first[page - documents];
+    if (earlier == page) return FetchPage(Address(page), fetcher);
+    Page duplicate;
+    duplicate.set_source(Address(page));
+    duplicate.set_url(normalized);
+    duplicate.set_duplicate_of(Address(earlier));
+    return duplicate;
+  }
+
+  const CollectWork& work;
+  const size_t documents;
+  std::vector<std::string> hosts;                     // of each page; empty: none is asked
+  std::map<std::string, size_t> addresses;            // the first page of each
+  std::vector<std::pair<std::string, size_t>> first;  // of each address: normalized, and its first page
+};
 
 web::FetchOptions OptionsOf(const CollectWork& work, const PageJournal& journal) {
   web::FetchOptions options;
@@ -116,39 +144,37 @@ RunResult RunCollection(RunContext& context) {
                           PageJournal::Open(context.directory + "/collected.jsonl", work.max_dataset_bytes()));
   ENGRAM_ASSIGN_OR_RETURN(const web::AllowedHosts allowed,
                           web::AllowedHosts::Parse({work.allowed_hosts().begin(), work.allowed_hosts().end()}));
-  const web::CurlClient client(allowed, [&context] { return context.stopping(); });
-  const auto wait = [&context](absl::Duration pause) {
+  std::atomic<bool> over = false;  // what is still under way is not needed any more
+  const auto stopping = [&] { return over.load() || context.stopping(); };
+  const web::CurlClient client(allowed, stopping);
+  const auto wait = [&](absl::Duration pause) {
     constexpr absl::Duration kLook = absl::Milliseconds(100);
     const absl::Time end = Clock::Steady().Now() + pause;
-    for (absl::Time now = Clock::Steady().Now(); now < end && !context.stopping(); now = Clock::Steady().Now())
+    for (absl::Time now = Clock::Steady().Now(); now < end && !stopping(); now = Clock::Steady().Now())
       absl::SleepFor(std::min(kLook, end - now));
-    return !context.stopping();
+    return !stopping();
   };
   const web::PageCache cache(work.cache_directory());
   web::Fetcher fetcher(client, cache, Clock::Real(), wait, OptionsOf(work, journal));
-  const int64_t documents = work.documents_size(), total = documents + work.urls_size();
-  // What an earlier run of the job has fetched is not asked for again.
-  for (int64_t i = documents; i < journal.size(); ++i) {
-    const std::string& address = work.urls(static_cast<int>(i - documents));
-    if (const absl::StatusOr<web::Url> url = web::ParseUrl(address); url.ok()) journal.Remember(url->text, address);
-  }
-  while (journal.size() < total) {
-    engram::v1::JobProgress progress;
-    progress.set_phase("collecting");
-    progress.set_step(journal.size());
-    progress.set_total_steps(total);
-    context.Report(std::move(progress));
-    if (context.stopping()) return std::nullopt;
-    const int64_t next = journal.size();
-    Page page;
-    if (next < documents) {
-      page = ReadDocument(work.documents(static_cast<int>(next)));
-    } else {
-      const std::string& address = work.urls(static_cast<int>(next - documents));
-      ENGRAM_ASSIGN_OR_RETURN(page, FetchPage(address, fetcher, journal));
-      if (const absl::StatusOr<web::Url> url = web::ParseUrl(address); url.ok()) journal.Remember(url->text, address);
+  const Sources sources(work);
+  const auto total = static_cast<int64_t>(sources.hosts.size());
+  {
+    // What an earlier run of the job has fetched is not asked for again.
+    PageCrawl crawl(sources.hosts, static_cast<size_t>(journal.size()),
+                    [&](size_t page) { return sources.Get(page, fetcher); });
+    const auto end = absl::MakeCleanup([&] { over = true; });
+    while (journal.size() < total) {
+      engram::v1::JobProgress progress;
+      progress.set_phase("collecting");
+      progress.set_step(journal.size());
+      progress.set_total_steps(total);
+      context.Report(std::move(progress));
+      if (context.stopping()) return std::nullopt;
+      absl::StatusOr<Page> page = crawl.Next();
+      if (absl::IsCancelled(page.status()) && context.stopping()) return std::nullopt;
+      ENGRAM_RETURN_IF_ERROR(page.status());
+      ENGRAM_RETURN_IF_ERROR(journal.Add(*std::move(page)));
     }
-    ENGRAM_RETURN_IF_ERROR(journal.Add(std::move(page)));
   }
   context.Phase("saving");
   ENGRAM_RETURN_IF_ERROR(CheckSomething(journal.counts(), total));
