@@ -7,6 +7,7 @@
 #include "ATen/ops/cat.h"
 #include "ATen/ops/kthvalue.h"
 #include "ATen/ops/linalg_solve.h"
+#include "ATen/ops/maximum.h"
 #include "ATen/ops/mm.h"
 #include "ATen/ops/where.h"
 #include "ATen/ops/zeros_like.h"
@@ -66,6 +67,20 @@ at::Tensor MergeTies(std::span<const at::Tensor> vectors, double keep, double sc
     agreeing.add_(agrees);
   }
   return sum.div_(agreeing.clamp_min_(1)).mul_(scale);
+}
+
+EmrMerge MergeEmr(std::span<const at::Tensor> vectors) {
+  const at::Tensor sign = Sum(vectors).sign_();
+  at::Tensor size = at::zeros_like(sign);
+  for (const at::Tensor& vector : vectors) size = at::maximum(size, vector * sign);  // others are negative, or 0
+  EmrMerge merged{size.mul_(sign), {}};
+  for (const at::Tensor& vector : vectors) {
+    const at::Tensor agrees = vector * sign > 0;
+    const double own = vector.abs().sum(at::kDouble).item<double>(),
+                 left = at::where(agrees, merged.update, 0).abs_().sum(at::kDouble).item<double>();
+    merged.masks.push_back({nn::PackBits(agrees), left > 0 ? own / left : 1});
+  }
+  return merged;
 }
 
 at::Tensor MergeRegMean(const nn::ParameterBuffer& parameters, std::span<const at::Tensor> vectors,

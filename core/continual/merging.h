@@ -18,9 +18,11 @@
 // their sum comes 1e-6 of its mean, so that inputs which are 0 throughout leave it regular.
 
 #include <span>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "core/continual/kronecker.h"
+#include "core/nn/masked_update.h"
 #include "core/nn/parameter_buffer.h"
 
 namespace engram::continual {
@@ -31,6 +33,14 @@ at::Tensor MergeFisher(std::span<const at::Tensor> vectors, std::span<const at::
 at::Tensor MergeArithmetic(std::span<const at::Tensor> vectors, double scale);
 // keep in (0, 1]: at least one entry is kept. Entries as large as the smallest that is kept are kept, too.
 at::Tensor MergeTies(std::span<const at::Tensor> vectors, double keep, double scale);
+// EMR-Merging (Huang et al., NeurIPS 2024), the tasks named when they are asked: sigma the sign of the sum of all tau_t,
+// update_i = sigma_i max_t |tau_t,i| over those with that sign, mask_t = [tau_t update > 0], and scale_t = sum |tau_t| /
+// sum |mask_t update|, so that a task's share is on average as large as its own vector; 1 where nothing of it is left.
+struct EmrMerge {
+  at::Tensor update;  // fp32 [N]
+  std::vector<nn::TaskMask> masks;
+};
+EmrMerge MergeEmr(std::span<const at::Tensor> vectors);
 // `vectors` lie as the buffer's first elements do; `factors`: one for each vector, of the same layers.
 at::Tensor MergeRegMean(const nn::ParameterBuffer& parameters, std::span<const at::Tensor> vectors,
                         std::span<const LayerFactors> factors, double off_diagonal);

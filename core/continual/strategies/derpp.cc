@@ -107,7 +107,8 @@ const StrategyRegistration kRegistration(
      .needs = {.examples = true, .memory = true},
      .strength = {"alpha", "beta"},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kReplays},
     Make);
 
 }  // namespace

@@ -22,7 +22,8 @@ const StrategyRegistration kRegistration(
      .options = OptionTable(BatchReplayOptions()),
      .needs = {.examples = true, .memory = true},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kReplays},
     Make);
 
 }  // namespace

@@ -164,7 +164,8 @@ const StrategyRegistration kRegistration(
      .needs = {.memory = true},
      .strength = {"lambda"},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kProtects},
     Make);
 
 }  // namespace

@@ -85,7 +85,8 @@ const StrategyRegistration kRegistration(
      .needs = {.teacher = true},
      .strength = {"alpha"},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kDistils},
     Make);
 
 }  // namespace

@@ -83,7 +83,8 @@ const StrategyRegistration kRegistration(
      .needs = {.memory = true},
      .strength = {"lambda"},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kProtects},
     Make);
 
 }  // namespace

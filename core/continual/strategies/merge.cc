@@ -4,7 +4,8 @@
 // task began with, or, where another strategy has trained the encoder since, what that left.
 //
 // What is measured and stored is the merged encoder: a single model's figures are those of `naive` on theta_0. One task
-// alone is not merged.
+// alone is not merged. With method=emr the encoder stays theta_0, and each task is asked with its mask of one update that
+// all share (core/nn/masked_update.h); where another strategy has trained the encoder since, the update comes to that.
 
 #include <map>
 #include <optional>
@@ -34,12 +35,19 @@ class Merge final : public train::Strategy {
     nn::Model& model = setup.model;
     ENGRAM_ASSIGN_OR_RETURN(const train::VersionMemory memory, source_.Read());
     base_ = EncoderWeights(model);
-    goes_on_ = !memory.empty() && Value(memory, "encoder") == EncoderDigest(model);
+    const bool masked = !model.masks().empty();
+    goes_on_ = !memory.empty() && (masked || Value(memory, "encoder") == EncoderDigest(model));
+    if (memory.empty() && masked) {
+      return absl::FailedPreconditionError(
+          "this version has tasks with masks of an update, and not the vectors that the update was merged from: start "
+          "from the version that they were learned in");
+    }
     if (memory.empty()) return absl::OkStatus();
     // Read once to know that it can be merged with; the vectors are not held while the task is learned.
     ENGRAM_ASSIGN_OR_RETURN(const at::Tensor base, RecallEncoder(model, "base", memory, base_));
     ENGRAM_ASSIGN_OR_RETURN(const Learned learned, Recall(model, memory, setup.task));
     if (!goes_on_) return absl::OkStatus();
+    if (masked) return Unmask(setup.task, model);
     base_ = base;
     Encoder(model).copy_(base_);
     model.parameters().RefreshCompute();
@@ -62,10 +70,17 @@ class Merge final : public train::Strategy {
     ENGRAM_ASSIGN_OR_RETURN(Learned learned, Recall(model, before, setup.task));
     memory_ = std::move(before);
     ENGRAM_RETURN_IF_ERROR(Add(setup, learned));
-    if (learned.vectors.size() > 1) encoder.copy_(base_ + MergeAll(model, learned));
+    const bool emr = Needs("emr"), merged = !emr && learned.vectors.size() > 1;
+    if (emr) {
+      ENGRAM_RETURN_IF_ERROR(MaskAll(learned, model));
+    } else {
+      ENGRAM_RETURN_IF_ERROR(model.SetMasks({}, {}));
+    }
+    if (emr) encoder.copy_(base_);
+    if (merged) encoder.copy_(base_ + MergeAll(model, learned));
     RememberEncoder(model, "base", base_, memory_);
     memory_.values["encoder"] = EncoderDigest(model);
-    return learned.vectors.size() > 1;
+    return emr || merged;
   }
 
   absl::Status EndTask(const train::TaskSetup&, train::VersionMemory& memory) override {
@@ -86,6 +101,7 @@ class Merge final : public train::Strategy {
  private:
   // What the tasks left, in the order in which they were first learned.
   struct Learned {
+    std::vector<std::string> tasks;
     std::vector<at::Tensor> vectors, fishers;
     std::vector<LayerFactors> factors;
     int64_t next = 0;  // the number that the task at hand has or gets
@@ -111,6 +127,7 @@ class Merge final : public train::Strategy {
         own = t;
         continue;
       }
+      learned.tasks.push_back(Value(memory, absl::StrCat("task.", t)));
       const at::Tensor zeros = at::zeros_like(base_);
       ENGRAM_ASSIGN_OR_RETURN(learned.vectors.emplace_back(),
                               RecallEncoder(model, absl::StrCat(t, ".vector"), memory, zeros));
@@ -119,7 +136,7 @@ class Merge final : public train::Strategy {
       if ((Needs("fisher") && !with_fisher) || (Needs("regmean") && !with_factors)) {
         return absl::FailedPreconditionError(absl::StrCat(
             "method=", options_.Text("method"), " needs what only tasks leave that were learned with it, and ",
-            Value(memory, absl::StrCat("task.", t)), " was not; take average, arithmetic or ties"));
+            Value(memory, absl::StrCat("task.", t)), " was not; take average, arithmetic, ties or emr"));
       }
       if (with_fisher) {
         ENGRAM_ASSIGN_OR_RETURN(learned.fishers.emplace_back(),
@@ -141,6 +158,7 @@ class Merge final : public train::Strategy {
   // What the task at hand leaves, behind what the others left.
   absl::Status Add(const train::TaskSetup& setup, Learned& learned) {
     const int64_t t = learned.next;
+    learned.tasks.push_back(setup.task);
     learned.vectors.push_back(single_ - base_);
     RememberEncoder(setup.model, absl::StrCat(t, ".vector"), learned.vectors.back(), memory_);
     memory_.values[absl::StrCat("task.", t)] = setup.task;
@@ -168,6 +186,19 @@ class Merge final : public train::Strategy {
       memory_.values[absl::StrCat("factors.", t)] = "expand";
     }
     return absl::OkStatus();
+  }
+
+  // A task that is learned again is learned from the encoder as it is.
+  static absl::Status Unmask(const std::string& task, nn::Model& model) {
+    std::map<std::string, nn::TaskMask> others = model.masks();
+    others.erase(task);
+    return model.SetMasks(model.update(), std::move(others));
+  }
+  static absl::Status MaskAll(const Learned& learned, nn::Model& model) {
+    EmrMerge merged = MergeEmr(learned.vectors);
+    std::map<std::string, nn::TaskMask> masks;
+    for (size_t t = 0; t < learned.tasks.size(); ++t) masks[learned.tasks[t]] = std::move(merged.masks[t]);
+    return model.SetMasks(std::move(merged.update), std::move(masks));
   }
 
   at::Tensor MergeAll(const nn::Model& model, const Learned& learned) const {
@@ -198,6 +229,10 @@ StrategyCost Cost(const OptionValues& options, const StrategySizes& sizes) {
   const int64_t squares = 3 * (d + 1) * (d + 1) + (inner + 1) * (inner + 1) + 5 * d * d + inner * inner;
   StrategyCost cost{.bytes = sizes.encoder_bytes, .version_bytes = sizes.encoder_bytes};
   if (sizes.earlier_tasks == 0) cost.version_bytes += sizes.encoder_bytes;
+  if (options.Text("method") == "emr") {  // a bit for each weight, and once the update
+    cost.version_bytes += sizes.encoder_bytes / 32;
+    if (sizes.earlier_tasks == 0) cost.version_bytes += sizes.encoder_bytes;
+  }
   if (options.Text("method") == "fisher") cost.version_bytes += sizes.encoder_bytes;
   if (options.Text("method") == "regmean")
     cost.version_bytes += sizes.layers * squares * static_cast<int64_t>(sizeof(float));
@@ -206,11 +241,12 @@ StrategyCost Cost(const OptionValues& options, const StrategySizes& sizes) {
 
 const StrategyRegistration kRegistration(
     {.name = "merge",
-     .summary =
-         "learns every task from the same weights and merges the encoders: average, Fisher, arithmetic, TIES, RegMean",
+     .summary = "learns every task from the same weights and merges the encoders: average, Fisher, arithmetic, TIES, "
+                "RegMean, EMR",
      .options = OptionTable(
-         {Option::Choice("method", "regmean", {"average", "fisher", "arithmetic", "ties", "regmean"},
-                         "how the encoders are merged"),
+         {Option::Choice("method", "regmean", {"average", "fisher", "arithmetic", "ties", "regmean", "emr"},
+                         "how the encoders are merged; emr: one vector for all, of which each task has a mask of its "
+                         "own, so that it has to be named"),
           Option::Real("arithmetic_scale", 0.4, LeftOpen(0, 10), "of arithmetic: what the sum is multiplied with"),
           Option::Real("keep", 0.2, LeftOpen(0, 1), "of ties: the share of a task's changes that counts"),
           Option::Real("ties_scale", 1, LeftOpen(0, 10), "of ties: what the merged change is multiplied with"),

@@ -48,7 +48,8 @@ const StrategyRegistration kRegistration(
      .needs = {.consolidations = true},
      .strength = {"lambda"},
      .grows_heads = true,
-     .cost = Cost},
+     .cost = Cost,
+     .role = StrategyRole::kProtects},
     PenaltyFactory(Build));
 
 }  // namespace

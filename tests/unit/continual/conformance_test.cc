@@ -3,12 +3,14 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <new>
 #include <optional>
+#include <set>
 
 #include "c10/core/Allocator.h"
 #include "c10/core/CPUAllocator.h"
@@ -133,7 +135,8 @@ std::unique_ptr<nn::Model> NewModel() {
 
 class Conformance : public StrategyProbe, public ::testing::WithParamInterface<std::string> {
  protected:
-  const StrategyInfo& info() const { return Strategies().at(GetParam()); }
+  const StrategyInfo& info() const { return **FindStrategy(GetParam()); }
+  std::string owner() const { return MemoryOwner(info()); }
 
   train::TrainInput InputOf(const char* task, TaskKind kind, const std::vector<train::TrainingExample>& training) {
     train::TrainInput input;
@@ -146,7 +149,7 @@ class Conformance : public StrategyProbe, public ::testing::WithParamInterface<s
                                                         const std::string& directory) {
     ENGRAM_ASSIGN_OR_RETURN(ConsolidationSource consolidations,
                             OpenConsolidations(absl::StrCat(directory, "/", checkpoint::kContinualFile), model));
-    return MakeStrategy(GetParam(), options, {std::move(consolidations), train::MemorySource(directory, GetParam())});
+    return MakeStrategy(GetParam(), options, {std::move(consolidations), train::MemorySource(directory, owner())});
   }
 
   // The version that tasks are learned on: one task of each kind that leaves something to remember was learned with
@@ -172,7 +175,7 @@ class Conformance : public StrategyProbe, public ::testing::WithParamInterface<s
       Copy(*trained, *model_);
       learned_.push_back(result->memory);
       if (!result->memory.empty()) {
-        ASSERT_TRUE(train::WriteVersionMemory(directory_, GetParam(), result->memory).ok());
+        ASSERT_TRUE(train::WriteVersionMemory(directory_, owner(), result->memory).ok());
       }
       Consolidation made;
       made.task = task;
@@ -417,7 +420,7 @@ TEST_P(Conformance, ANotANumberInItsMemoryIsRefused) {
   LearnFirst();
   const train::VersionMemory& memory = learned_.back();
   const auto refused = [&](const train::VersionMemory& damaged, const std::string& what) {
-    ASSERT_TRUE(train::WriteVersionMemory(directory_, GetParam(), damaged).ok());
+    ASSERT_TRUE(train::WriteVersionMemory(directory_, owner(), damaged).ok());
     const absl::Status status = Learn("classes", TaskKind::kSequenceClassification, {}).status;
     EXPECT_FALSE(status.ok()) << what;
     EXPECT_NE(status.code(), absl::StatusCode::kInternal) << status;
@@ -493,7 +496,7 @@ TEST_P(Conformance, TheCostIsWhatItHolds) {
     ASSERT_TRUE(learned.ok()) << learned.status();
     sizes.stored_examples = static_cast<int64_t>(learned->memory.examples.size());
     if (!learned->memory.empty()) {
-      ASSERT_TRUE(train::WriteVersionMemory(directory_, GetParam(), learned->memory).ok());
+      ASSERT_TRUE(train::WriteVersionMemory(directory_, owner(), learned->memory).ok());
     }
   }
   const auto weigh = [&](bool naive) {
@@ -564,16 +567,27 @@ TEST_P(Conformance, AHeadMayGrow) {
   for (size_t label = 0; label < kept.size(); ++label) EXPECT_GT(kept[label], 0) << label;
 }
 
-// All that learn step by step; one that makes no steps has nothing to stop, resume or poison.
+// All that learn step by step; one that makes no steps has nothing to stop, resume or poison. Of every pair of roles the
+// first composition, in which what the first tasks leave and what the next one needs go together.
 std::vector<std::string> Names() {
   std::vector<std::string> names;
+  std::set<std::pair<StrategyRole, StrategyRole>> pairs;
   for (const auto& [name, info] : Strategies()) {
     if (!info.one_pass) names.push_back(name);
+    for (const auto& [other, second] : Strategies()) {
+      const auto composition = FindStrategy(absl::StrCat(name, "+", other));
+      if (!composition.ok() || ((*composition)->needs.memory && (*composition)->needs.consolidations)) continue;
+      if (pairs.insert({info.role, second.role}).second) names.push_back((*composition)->name);
+    }
   }
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(EveryStrategy, Conformance, ::testing::ValuesIn(Names()),
-                         [](const auto& info) { return info.param; });
+std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '+', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(EveryStrategy, Conformance, ::testing::ValuesIn(Names()), TestName);
 
 }  // namespace
 }  // namespace engram::continual

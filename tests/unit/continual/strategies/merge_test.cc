@@ -84,6 +84,41 @@ TEST(Merging, TiesTrimsElectsAndTakesTheMeanOfThoseThatAgree) {
   EXPECT_TRUE(at::equal(MergeTies(std::span(vectors).first(1), 1, 1), vectors[0]));
 }
 
+// sigma, the largest that agrees, the masks and the scales, weight by weight as the paper has them.
+TEST(Merging, EmrElectsASignMasksAndRescales) {
+  constexpr int64_t kSize = 70;
+  auto vectors = Draw(3, kSize, 8);
+  for (const size_t t : {0, 2}) vectors[t][5] = 0;  // a weight that one task alone has moved
+  const EmrMerge merged = MergeEmr(vectors);
+  std::vector<double> own(3, 0), left(3, 0);
+  std::vector<std::vector<bool>> masks(3, std::vector<bool>(kSize));
+  for (int64_t i = 0; i < kSize; ++i) {
+    double sum = 0, update = 0;
+    for (const at::Tensor& vector : vectors) sum += At(vector, i);
+    for (const at::Tensor& vector : vectors) {
+      const double value = At(vector, i);
+      if (value * sum > 0 && std::abs(value) > std::abs(update)) update = value;
+    }
+    EXPECT_NEAR(At(merged.update, i), update, 1e-7) << i;
+    for (size_t t = 0; t < 3; ++t) {
+      own[t] += std::abs(At(vectors[t], i));
+      masks[t][static_cast<size_t>(i)] = At(vectors[t], i) * update > 0;
+      if (masks[t][static_cast<size_t>(i)]) left[t] += std::abs(update);
+    }
+  }
+  for (size_t t = 0; t < 3; ++t) {
+    EXPECT_NEAR(merged.masks[t].scale, own[t] / left[t], 1e-6) << t;
+    const at::Tensor bits = nn::UnpackBits(merged.masks[t].bits, kSize);
+    for (int64_t i = 0; i < kSize; ++i) EXPECT_EQ(bits[i].item<bool>(), masks[t][static_cast<size_t>(i)]) << t << i;
+  }
+  // One task alone is itself.
+  const EmrMerge alone = MergeEmr(std::span(vectors).first(1));
+  EXPECT_TRUE(at::equal(alone.update, vectors[0]));
+  EXPECT_EQ(alone.masks[0].scale, 1);
+  const at::Tensor nothing = at::zeros({4});
+  EXPECT_EQ(MergeEmr(std::span(&nothing, 1)).masks[0].scale, 1) << "a task that moved nothing";
+}
+
 // The merged layer is the one that comes nearest, over all tasks' inputs, to what each task's own makes of its inputs.
 TEST(Merging, RegMeanIsTheLeastSquaresFitOfEveryLinearLayer) {
   const auto model = TinyModel({"a"}, 3);
@@ -180,6 +215,76 @@ TEST_F(MergeStrategy, TheEncoderIsTheMergeOfModelsThatWereTrainedApart) {
   }
 }
 
+// With EMR the encoder stays, and each task is asked as a model with its share of the update.
+TEST_F(MergeStrategy, EachTaskIsAskedWithItsMaskOfOneUpdate) {
+  const auto model = TinyModel({"a", "b", "plain"}, kLabels);
+  const at::Tensor base = EncoderWeights(*model);
+  const auto texts = TinyExamples(6, kLabels, 5);
+  const auto ask = [&](const nn::Model& asked, const std::string& task) {
+    std::vector<nn::Sequence> sequences;
+    for (const train::TrainingExample& text : texts) sequences.push_back(text.sequence);
+    return asked.Predict(*nn::Pack(std::span<const nn::Sequence>(sequences), at::kCPU), {task, {}}, std::nullopt,
+                         nullptr);
+  };
+  train::VersionMemory memory;
+  std::vector<std::string> tasks;
+  std::vector<at::Tensor> vectors;
+  const auto learn = [&](const std::string& task, uint64_t seed) {
+    const auto alone = TinyModel({"a", "b", "plain"}, kLabels);
+    for (const nn::SlotId slot : model->HeadSlots(task))  // a task that is learned again goes on from its head
+      alone->parameters().Weight(slot).copy_(model->parameters().Weight(slot));
+    ASSERT_TRUE(Learn(*alone, task, nullptr, seed).ok());
+    const auto known = std::find(tasks.begin(), tasks.end(), task);
+    if (known != tasks.end()) {
+      vectors.erase(vectors.begin() + (known - tasks.begin()));
+      tasks.erase(known);
+    }
+    tasks.push_back(task);
+    vectors.push_back(EncoderWeights(*alone) - base);
+    const auto strategy = Make("merge", {{"method", "emr"}}, memory);
+    const auto result = Learn(*model, task, strategy.get(), seed);
+    ASSERT_TRUE(result.ok()) << result.status();
+    memory = result->memory;
+    EXPECT_TRUE(at::equal(EncoderWeights(*model), base));
+    const EmrMerge merged = MergeEmr(vectors);
+    for (size_t t = 0; t < tasks.size(); ++t) {
+      const auto own = model->Clone();
+      ASSERT_TRUE(own->SetMasks({}, {}).ok());
+      own->parameters().weights().narrow(0, 0, base.numel()).copy_(nn::ApplyMask(base, merged.update, merged.masks[t]));
+      EXPECT_LT((ask(*model, tasks[t]) - ask(*own, tasks[t])).abs().max().item<double>(), 1e-5) << tasks[t];
+    }
+    const double from_alone = (ask(*model, task) - ask(*alone, task)).abs().max().item<double>();
+    if (vectors.size() == 1) {
+      EXPECT_LT(from_alone, 1e-5);
+    }
+  };
+  learn("a", 1);
+  learn("b", 2);
+  EXPECT_TRUE(at::equal(ask(*model, "plain"), ask(*TinyModel({"a", "b", "plain"}, kLabels), "plain")));
+  learn("a", 3);
+  // Under another method the same vectors are one encoder for all.
+  const auto strategy = Make("merge", {{"method", "average"}}, memory);
+  struct Keep final : Forwarding {
+    using Forwarding::Forwarding;
+    absl::StatusOr<bool> AfterTraining(const train::TaskSetup& setup) override {
+      single = EncoderWeights(setup.model);
+      return Forwarding::AfterTraining(setup);
+    }
+    at::Tensor single;
+  } keep(*strategy);
+  ASSERT_TRUE(Learn(*model, "b", &keep, 4).ok());
+  EXPECT_TRUE(model->masks().empty());
+  EXPECT_LT((EncoderWeights(*model) - (base + vectors[1] + keep.single) / 2).abs().max().item<double>(), 1e-6);
+}
+
+TEST_F(MergeStrategy, MasksWithoutTheirVectorsAreRefused) {
+  const auto model = TinyModel({"a", "b"}, kLabels);
+  const auto first = Make("merge", {{"method", "emr"}}, {});
+  ASSERT_TRUE(Learn(*model, "a", first.get(), 1).ok());
+  const auto second = Make("merge", {{"method", "emr"}}, {});
+  EXPECT_EQ(Learn(*model, "b", second.get(), 2).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(MergeStrategy, ATaskLearnedAgainTakesItsOwnPlace) {
   const auto model = TinyModel({"a", "b"}, kLabels);
   const at::Tensor base = EncoderWeights(*model);
@@ -234,34 +339,41 @@ TEST_F(MergeStrategy, AMethodThatLacksWhatEarlierTasksLeftIsRefused) {
 
 // Interrupted while the merged encoder is measured, when all steps are done.
 TEST_F(MergeStrategy, GoesOnToTheBitFromAnInterruptedMeasurement) {
-  const auto start = TinyModel({"a", "b"}, kLabels);
-  const auto first = Make("merge", {}, {});
-  const auto learned = Learn(*start, "a", first.get(), 1);
-  ASSERT_TRUE(learned.ok());
-  const auto training = TinyExamples(40, kLabels, 2);
-  const auto run = [&](nn::Model& model, bool interrupt, const std::string& path) {
-    const auto strategy = Make("merge", {}, learned->memory);
-    std::atomic<train::StopRequest> stop{train::StopRequest::kNone};
-    train::TrainInput input = Input("b", training, strategy.get());
-    input.checkpoint_path = path;
-    input.stop = &stop;
-    input.measure = [&]() -> absl::Status {
-      if (!interrupt) return absl::OkStatus();
-      stop.store(train::StopRequest::kCheckpoint);
-      return absl::CancelledError("stopped");
+  for (const std::string method : {"regmean", "emr"}) {
+    const auto start = TinyModel({"a", "b"}, kLabels);
+    const auto first = Make("merge", {{"method", method}}, {});
+    const auto learned = Learn(*start, "a", first.get(), 1);
+    ASSERT_TRUE(learned.ok());
+    const auto training = TinyExamples(40, kLabels, 2);
+    const auto run = [&](nn::Model& model, bool interrupt, const std::string& path) {
+      const auto strategy = Make("merge", {{"method", method}}, learned->memory);
+      std::atomic<train::StopRequest> stop{train::StopRequest::kNone};
+      train::TrainInput input = Input("b", training, strategy.get());
+      input.checkpoint_path = path;
+      input.stop = &stop;
+      input.measure = [&]() -> absl::Status {
+        if (!interrupt) return absl::OkStatus();
+        stop.store(train::StopRequest::kCheckpoint);
+        return absl::CancelledError("stopped");
+      };
+      const auto result = train::Train(model, RunOptions(), input);
+      EXPECT_TRUE(result.ok()) << result.status();
+      return *result;
     };
-    const auto result = train::Train(model, RunOptions(), input);
-    EXPECT_TRUE(result.ok()) << result.status();
-    return *result;
-  };
-  const auto whole = start->Clone(), stopped = start->Clone(), resumed = start->Clone();
-  const train::TrainResult expected = run(*whole, false, "");
-  EXPECT_EQ(run(*stopped, true, directory_ + "/run").outcome, train::TrainOutcome::kInterrupted);
-  const train::TrainResult result = run(*resumed, false, directory_ + "/run");
-  EXPECT_TRUE(result.resumed);
-  EXPECT_TRUE(at::equal(resumed->parameters().weights(), whole->parameters().weights()));
-  for (const auto& [name, tensor] : expected.memory.tensors)
-    EXPECT_TRUE(at::equal(result.memory.tensors.at(name), tensor)) << name;
+    const auto whole = start->Clone(), stopped = start->Clone(), resumed = start->Clone();
+    const train::TrainResult expected = run(*whole, false, "");
+    EXPECT_EQ(run(*stopped, true, directory_ + "/" + method).outcome, train::TrainOutcome::kInterrupted);
+    const train::TrainResult result = run(*resumed, false, directory_ + "/" + method);
+    EXPECT_TRUE(result.resumed);
+    EXPECT_TRUE(at::equal(resumed->parameters().weights(), whole->parameters().weights()));
+    for (const auto& [name, tensor] : expected.memory.tensors)
+      EXPECT_TRUE(at::equal(result.memory.tensors.at(name), tensor)) << name;
+    ASSERT_EQ(resumed->masks().size(), whole->masks().size());
+    for (const auto& [task, mask] : whole->masks()) {
+      EXPECT_TRUE(at::equal(resumed->masks().at(task).bits, mask.bits)) << task;
+      EXPECT_EQ(resumed->masks().at(task).scale, mask.scale) << task;
+    }
+  }
 }
 
 }  // namespace
