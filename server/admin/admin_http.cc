@@ -8,31 +8,17 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/admin/timed_http.h"
 
 namespace engram::server {
 namespace {
 
-constexpr time_t kPatienceSeconds = 2;  // for the next bytes of a client
 constexpr size_t kThreads = 64;
-
-// The files are asked again for each connection.
-std::unique_ptr<httplib::Server> MakeServer(TlsMaterial* tls) {
-  if (tls == nullptr) return std::make_unique<httplib::Server>();
-  return std::make_unique<httplib::SSLServer>([tls](SSL_CTX& context) {
-    SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
-    SSL_CTX_set_session_cache_mode(&context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_cert_cb(
-        &context,
-        [](SSL* connection, void* material) { return static_cast<TlsMaterial*>(material)->Apply(connection) ? 1 : 0; },
-        tls);
-    return true;
-  });
-}
 
 }  // namespace
 
 struct AdminServer::Listener {
-  std::unique_ptr<httplib::Server> server;
+  std::unique_ptr<TimedServer> server;
   AdminPages pages;
   std::thread thread;
 };
@@ -46,11 +32,11 @@ AdminServer::~AdminServer() {
 }
 
 absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address, AdminPages pages,
-                                                                TlsMaterial* tls) {
+                                                                TlsMaterial* tls, absl::Duration patience) {
   auto listener = std::make_unique<Listener>();
   listener->pages = std::move(pages);
   const AdminPages& shown = listener->pages;
-  listener->server = MakeServer(tls);
+  listener->server = std::make_unique<TimedServer>(patience, tls);
   httplib::Server& http = *listener->server;
   // A page is asked for without a body, and a body is read into memory whole: nobody sends one here. One request for each
   // connection, so that what a refused request still sends is never taken for the next one.
@@ -69,11 +55,8 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::strin
     response.set_header("Allow", "GET, HEAD");
     return httplib::Server::HandlerResponse::Handled;
   });
-  http.set_keep_alive_max_count(1);
-  http.set_read_timeout(kPatienceSeconds);
-  http.set_write_timeout(kPatienceSeconds);
-  // Each connection holds a thread while it is slow. Probes of an orchestrator ask gRPC's health service instead, which
-  // no number of slow connections keeps from answering.
+  // Each connection holds a thread while it is slow, for its time at most. Probes of an orchestrator ask gRPC's health
+  // service instead, which no number of slow connections keeps from answering.
   http.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
   http.Get("/metrics", [&shown](const httplib::Request&, httplib::Response& response) {
     response.set_content(shown.metrics(), "text/plain; version=0.0.4");

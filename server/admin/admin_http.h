@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "core/base/status.h"
 #include "server/admin/tls_files.h"
 
@@ -31,9 +32,10 @@ struct AdminPages {
 class AdminServer {
  public:
   // Listens on HOST:PORT (port 0: any free one) with threads of its own, over TLS where there is `tls`, which outlives it.
-  // UNAVAILABLE if the address cannot be bound.
+  // `patience`: what each connection has for its request and its answer. UNAVAILABLE if the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& address, AdminPages pages,
-                                                            TlsMaterial* tls = nullptr);
+                                                            TlsMaterial* tls = nullptr,
+                                                            absl::Duration patience = absl::Seconds(5));
   ~AdminServer();
   // HOST:PORT as it was bound.
   const std::string& address() const { return address_; }
