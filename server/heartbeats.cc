@@ -7,16 +7,16 @@
 
 namespace engram::server {
 
-void Heartbeats::Watch(const std::string& part, std::function<absl::Duration()> age) {
+void Heartbeats::Watch(const std::string& part, std::function<absl::Duration()> age, Counts counts) {
   absl::MutexLock lock(&mutex_);
-  ages_[part] = std::move(age);
+  parts_[part] = {std::move(age), counts};
 }
 
-void Heartbeats::WatchPool(const std::string& part, WorkPool& pool) {
+void Heartbeats::WatchAsked(const std::string& part, Ask ask) {
   auto given = std::make_shared<Given>();
   absl::MutexLock lock(&mutex_);
-  pools_[part] = {&pool, given};
-  ages_[part] = [this, given] {
+  asked_[part] = {std::move(ask), given};
+  parts_[part].age = [this, given] {
     absl::MutexLock its_lock(&given->mutex);
     return std::max(absl::ZeroDuration(), clock_.Now() - given->since);
   };
@@ -24,14 +24,14 @@ void Heartbeats::WatchPool(const std::string& part, WorkPool& pool) {
 
 void Heartbeats::Beat() {
   absl::MutexLock lock(&mutex_);
-  for (const auto& [part, pool] : pools_) {
-    const std::shared_ptr<Given> given = pool.second;
+  for (const auto& [part, asked] : asked_) {
+    const std::shared_ptr<Given> given = asked.second;
     {
       absl::MutexLock its_lock(&given->mutex);
       if (given->since != absl::InfiniteFuture()) continue;
       given->since = clock_.Now();
     }
-    pool.first->Schedule([given] {
+    asked.first([given] {
       absl::MutexLock its_lock(&given->mutex);
       given->since = absl::InfiniteFuture();
     });
@@ -41,13 +41,16 @@ void Heartbeats::Beat() {
 std::map<std::string, absl::Duration> Heartbeats::Ages() const {
   absl::MutexLock lock(&mutex_);
   std::map<std::string, absl::Duration> ages;
-  for (const auto& [part, age] : ages_) ages[part] = age();
+  for (const auto& [name, part] : parts_) ages[name] = part.age();
   return ages;
 }
 
 absl::Duration Heartbeats::Longest() const {
+  absl::MutexLock lock(&mutex_);
   absl::Duration longest = absl::ZeroDuration();
-  for (const auto& [part, age] : Ages()) longest = std::max(longest, age);
+  for (const auto& [name, part] : parts_) {
+    if (part.counts == Counts::kYes) longest = std::max(longest, part.age());
+  }
   return longest;
 }
 

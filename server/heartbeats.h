@@ -23,34 +23,49 @@ class Heartbeats {
   explicit Heartbeats(const Clock& steady) : clock_(steady) {}
   ~Heartbeats() { Stop(); }
 
-  // To be called before Start. `age`: for how long a part has been at one piece of work; zero while it waits for some.
-  void Watch(const std::string& part, std::function<absl::Duration()> age) ABSL_LOCKS_EXCLUDED(mutex_);
-  // A pool's sign of life is that it does a piece of work that it is given once a second. The pool outlives Stop.
-  void WatchPool(const std::string& part, WorkPool& pool) ABSL_LOCKS_EXCLUDED(mutex_);
+  // kShown: the part's age is told, and says nothing of whether calls are answered.
+  enum class Counts { kYes, kShown };
+  // All three are to be called before Start. `age`: for how long a part has been at one piece of work; zero while it waits
+  // for some.
+  void Watch(const std::string& part, std::function<absl::Duration()> age, Counts counts = Counts::kYes)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Gives a part something to do, which calls `done`, from any thread, once it is done, well or not.
+  using Ask = std::function<void(std::function<void()> done)>;
+  // The part's sign of life is that it does what it is asked for once a second. What `ask` needs outlives Stop, and what
+  // is asked for may be done later.
+  void WatchAsked(const std::string& part, Ask ask) ABSL_LOCKS_EXCLUDED(mutex_);
+  void WatchPool(const std::string& part, WorkPool& pool) ABSL_LOCKS_EXCLUDED(mutex_) {
+    WatchAsked(part, [&pool](std::function<void()> done) { pool.Schedule(std::move(done)); });
+  }
 
   // From now on `told` is called once a second, from a thread, with the longest age.
   void Start(std::function<void(absl::Duration)> told);
   void Stop();
 
-  // What the thread does first: gives work to each pool that has done what it was given before.
+  // What the thread does first: asks each part that has done what it was asked for before.
   void Beat() ABSL_LOCKS_EXCLUDED(mutex_);
   // For how long each part has not moved; zero for one that has nothing to do.
   std::map<std::string, absl::Duration> Ages() const ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Duration Longest() const;
+  // Of the parts that count.
+  absl::Duration Longest() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The ages as a metric in Prometheus' text format.
   std::string Exposition() const;
 
  private:
-  // Since when a pool has had a piece of work, if it has not done it; shared with that work.
+  // Since when a part has had something to do, if it has not done it; shared with that.
   struct Given {
     absl::Mutex mutex;
     absl::Time since ABSL_GUARDED_BY(mutex) = absl::InfiniteFuture();
   };
+  struct Part {
+    std::function<absl::Duration()> age;
+    Counts counts = Counts::kYes;
+  };
 
   const Clock& clock_;
   mutable absl::Mutex mutex_;
-  std::map<std::string, std::function<absl::Duration()>> ages_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::pair<WorkPool*, std::shared_ptr<Given>>> pools_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Part> parts_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::pair<Ask, std::shared_ptr<Given>>> asked_ ABSL_GUARDED_BY(mutex_);
   absl::Notification closing_;
   std::thread thread_;
 };

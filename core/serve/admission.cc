@@ -35,6 +35,11 @@ void Admission::Ticket::Tokenized(int64_t items, int64_t tokens, int64_t bytes) 
   admission_.text_bytes_ = admission_.text_bytes_ * kept + static_cast<double>(bytes);
 }
 
+void Admission::Ticket::Add(int64_t tokens) {
+  absl::MutexLock lock(&admission_.mutex_);
+  admission_.ChangeLocked(*this, items_ + 1, tokens_ + tokens);
+}
+
 void Admission::Ticket::Answered(int64_t tokens) {
   absl::MutexLock lock(&admission_.mutex_);
   admission_.ChangeLocked(*this, std::max<int64_t>(0, items_ - 1), std::max<int64_t>(0, tokens_ - tokens));
@@ -85,6 +90,8 @@ absl::Status Admission::CheckLocked(int64_t items, int64_t tokens, absl::Time no
   // Until then what is ahead has been computed, if nobody else comes.
   return RetryAfter(full, std::min(wait, queue_time_));
 }
+
+std::unique_ptr<Admission::Ticket> Admission::Join() { return absl::WrapUnique(new Ticket(*this)); }
 
 absl::StatusOr<std::unique_ptr<Admission::Ticket>> Admission::Admit(int64_t texts, int64_t bytes, absl::Time deadline) {
   auto ticket = absl::WrapUnique(new Ticket(*this));

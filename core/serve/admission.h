@@ -40,6 +40,8 @@ class Admission {
     // What the call turned out to be. `bytes`: of the texts that the tokens are of; 0 where they say nothing of others
     // (texts that were cut).
     void Tokenized(int64_t items, int64_t tokens, int64_t bytes);
+    // One item more, where the call brings them one after the other.
+    void Add(int64_t tokens);
     // One item of so many tokens is done, well or not.
     void Answered(int64_t tokens);
 
@@ -54,6 +56,10 @@ class Admission {
   // A call of `texts` (>= 0) with `bytes` in all.
   absl::StatusOr<std::unique_ptr<Ticket>> Admit(int64_t texts, int64_t bytes, absl::Time deadline)
       ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A stream that brings its texts itself, and bounds how many wait: nothing of it is refused, and what it adds counts
+  // for the calls that come.
+  std::unique_ptr<Ticket> Join();
 
   // A batch is computed. `budget`: the tokens of a full one.
   void Computed(int64_t tokens, int64_t budget) ABSL_LOCKS_EXCLUDED(mutex_);

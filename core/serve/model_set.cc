@@ -68,8 +68,14 @@ void ModelSet::Prefetch(const std::string& model, int64_t number, const Run& run
   Fetch(model, number, run, [](const auto&) {});
 }
 
+bool ModelSet::Full() const {
+  int64_t bytes = 0;
+  for (const auto& [key, entry] : entries_) bytes += entry.version == nullptr ? 0 : entry.version->bytes;
+  return static_cast<int64_t>(entries_.size()) > capacity_ || bytes > capacity_bytes_;
+}
+
 void ModelSet::EvictAllBut(const Key& newest) {
-  while (static_cast<int64_t>(entries_.size()) > capacity_) {
+  while (Full()) {
     auto oldest = entries_.end();
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
       if (entry->second.loading || entry->first == newest) continue;

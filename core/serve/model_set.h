@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -25,9 +26,11 @@ class ModelSet {
   using Pointer = std::shared_ptr<const ServedVersion>;
   using Loader = std::function<absl::StatusOr<Pointer>(const std::string& model, int64_t number)>;
 
-  // At most `capacity` (>= 1) versions are kept; those that are being loaded count, and the one that was loaded last stays. `loader` may
-  // be called from several threads at once, for different versions, never under the set's lock.
-  ModelSet(Loader loader, int64_t capacity) : loader_(std::move(loader)), capacity_(capacity) {}
+  // At most `capacity` (>= 1) versions of together at most `capacity_bytes` are kept; those that are being loaded count as
+  // versions, and the one that was loaded last stays. `loader` may be called from several threads at once, for different
+  // versions, never under the set's lock.
+  ModelSet(Loader loader, int64_t capacity, int64_t capacity_bytes = std::numeric_limits<int64_t>::max())
+      : loader_(std::move(loader)), capacity_(capacity), capacity_bytes_(capacity_bytes) {}
 
   // Blocks while the version is loaded. A failed load is not remembered: of those that waited for it, the next one tries again.
   absl::StatusOr<Pointer> Get(const std::string& model, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -57,10 +60,11 @@ class ModelSet {
   // Loads the version whose entry says so, and tells those that wait.
   absl::StatusOr<Pointer> Load(const Key& key) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Arrived(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EvictAllBut(const Key& newest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Loader loader_;
-  const int64_t capacity_;
+  const int64_t capacity_, capacity_bytes_;
   mutable absl::Mutex mutex_;
   std::map<Key, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   uint64_t uses_ ABSL_GUARDED_BY(mutex_) = 0;

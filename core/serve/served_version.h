@@ -11,6 +11,7 @@
 #include "core/nn/version.h"
 #include "core/tagging/bio.h"
 #include "core/tokenize/tokenizer.h"
+#include "core/train/task_router.h"
 
 namespace engram::serve {
 
@@ -23,6 +24,8 @@ struct ServedVersion {
   // How a text becomes a vector. FAILED_PRECONDITION for a version that was imported before all modules were read, and whose vector is
   // another than Engram can tell.
   absl::StatusOr<nn::SentenceVectors> vectors = absl::UnavailableError("not loaded");
+  int64_t bytes = 0;         // of memory, as loading took it
+  train::TaskRouter router;  // empty: no training was told to count for one
 
   int64_t max_tokens() const { return version.model->config().max_length(); }
   const checkpoint::ManifestTask* FindTask(const std::string& task) const;

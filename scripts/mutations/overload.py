@@ -14,6 +14,14 @@ GROUPS = [
         ("growth without bound", "std::min(fits, kMostGrowth * budget)", "std::max(fits, kMostGrowth * budget)"),
         ("long texts between the layers of others", "if ((fitting || !batch.empty()) && tokens", "if (!batch.empty() && tokens"),
     ]),
+    ("server/inference/encode_turn.cc", "test_server", [
+        ("what is computed is still ahead of others", "tokens_ - static_cast<int64_t>(share * static_cast<double>(tokens_))", "tokens_ - static_cast<int64_t>(share)"),
+        ("all that was computed counts as new", "computed = left_ - left", "computed = tokens_ - left"),
+    ]),
+    ("core/corpus/row_lists.h", "test_corpus", [
+        ("no more than 4 GiB", "while (number >> 32 > carries_.size())", "while (number >> 32 > carries_.size() + 9)"),
+        ("the carry holds from the next place on", "std::upper_bound(carries_.begin()", "std::lower_bound(carries_.begin()"),
+    ]),
     ("core/nn/between_layers.cc", "test_nn", [
         ("work has pauses, too", "std::exchange(current, nullptr)", "current"),
     ]),

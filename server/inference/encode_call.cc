@@ -1,5 +1,6 @@
 #include "server/inference/encode_call.h"
 
+#include "server/inference/encode_turn.h"
 #include "server/inference/inference_call.h"
 #include "server/inference/reply_tail.h"
 #include "server/inference/shape_plan.h"
@@ -22,11 +23,15 @@ class EncodeCall final : public PoolCall {
         response_(response) {}
 
  private:
+  absl::Status Admit() override { return turn_.Take(books_.admission, request_, scope_.deadline()); }
   absl::Status Compute() override {
     if (!request_.config_json().empty()) return PlanShape(request_, response_);
     ENGRAM_RETURN_IF_ERROR(OpenVersion());
-    const LongEncodeHooks hooks{
-        .clock = backend_.environment.clock, .deadline = scope_.deadline(), .alive = [this] { return scope_.Alive(); }};
+    const LongEncodeHooks hooks{.clock = backend_.environment.clock,
+                                .deadline = scope_.deadline(),
+                                .alive = [this] { return scope_.Alive(); },
+                                .planned = [this](const auto& plan) { turn_.Planned(plan); },
+                                .progressed = [this](const auto& progress) { turn_.Progressed(progress); }};
     ENGRAM_RETURN_IF_ERROR(EncodeLong(*version_, request_, books_, hooks, response_));
     // Chunks are tokenized while others are computed: all of it is compute time.
     timings_.set_compute_seconds(SecondsSinceOpened());
@@ -36,6 +41,7 @@ class EncodeCall final : public PoolCall {
   }
 
   LongEncodeBooks& books_;
+  EncodeTurn turn_;
   const LongContextEncodeRequest& request_;
   LongContextEncodeResponse& response_;
 };

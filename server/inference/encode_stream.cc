@@ -5,6 +5,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "core/serve/engine.h"
+#include "server/inference/encode_turn.h"
 #include "server/inference/inference_call.h"
 #include "server/inference/reply_tail.h"
 #include "server/inference/shape_plan.h"
@@ -28,6 +29,8 @@ class EncodeStream final : public StreamCall<StreamLongContextEncodeResponse> {
 
  private:
   void Open() override {
+    if (const absl::Status taken = turn_.Take(books_->admission, request_.encode(), scope().deadline()); !taken.ok())
+      return Close(taken);
     backend_.encodes.Schedule([stream = shared_from_this(), this] { Work(); });
   }
   void OnWritten() override ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -59,11 +62,13 @@ class EncodeStream final : public StreamCall<StreamLongContextEncodeResponse> {
     LongEncodeHooks hooks{
         .clock = environment_.clock, .deadline = scope().deadline(), .alive = [this] { return scope().Alive(); }};
     hooks.planned = [this](const engram::v1::LongContextPlan& plan) {
+      turn_.Planned(plan);
       StreamLongContextEncodeResponse message;
       *message.mutable_plan() = plan;
       Send(std::move(message));
     };
     hooks.progressed = [this](const engram::v1::LongContextProgress& progress) {
+      turn_.Progressed(progress);
       if (!Idle()) return;
       StreamLongContextEncodeResponse message;
       *message.mutable_progress() = progress;
@@ -116,6 +121,7 @@ class EncodeStream final : public StreamCall<StreamLongContextEncodeResponse> {
   const CallEnvironment environment_;
   const std::shared_ptr<LongEncodeBooks> books_;
   const StreamLongContextEncodeRequest request_;
+  EncodeTurn turn_;
   absl::Mutex mutex_;
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // messages that are not written yet
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;

@@ -10,6 +10,16 @@
 
 namespace engram::server {
 
+InferenceService::InferenceService(const InferenceBackend& backend)
+    : backend_(backend),
+      classify_messages_(backend.bulk),
+      tag_messages_(backend.bulk),
+      tokenize_messages_(backend.bulk) {
+  SetMessageAllocatorFor_Classify(&classify_messages_);
+  SetMessageAllocatorFor_TagEntities(&tag_messages_);
+  SetMessageAllocatorFor_Tokenize(&tokenize_messages_);
+}
+
 grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext* context,
                                                      const engram::v1::ClassifyRequest* request,
                                                      engram::v1::ClassifyResponse* response) {

@@ -13,6 +13,7 @@
 #include "engram/v1/inference.grpc.pb.h"
 #include "server/inference/inference_backend.h"
 #include "server/inference/long_encode.h"
+#include "server/rpc/pooled_messages.h"
 
 namespace engram::server {
 
@@ -20,7 +21,7 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
  public:
   using Api = engram::v1::InferenceService;
 
-  explicit InferenceService(const InferenceBackend& backend) : backend_(backend) {}
+  explicit InferenceService(const InferenceBackend& backend);
 
   grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context, const engram::v1::ClassifyRequest* request,
                                      engram::v1::ClassifyResponse* response) override;
@@ -41,6 +42,9 @@ class InferenceService final : public engram::v1::InferenceService::CallbackServ
 
  private:
   const InferenceBackend backend_;
+  PooledMessages<engram::v1::ClassifyRequest, engram::v1::ClassifyResponse> classify_messages_;
+  PooledMessages<engram::v1::TagEntitiesRequest, engram::v1::TagEntitiesResponse> tag_messages_;
+  PooledMessages<engram::v1::TokenizeRequest, engram::v1::TokenizeResponse> tokenize_messages_;
   // Shared with streams, whose work may end after their call.
   const std::shared_ptr<LongEncodeBooks> books_ = std::make_shared<LongEncodeBooks>();
 };

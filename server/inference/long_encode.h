@@ -9,6 +9,7 @@
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/longcontext/planner.h"
+#include "core/serve/admission.h"
 #include "core/serve/served_version.h"
 #include "engram/v1/inference.pb.h"
 
@@ -18,6 +19,8 @@ namespace engram::server {
 struct LongEncodeBooks {
   longcontext::SpeedBook speeds;
   longcontext::MemoryLedger memory;
+  // A long text may wait for as long as its client does.
+  serve::Admission admission{Clock::Real(), absl::InfiniteDuration()};
 };
 
 struct LongEncodeHooks {

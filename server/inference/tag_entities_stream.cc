@@ -34,6 +34,7 @@ constexpr size_t kMaxIdBytes = 256;
 struct Item {
   StreamTagEntitiesResponse response;  // its answer, filled step by step
   std::string text;
+  int64_t tokens = 0;  // that wait for the device
   TextTagging tagging;
   absl::Mutex mutex;
   size_t pending ABSL_GUARDED_BY(mutex) = 0;  // windows without a result
@@ -44,7 +45,9 @@ struct Item {
 class TagEntitiesStream final : public DuplexCall<StreamTagEntitiesRequest, StreamTagEntitiesResponse> {
  public:
   TagEntitiesStream(const InferenceBackend& backend, const grpc::CallbackServerContext& context)
-      : DuplexCall(backend.environment, context, "StreamTagEntities", backend.bulk), backend_(backend) {}
+      : DuplexCall(backend.environment, context, "StreamTagEntities", backend.bulk),
+        backend_(backend),
+        ticket_(backend.engine.admission().Join()) {}
 
  private:
   using Window = std::pair<std::shared_ptr<Item>, size_t>;
@@ -66,6 +69,7 @@ class TagEntitiesStream final : public DuplexCall<StreamTagEntitiesRequest, Stre
   }
 
   const InferenceBackend backend_;
+  const std::unique_ptr<serve::Admission::Ticket> ticket_;
   std::optional<Tagger> tagger_;  // set by the first message, read-only afterwards
   int64_t taken_ = 0;
   absl::Mutex mutex_;
@@ -96,7 +100,7 @@ absl::Status TagEntitiesStream::Start(const StreamTagEntitiesRequest& message) {
     return InvalidField("start.texts", "must be empty: each text is a message of its own");
   ENGRAM_ASSIGN_OR_RETURN(auto version,
                           OpenServedVersion(backend_, message.start().model(), message.start().version()));
-  ENGRAM_ASSIGN_OR_RETURN(tagger_, ChooseTagger(std::move(version), message.start()));
+  ENGRAM_ASSIGN_OR_RETURN(tagger_, ChooseTagger(std::move(version), message.start(), backend_.matchers));
   StreamTagEntitiesResponse response;
   response.mutable_started()->set_model(ModelName(tagger_->version->model));
   response.mutable_started()->set_version(tagger_->version->number);
@@ -157,6 +161,8 @@ absl::Status TagEntitiesStream::Submit(const std::shared_ptr<Item>& item) {
     const absl::MutexLock lock(&item->mutex);
     item->pending = sequences.size();
   }
+  item->tokens = item->tagging.tokens();
+  ticket_->Add(item->tokens);
   return backend_.engine.batcher().Submit(std::move(sequences));
 }
 
@@ -179,6 +185,7 @@ void TagEntitiesStream::OnWindow(const std::shared_ptr<Item>& item, size_t windo
 
 // The text's answer is known: composed, or the error.
 void TagEntitiesStream::Finish(const std::shared_ptr<Item>& item, absl::Status status) {
+  if (item->tokens > 0) ticket_->Answered(item->tokens);
   engram::v1::TagEntitiesResult& result = *item->response.mutable_answer()->mutable_result();
   if (status.ok()) status = item->tagging.Compose(result);
   if (!status.ok()) *result.mutable_error() = ToError(status);

@@ -151,8 +151,15 @@ void JobManager::Run() {
       mutex_.AwaitWithTimeout(absl::Condition(this, &JobManager::ThreadWakes), wait);
       if (stopped_) return;
     }
+    working_since_ = absl::ToUnixNanos(clock_.Now());
     DoNext(/*may_start=*/true);
+    working_since_ = 0;
   }
+}
+
+absl::Duration JobManager::working() const {
+  const int64_t since = working_since_;
+  return since == 0 ? absl::ZeroDuration() : clock_.Now() - absl::FromUnixNanos(since);
 }
 
 bool JobManager::DoNext(bool may_start) {
@@ -298,6 +305,7 @@ void JobManager::Record(const std::string& id, JobState state, const RunOutcome&
     record.state = state;
     record.outcome = outcome.SerializeAsString();
   }
+  if (version && options_.published) options_.published(version->model, version->number);
   absl::MutexLock lock(&mutex_);
   table_.Recorded(record);
 }

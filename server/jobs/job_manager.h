@@ -11,6 +11,7 @@
 // running ones are paused or cancelled if that was asked of them, else queued again (their checkpoint makes them go
 // on), or finished, if their worker had left a result. Thread-safe.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -45,6 +46,8 @@ struct JobManagerOptions {
   // How long the checkpoint of a failed job is kept, so that it can be resumed; it is removed at the first end of a job,
   // or start, after that.
   absl::Duration keep_failed = absl::Hours(24 * 7);
+  // Told of each version that a job made, once it can be asked for; may be empty. Must return at once.
+  std::function<void(const std::string& model, int64_t number)> published = {};
 };
 
 class JobManager {
@@ -87,6 +90,8 @@ class JobManager {
 
   // Jobs that wait because something is lacking, and what.
   std::map<std::string, Delay> Delayed() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // For how long the thread that starts and ends jobs has been at one piece of work; zero while it has none.
+  absl::Duration working() const;
   // Unfinished jobs by state, for the metrics.
   absl::StatusOr<std::map<std::string, int64_t>> CountStates() ABSL_LOCKS_EXCLUDED(changing_, mutex_);
 
@@ -161,6 +166,7 @@ class JobManager {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;   // the thread is to end
   // Of the thread: a next try that is put before it, by a call that failed to record an end, wakes it to wait anew.
   absl::Time sleeps_until_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  std::atomic<int64_t> working_since_{0};  // nanoseconds of clock_; 0: it has nothing to do
   std::thread thread_;
 };
 

@@ -2,8 +2,8 @@
 
 // Threads for what must not run on gRPC's: loading, tokenizing, checking uploads. Thread-safe.
 //
-// Work is begun in order of arrival, but long work never has the last thread: short work that comes behind it finds one
-// that is soon free again.
+// Work is begun in order of arrival. Long work has threads of its own, one less than short work has (but one), which stand
+// back where cores are short: short work neither waits for it nor shares a core with it evenly.
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -26,14 +26,12 @@ class WorkPool {
  public:
   enum class Length { kShort, kLong };  // kLong: may take seconds to minutes
 
-  // `nice`: how much the threads, and those that they start, stand back where cores are short (0 to 19).
-  explicit WorkPool(int threads, int nice = 0) : long_limit_(std::max(1, threads - 1)) {
-    for (int i = 0; i < threads; ++i) {
-      threads_.emplace_back([this, nice] {
-        if (nice > 0) StandBack(nice);
-        Run();
-      });
-    }
+  // `nice`: how much the threads, and those that they start, stand back where cores are short (0 to 19); those of long
+  // work stand back kLongNice at least.
+  static constexpr int kLongNice = 10;
+  explicit WorkPool(int threads, int nice = 0)
+      : long_threads_(std::max(1, threads - 1)), long_nice_(std::max(nice, kLongNice)) {
+    for (int i = 0; i < threads; ++i) threads_.push_back(Thread(nice, Length::kShort));
   }
   // Runs what is queued, then ends.
   ~WorkPool() {
@@ -43,11 +41,17 @@ class WorkPool {
     }
     for (std::thread& thread : threads_) thread.join();
   }
+  WorkPool(const WorkPool&) = delete;
+  WorkPool& operator=(const WorkPool&) = delete;
 
   // The number is for Withdraw.
   int64_t Schedule(std::function<void()> work, Length length = Length::kShort) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    (length == Length::kLong ? long_ : short_).push_back({++last_number_, std::move(work)});
+    // Only a pool that is given long work has threads for it.
+    if (length == Length::kLong && closed_ && long_threads_ > 0) length = Length::kShort;
+    for (; length == Length::kLong && long_threads_ > 0; --long_threads_)
+      threads_.push_back(Thread(long_nice_, Length::kLong));
+    Queue(length).push_back({++last_number_, std::move(work)});
     return last_number_;
   }
   // Work that has not begun.
@@ -72,41 +76,47 @@ class WorkPool {
   static void StandBack(int nice) {
     setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), getpriority(PRIO_PROCESS, 0) + nice);
   }
-  bool LongMayBegin() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !long_.empty() && long_running_ < long_limit_;
+  std::thread Thread(int nice, Length length) {
+    return std::thread([this, nice, length] {
+      if (nice > 0) StandBack(nice);
+      Run(length);
+    });
   }
-  // In a closed pool a thread that finds nothing to begin ends; long work that still waits is left to those that run
-  // such work now.
-  bool Ready() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_ || !short_.empty() || LongMayBegin(); }
-  void Run() ABSL_LOCKS_EXCLUDED(mutex_) {
+  std::deque<Work>& Queue(Length length) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return length == Length::kLong ? long_ : short_;
+  }
+  // Nothing is left that could give the pool more to do.
+  bool Done() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return closed_ && running_ == 0 && short_.empty() && long_.empty();
+  }
+  void Run(Length length) ABSL_LOCKS_EXCLUDED(mutex_) {
+    const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !Queue(length).empty() || Done(); };
     while (true) {
       std::function<void()> work;
-      bool is_long = false;
       {
         absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &WorkPool::Ready));
-        is_long = LongMayBegin() && (short_.empty() || long_.front().number < short_.front().number);
-        std::deque<Work>& queue = is_long ? long_ : short_;
+        mutex_.Await(absl::Condition(&ready));
+        std::deque<Work>& queue = Queue(length);
         if (queue.empty()) return;
         work = std::move(queue.front().run);
         queue.pop_front();
-        if (is_long) ++long_running_;
+        ++running_;
       }
       work();
-      if (is_long) {
-        absl::MutexLock lock(&mutex_);
-        --long_running_;
-      }
+      work = nullptr;
+      absl::MutexLock lock(&mutex_);
+      --running_;
     }
   }
 
-  const int long_limit_;
   mutable absl::Mutex mutex_;
   std::deque<Work> short_ ABSL_GUARDED_BY(mutex_), long_ ABSL_GUARDED_BY(mutex_);
   int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
-  int long_running_ ABSL_GUARDED_BY(mutex_) = 0;
+  int long_threads_ ABSL_GUARDED_BY(mutex_);  // that are still to be started
+  const int long_nice_;
+  int running_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
+  std::vector<std::thread> threads_;  // grows under mutex_
 };
 
 }  // namespace engram::server

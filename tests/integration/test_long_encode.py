@@ -191,7 +191,7 @@ def test_rotary_positions_beyond_the_trained_ones(server, tmp_path):
 
 
 def test_classes_of_whole_documents(server, tmp_path):
-    """The mean of the chunks' logits; of a text that fits, the logits that it has without chunks."""
+    """The mean of the chunks' logits, each by its own tokens; of a text that fits, the logits that it has without chunks."""
     m = messages()
     directory = make("bert", "ForSequenceClassification", tmp_path / "classes", labels=["a", "b", "c"], max_position_embeddings=TRAINED)
     server.engram("models", "import", "classes", directory)
@@ -207,7 +207,7 @@ def test_classes_of_whole_documents(server, tmp_path):
         with torch.no_grad():
             return model(torch.tensor([[101, *part, 102]])).logits[0].numpy()
 
-    mean = np.mean([logits(ids[b:b + c.tokens]) for b, c in zip(begins, windows.chunks)], axis=0)
+    mean = np.average([logits(ids[b:b + c.tokens]) for b, c in zip(begins, windows.chunks)], axis=0, weights=[c.owned_tokens for c in windows.chunks])
     scores = lambda result: np.array([s.logit for s in sorted(result.tasks[0].scores, key=lambda s: s.label)])
     np.testing.assert_allclose(scores(answer.results[0]), mean, atol=2e-5)
     assert np.abs(mean - logits(ids[:TRAINED - 2])).max() > 1e-2  # the beginning alone says something else
@@ -318,6 +318,22 @@ def test_what_does_not_fit_the_memory_is_refused_before_it_starts(server, tmp_pa
     server.engram("models", "delete", "wide", "--yes")
 
 
+def test_ten_million_tokens(server):
+    """Planned as arithmetic says, and refused where that is more than the model has positions, memory or time for."""
+    m = messages()
+    count = 10_000_000
+    plan = lambda mode, **more: encode(server, "", mode=getattr(m, f"LONG_CONTEXT_MODE_{mode}"), validate_only=True, plan_tokens=count, **more).plan
+    chunks = plan("CHUNK")
+    assert chunks.windows == -(-count // (TRAINED - 2)) and chunks.tokens == count
+    assert chunks.seconds < 30 * encode(server, "", mode=m.LONG_CONTEXT_MODE_CHUNK, validate_only=True, plan_tokens=count // 10).plan.seconds
+    with pytest.raises(grpc.RpcError) as refused:
+        plan("FULL")
+    assert error_info(refused.value)[1] == ["positions"]
+    with pytest.raises(grpc.RpcError) as refused:
+        encode(server, "a " * count, mode=m.LONG_CONTEXT_MODE_FULL, positions=m.POSITION_EXTENSION_TILED, timeout=120)
+    assert error_info(refused.value)[0].reason in ("DEADLINE_TOO_SHORT", "OUT_OF_MEMORY"), refused.value.details()
+
+
 @pytest.mark.parametrize("mode", ["CHUNK", "FULL"])
 def test_a_deadline_of_a_millisecond(server, mode):
     with pytest.raises(grpc.RpcError) as late:
@@ -382,3 +398,20 @@ def test_the_command_line(server, tmp_path):
     assert "trained with" in said.stderr
     refused = server.engram("encode", "long", "--file", path, "--mode", "chunk", check=False)
     assert refused.returncode == 2
+
+
+def test_an_encode_that_others_would_keep_beyond_its_deadline_is_refused_at_once(server):
+    """Two threads, both at work for seconds, and one more encode in front: waiting would end in DEADLINE_EXCEEDED."""
+    long = "river mountain " * 400_000
+    running = [stream(server, long, mode=messages().LONG_CONTEXT_MODE_CHUNK) for _ in range(3)]
+    try:
+        for encoding in running[:2]:
+            assert any(message.HasField("progress") for message in encoding)
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError) as refused:
+            encode(server, long, timeout=1.0, mode=messages().LONG_CONTEXT_MODE_CHUNK)
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and time.monotonic() - began < 0.9
+        assert error_info(refused.value)[0].reason == "QUEUE_FULL"
+    finally:
+        for encoding in running:
+            encoding.cancel()

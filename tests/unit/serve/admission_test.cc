@@ -174,6 +174,17 @@ TEST_F(AdmissionTest, AShortCallWaitsForAShareOfALongOne) {
   EXPECT_FALSE(Ask(2, 30, absl::Milliseconds(101)).ok());
 }
 
+TEST_F(AdmissionTest, WhatAStreamBringsCountsForOthers) {
+  Measure();
+  const auto stream = admission_.Join();
+  for (int i = 0; i < 2000; ++i) stream->Add(10);  // twice what a call might wait for
+  EXPECT_EQ(admission_.waiting_tokens(), 20'000);
+  EXPECT_TRUE(Ask(1, 30, absl::Milliseconds(51)).ok());  // (10 + 30) ms, and a quarter more
+  EXPECT_FALSE(Ask(1, 30, absl::Milliseconds(49)).ok());
+  for (int i = 0; i < 2000; ++i) stream->Answered(10);
+  EXPECT_EQ(admission_.waiting_tokens(), 0);
+}
+
 TEST_F(AdmissionTest, NobodyWaitsLongerThanTheQueueLasts) {
   Measure();
   auto ahead = Admitted(1, 9'000);

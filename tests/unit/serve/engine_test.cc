@@ -60,6 +60,9 @@ class BrokenModel final : public nn::Model {
   absl::Status AddHead(const std::string&, const nn::HeadConfig&, uint64_t) override { return absl::OkStatus(); }
   absl::Status ReplaceHead(const std::string&, const nn::HeadConfig&, uint64_t) override { return absl::OkStatus(); }
   absl::Status AddBlocks(const std::string&, const checkpoint::Blocks&, uint64_t) override { return absl::OkStatus(); }
+  absl::Status SetMasks(at::Tensor, std::map<std::string, nn::TaskMask>) override { return absl::OkStatus(); }
+  const std::map<std::string, nn::TaskMask>& masks() const override { return model_->masks(); }
+  const at::Tensor& update() const override { return model_->update(); }
   const std::map<std::string, nn::HeadConfig>& heads() const override { return model_->heads(); }
   std::vector<nn::SlotId> EncoderSlots() const override { return model_->EncoderSlots(); }
   std::vector<nn::SlotId> HeadSlots(const std::string& task) const override { return model_->HeadSlots(task); }

@@ -35,10 +35,11 @@ class ModelSetTest : public ::testing::Test {
     auto version = std::make_shared<ServedVersion>();
     version->model = model;
     version->number = number;
+    version->bytes = 100 * number;
     return version;
   }
-  ModelSet Make(int64_t capacity) {
-    return ModelSet([this](const std::string& model, int64_t number) { return Load(model, number); }, capacity);
+  ModelSet Make(int64_t capacity, int64_t bytes = 1'000'000) {
+    return ModelSet([this](const std::string& model, int64_t number) { return Load(model, number); }, capacity, bytes);
   }
   void Fail(absl::Status status) {
     absl::MutexLock lock(&mutex_);
@@ -110,6 +111,20 @@ TEST_F(ModelSetTest, LetsGoTheLeastRecentlyUsedOne) {
   ASSERT_TRUE(set.Get("m", 1).ok());
   EXPECT_THAT(loads(), ElementsAre("m@1", "m@2", "m@3", "m@2", "m@1"));
   EXPECT_EQ(set.loaded(), 2);
+}
+
+TEST_F(ModelSetTest, LetsGoWhatTakesTooMuchMemory) {
+  ModelSet set = Make(10, 600);
+  for (const int64_t number : {1, 2, 3}) ASSERT_TRUE(set.Get("m", number).ok());  // 600 in all
+  EXPECT_EQ(set.loaded(), 3);
+  ASSERT_TRUE(set.Get("m", 1).ok());
+  ASSERT_TRUE(set.Get("m", 4).ok());  // 2 and 3 make room for it, and 1, which was used since, stays
+  EXPECT_EQ(set.loaded(), 2);
+  ASSERT_TRUE(set.Get("m", 1).ok());
+  ASSERT_TRUE(set.Get("m", 9).ok()) << "the one that was loaded last stays, however large it is";
+  EXPECT_EQ(set.loaded(), 1);
+  ASSERT_TRUE(set.Get("m", 9).ok());
+  EXPECT_THAT(loads(), ElementsAre("m@1", "m@2", "m@3", "m@4", "m@9"));
 }
 
 TEST_F(ModelSetTest, WhatIsLetGoLivesAsLongAsARequestHoldsIt) {

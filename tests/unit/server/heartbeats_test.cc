@@ -48,5 +48,31 @@ TEST(Heartbeats, APoolThatDoesNothingWithItsWorkGetsOlderAndIsYoungAgainOnceItDo
   EXPECT_EQ(beats.Longest(), absl::Seconds(2));
 }
 
+TEST(Heartbeats, APartThatIsAskedIsAskedAgainOnceItIsDone) {
+  FakeClock clock;
+  Heartbeats beats(clock);
+  std::vector<std::function<void()>> asked;
+  beats.WatchAsked("calls", [&](std::function<void()> done) { asked.push_back(std::move(done)); });
+  beats.Beat();
+  clock.Advance(absl::Seconds(3));
+  beats.Beat();
+  EXPECT_EQ(asked.size(), 1U) << "it has not done what it was asked for";
+  EXPECT_EQ(beats.Longest(), absl::Seconds(3));
+  asked[0]();
+  EXPECT_EQ(beats.Longest(), absl::ZeroDuration());
+  beats.Beat();
+  EXPECT_EQ(asked.size(), 2U);
+}
+
+TEST(Heartbeats, WhatIsOnlyShownDoesNotCount) {
+  FakeClock clock;
+  Heartbeats beats(clock);
+  beats.Watch(
+      "jobs", [] { return absl::Minutes(5); }, Heartbeats::Counts::kShown);
+  EXPECT_EQ(beats.Longest(), absl::ZeroDuration());
+  EXPECT_THAT(beats.Ages(), ElementsAre(Pair("jobs", absl::Minutes(5))));
+  EXPECT_THAT(beats.Exposition(), ::testing::HasSubstr("{part=\"jobs\"} 300"));
+}
+
 }  // namespace
 }  // namespace engram::server

@@ -1,6 +1,8 @@
 #include "server/rpc/work_pool.h"
 
+#include <algorithm>
 #include <memory>
+#include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -90,6 +92,50 @@ TEST(WorkPool, OneThreadDoesEverything) {
     work.Schedule(pool, 1);
   }
   EXPECT_THAT(work.begun(), ElementsAre(0, 1));
+}
+
+TEST(WorkPool, LongWorkStandsBackAndShortWorkDoesNot) {
+  const auto nice_of = [](WorkPool& pool, WorkPool::Length length) {
+    int nice = -1;
+    absl::Notification done;
+    pool.Schedule(
+        [&] {
+          nice = getpriority(PRIO_PROCESS, 0);
+          done.Notify();
+        },
+        length);
+    EXPECT_TRUE(done.WaitForNotificationWithTimeout(kPatience));
+    return nice;
+  };
+  const int own = getpriority(PRIO_PROCESS, 0), lowest = 19;
+  WorkPool plain(2), back(2, 3);
+  EXPECT_EQ(nice_of(plain, WorkPool::Length::kShort), own);
+  EXPECT_EQ(nice_of(back, WorkPool::Length::kShort), std::min(own + 3, lowest));
+  EXPECT_EQ(nice_of(plain, WorkPool::Length::kLong), std::min(own + WorkPool::kLongNice, lowest));
+}
+
+// What is under way may give the pool more to do, of either kind.
+TEST(WorkPool, WhatWorkAsksForAtTheEndIsDone) {
+  absl::Notification begun, let_go;
+  std::vector<int> done;
+  {
+    auto pool = std::make_unique<WorkPool>(2);
+    pool->Schedule([&, pool = pool.get()] {
+      begun.Notify();
+      let_go.WaitForNotification();
+      pool->Schedule(
+          [&, pool] {
+            done.push_back(1);
+            pool->Schedule([&] { done.push_back(2); });
+          },
+          WorkPool::Length::kLong);
+    });
+    begun.WaitForNotification();
+    std::thread ends([&] { pool.reset(); });
+    let_go.Notify();
+    ends.join();
+  }
+  EXPECT_THAT(done, ElementsAre(1, 2));
 }
 
 }  // namespace
