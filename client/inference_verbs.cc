@@ -15,6 +15,7 @@
 #include "client/output.h"
 #include "client/record_file.h"
 #include "client/tag_file.h"
+#include "client/term_list.h"
 #include "client/text_calls.h"
 #include "client/text_source.h"
 
@@ -32,6 +33,7 @@ struct TextArguments {
   std::string text_column, pair_column, pair;
   bool split_special_tokens = false;
   std::string out, prompt_name, html, aggregation = "first";
+  std::string terms, term_label, term_priority;
   LongEncodeArguments encode;
   bool normalize = false, whole_file = false;
 };
@@ -189,7 +191,8 @@ void PrintEntities(const std::vector<std::string>& texts, const engram::v1::TagE
     for (const auto& entity : result.entities()) {
       std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
                   static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
-                  Percent(entity.score()).c_str());
+                  listed ? "of the list" : Percent(entity.score()).c_str());
+      const bool listed = entity.source() == engram::v1::ENTITY_SOURCE_TERM;
     }
   }
 }
@@ -213,6 +216,23 @@ int DrawEntities(Session& session, const TextArguments& arguments, const std::ve
 int TagEntities(Session& session, const TextArguments& arguments) {
   engram::v1::TagEntitiesRequest request;
   const ModelReference reference = SplitReference(arguments.model);
+// Adds the terms of the list; the message that says why there are none, empty if there is nothing to say.
+std::string AddTerms(const TextArguments& arguments, engram::v1::TagEntitiesRequest& request) {
+  if (arguments.terms.empty()) {
+    const bool without = arguments.term_label.empty() && arguments.term_priority.empty();
+    return without ? "" : "--term-label and --term-priority need --terms";
+  }
+  const std::optional<std::string> bytes = ReadAll(arguments.terms);
+  if (!bytes) return "the list cannot be read to its end";
+  TermList list = ParseTermList(*bytes, FormatOfFile(arguments.terms) == RecordFormat::kJsonLines, arguments.term_label,
+                                /*case_sensitive=*/false);
+  for (engram::v1::Term& term : list.terms) *request.add_terms() = std::move(term);
+  if (arguments.term_priority == "longest") request.set_term_priority(engram::v1::TERM_PRIORITY_LONGEST);
+  if (arguments.term_priority == "tagger") request.set_term_priority(engram::v1::TERM_PRIORITY_TAGGER);
+  if (arguments.term_priority == "terms") request.set_term_priority(engram::v1::TERM_PRIORITY_TERMS);
+  return list.error;
+}
+
   request.set_model(reference.model);
   request.set_version(reference.version);
   request.set_task(arguments.task);
@@ -222,6 +242,7 @@ int TagEntities(Session& session, const TextArguments& arguments) {
   if (!arguments.out.empty()) {
     if (arguments.file.empty()) return Session::Usage("--out needs --file");
     if (!arguments.html.empty()) return Session::Usage("--out and --html are two ways to write: give one of them");
+  if (const std::string problem = AddTerms(arguments, request); !problem.empty()) return Session::Usage(problem);
     return TagFile(session, request, JobOf(arguments));
   }
   if (!arguments.text_column.empty()) return Session::Usage(kColumnsNeedOut);
@@ -358,6 +379,13 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
     verb->add_option("--out", a.out,
                      "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
     verb->add_option("--text-column", a.text_column,
+  tag->add_option("--terms", a.terms,
+                  "terms that are entities, too: a file as `engram annotate --terms` reads it, one label a term")
+      ->check(CLI::ExistingFile);
+  tag->add_option("--term-label", a.term_label, "with --terms: the label of terms for which the list gives none");
+  tag->add_option("--term-priority", a.term_priority,
+                  "with --terms: which stands where a term and an entity of the tagger overlap; default: longest")
+      ->check(CLI::IsMember({"longest", "tagger", "terms"}));
                      "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
   }
   CLI::App* encode = add("encode",

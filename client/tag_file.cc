@@ -18,6 +18,10 @@ nlohmann::ordered_json Entities(const TagEntitiesResult& result) {
                     {"start", entity.start()},
                     {"end", entity.end()},
                     {"score", entity.score()}});
+    if (entity.source() != engram::v1::ENTITY_SOURCE_UNSPECIFIED)
+      list.back()["from"] = entity.source() == engram::v1::ENTITY_SOURCE_TERM     ? "list"
+                            : entity.source() == engram::v1::ENTITY_SOURCE_TAGGER ? "tagger"
+                                                                                  : "both";
   }
   return list;
 }

@@ -129,9 +129,9 @@ struct Engramd::Parts {
         });
     services.Add<DatasetService>(*store, paths, shelf, config, environment);
     services.Add<CollectionService>(planning, estimator, jobs, environment);
-    services.Add<AnnotationService>(config.max_texts, environment);
+    services.Add<AnnotationService>(config.max_texts, matchers, environment);
     services.Add<InferenceService>(InferenceBackend{environment, *store, models, engine, inference_pool, bulk_pool,
-                                                    encode_pool, load_pool, config.max_texts});
+                                                    encode_pool, load_pool, config.max_texts, matchers});
   }
 
   std::string Scrape();
@@ -184,6 +184,7 @@ std::string Engramd::Parts::Scrape() {
   metrics.SetPostponed(static_cast<int64_t>(jobs.Delayed().size()));
   metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
+  MatcherCache matchers{MatcherCache::kBytes};
   metrics.SetDisk(disk_use.OfModels());
   metrics.SetAdmission(engine.admission().waiting_tokens(), engine.admission().tokens_per_second());
   return metrics.Serialize() + beats.Exposition();

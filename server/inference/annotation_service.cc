@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/files.h"
 #include "server/rpc/api_error.h"
 #include "server/rpc/unary.h"
 
@@ -15,7 +14,7 @@ namespace {
 using engram::v1::AnnotateTextsRequest;
 using engram::v1::AnnotateTextsResponse;
 
-constexpr int64_t kMaxTextBytes = 16 << 20, kMaxTermBytes = 16 << 20, kMaxTerms = 200'000;
+constexpr int64_t kMaxTextBytes = 16 << 20;
 // Of all texts of a call, each place counted once for every term that stands there.
 constexpr size_t kMaxPlaces = 1'000'000;
 constexpr size_t kMaxReplyBytes = size_t{128} << 20;
@@ -31,15 +30,7 @@ absl::Status CheckRequest(const AnnotateTextsRequest& request, int64_t max_texts
     return InvalidField(
         "texts", absl::StrCat("have ", bytes, " bytes together; one call takes ", kMaxTextBytes, ": send more calls"));
   }
-  if (request.terms_size() > kMaxTerms) {
-    return InvalidField(
-        "terms", absl::StrCat("are ", request.terms_size(), "; one list holds at most ", kMaxTerms, ": split it"));
-  }
-  bytes = 0;
-  for (const engram::v1::Term& term : request.terms()) bytes += static_cast<int64_t>(term.ByteSizeLong());
-  if (bytes <= kMaxTermBytes) return absl::OkStatus();
-  return InvalidField("terms", absl::StrCat("have ", bytes, " bytes together, with their labels; one list takes ",
-                                            kMaxTermBytes, ": split it"));
+  return CheckTerms(request.terms());
 }
 
 // `bytes`: of the answer so far. RESOURCE_EXHAUSTED past kMaxReplyBytes: many long labels at many places.
@@ -71,38 +62,7 @@ absl::Status FillMatches(const std::vector<annotate::TermMatch>& matches, const 
   return absl::OkStatus();
 }
 
-// The first words of the list would do for a hash; a digest cannot be made to collide.
-std::string Digest(const google::protobuf::RepeatedPtrField<engram::v1::Term>& terms) {
-  AnnotateTextsRequest list;
-  *list.mutable_terms() = terms;
-  return Sha256Hex(list.SerializeAsString());
-}
-
 }  // namespace
-
-absl::StatusOr<std::shared_ptr<const annotate::TermMatcher>> MatcherCache::Get(
-    const google::protobuf::RepeatedPtrField<engram::v1::Term>& terms) {
-  const std::string digest = Digest(terms);
-  absl::MutexLock lock(&mutex_);
-  for (auto kept = kept_.begin(); kept != kept_.end(); ++kept) {
-    if (kept->first != digest) continue;
-    kept_.splice(kept_.begin(), kept_, kept);
-    return kept_.front().second;
-  }
-  std::vector<annotate::Term> list;
-  for (const engram::v1::Term& term : terms)
-    list.push_back({term.text(), {term.labels().begin(), term.labels().end()}, term.case_sensitive()});
-  ENGRAM_ASSIGN_OR_RETURN(annotate::TermMatcher built, annotate::TermMatcher::Build(std::move(list)));
-  auto matcher = std::make_shared<const annotate::TermMatcher>(std::move(built));
-  if (matcher->bytes() > max_bytes_) return matcher;
-  kept_.emplace_front(digest, matcher);
-  size_t bytes = 0;
-  for (auto kept = kept_.begin(); kept != kept_.end();) {
-    bytes += kept->second->bytes();
-    kept = bytes > max_bytes_ ? kept_.erase(kept) : std::next(kept);
-  }
-  return matcher;
-}
 
 absl::Status AnnotateTexts(const AnnotateTextsRequest& request, int64_t max_texts, MatcherCache& matchers,
                            AnnotateTextsResponse& response) {

@@ -14,9 +14,10 @@ constexpr int64_t kCutBytes = 2048;
 
 BatchedCall::BatchedCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                          const google::protobuf::Message& reply, const char* method, const std::string& model,
-                         const std::string& version, const Texts& texts, const Texts* pairs, bool cut)
+                         const std::string& version, const Texts& texts, const Texts* pairs, bool cut, int64_t beside)
     : InferenceCall(backend, context, reply, method,
-                    PoolFor(backend, BytesOf(texts) + (pairs == nullptr ? 0 : BytesOf(*pairs))), model, version),
+                    PoolFor(backend, BytesOf(texts) + (pairs == nullptr ? 0 : BytesOf(*pairs)) + beside), model,
+                    version),
       texts_of_call_(texts),
       pairs_of_call_(pairs),
       cut_(cut) {}

@@ -23,10 +23,11 @@ namespace engram::server {
 class BatchedCall : public InferenceCall {
  public:
   // `texts`: the request's, and `pairs` the second ones of pairs, where there may be any. `cut`: they are cut to what the
-  // model takes. The request lives as long as the call.
+  // model takes. `beside`: bytes of the request beside its texts that take time to read. The request lives as long as
+  // the call.
   BatchedCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
               const google::protobuf::Message& reply, const char* method, const std::string& model,
-              const std::string& version, const Texts& texts, const Texts* pairs, bool cut);
+              const std::string& version, const Texts& texts, const Texts* pairs, bool cut, int64_t beside = 0);
 
  protected:
   // In the pool. Opens the version, checks the request, adds sequences.

@@ -14,6 +14,8 @@ class ModelSet;
 
 namespace engram::server {
 
+class MatcherCache;
+
 // What inference calls stand on. All of it outlives every call and is thread-safe.
 struct InferenceBackend {
   const CallEnvironment& environment;
@@ -27,6 +29,7 @@ struct InferenceBackend {
   // Where versions are loaded: a call waits for one without holding a thread.
   WorkPool& loads;
   int64_t max_texts;  // of one call
+  MatcherCache& matchers;
 };
 
 }  // namespace engram::server

@@ -21,7 +21,7 @@ class TagEntitiesCall final : public BatchedCall {
   TagEntitiesCall(const InferenceBackend& backend, const grpc::CallbackServerContext& context,
                   const TagEntitiesRequest& request, TagEntitiesResponse& response)
       : BatchedCall(backend, context, response, "TagEntities", request.model(), request.version(), request.texts(),
-                    nullptr, /*cut=*/false),
+                    nullptr, /*cut=*/false, BytesOf(request.terms())),
         request_(request),
         response_(response) {}
 
@@ -60,7 +60,7 @@ absl::Status TagEntitiesCall::CountWords(size_t words, int64_t tokens) {
 
 absl::Status TagEntitiesCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(OpenVersion());
-  ENGRAM_ASSIGN_OR_RETURN(tagger_, ChooseTagger(version_, request_));
+  ENGRAM_ASSIGN_OR_RETURN(tagger_, ChooseTagger(version_, request_, backend_.matchers));
   texts_.resize(static_cast<size_t>(request_.texts_size()));
   for (size_t i = 0; i < texts_.size(); ++i) {
     Text& text = texts_[i];

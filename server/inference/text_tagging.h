@@ -15,8 +15,10 @@
 #include "core/nn/packed_batch.h"
 #include "core/serve/served_version.h"
 #include "core/tagging/aggregation.h"
+#include "core/tagging/term_entities.h"
 #include "core/tagging/words.h"
 #include "engram/v1/inference.pb.h"
+#include "server/inference/matcher_cache.h"
 
 namespace engram::server {
 
@@ -31,12 +33,15 @@ struct Tagger {
   tagging::Aggregation aggregation = tagging::Aggregation::kFirst;
   bool sentences = false;
   std::optional<bool> split_special_tokens;
+  std::shared_ptr<const annotate::TermMatcher> terms;  // nullptr: the tagger alone
+  tagging::Precedence precedence = tagging::Precedence::kLongest;
 };
 
 // The tagger that a request means. NOT_FOUND (TASK_NOT_FOUND), INVALID_ARGUMENT (field "task" if it is empty and there
-// are several, "aggregation" for a value that is none).
+// are several, "aggregation" and "term_priority" for a value that is none, "terms" and "terms[i]..." for a list that is
+// too long or that TermMatcher does not take, and for a term with several labels).
 absl::StatusOr<Tagger> ChooseTagger(std::shared_ptr<const serve::ServedVersion> version,
-                                    const engram::v1::TagEntitiesRequest& request);
+                                    const engram::v1::TagEntitiesRequest& request, MatcherCache& matchers);
 
 // One text on its way. Not thread-safe.
 class TextTagging {
@@ -56,10 +61,14 @@ class TextTagging {
   // fp32 [tokens of the window, tags].
   void TakeLogits(size_t window, const at::Tensor& logits);
 
-  // Entities, sentences, and how the text was read.
+  // Entities, sentences, and how the text was read. RESOURCE_EXHAUSTED (TOO_MANY_MATCHES) for more places of terms than
+  // an answer holds.
   absl::Status Compose(engram::v1::TagEntitiesResult& result) const;
 
  private:
+  // The tagger's entities with those of the list.
+  absl::StatusOr<std::vector<tagging::MergedEntity>> Merge(std::vector<tagging::Entity> tagged) const;
+
   const Tagger* tagger_ = nullptr;
   std::string_view text_;
   std::vector<tagging::Word> words_;
