@@ -108,6 +108,8 @@ void PrintMetrics(const engram::v1::JobResult& result) {
   std::printf("%s", Table(rows).c_str());
   if (const auto labels = LabelRows(result); !labels.empty()) std::printf("\n%s", Table(labels).c_str());
   PrintFolds(result.cross_validation());
+  if (const auto sweep = SweepRows(result.strength_sweep()); !sweep.empty())
+    std::printf("\ntried on held-out texts:\n%s", Table(sweep).c_str());
   PrintStream(result);
   if (const std::string changes = GainsAndLosses(result); !changes.empty())
     std::printf("\nthis version %s\n", changes.c_str());

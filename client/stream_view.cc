@@ -122,6 +122,18 @@ std::string GainsAndLosses(const engram::v1::JobResult& result) {
   return Joined(parts);
 }
 
+std::vector<std::vector<std::string>> SweepRows(const engram::v1::StrengthSweep& sweep) {
+  if (sweep.points_size() == 0) return {};
+  std::vector<std::vector<std::string>> rows = {{sweep.option(), "new task %", "earlier tasks %", ""}};
+  for (const auto& point : sweep.points()) {
+    char strength[32];
+    std::snprintf(strength, sizeof strength, "%g", point.strength());
+    rows.push_back({strength, Points(point.new_score()), Points(point.earlier_score()),
+                    point.strength() == sweep.chosen() ? "chosen" : ""});
+  }
+  return rows;
+}
+
 std::string HeatMap(const std::vector<StreamMetrics>& streams, const std::string& title) {
   std::string body;
   int top = kTitle + kGap, width = 2 * kGap + static_cast<int>(title.size()) * kCharacter;

@@ -17,6 +17,10 @@ std::vector<std::vector<std::string>> MatrixRows(const engram::v1::StreamMetrics
 // before and after; empty if none was.
 std::string GainsAndLosses(const engram::v1::JobResult& result);
 
+// What a search for a strength measured, as rows of a table with a header: a row per strength, the chosen one marked.
+// Scores in per cent. Empty if there was none.
+std::vector<std::vector<std::string>> SweepRows(const engram::v1::StrengthSweep& sweep);
+
 // The matrices as one SVG drawing: a cell per score, from white (0) to a dark blue (1), with the score in per cent in it
 // and in its title. Names are escaped. Empty if there is no matrix.
 std::string HeatMap(const std::vector<engram::v1::StreamMetrics>& streams, const std::string& title);

@@ -54,6 +54,37 @@ GROUPS = [
         ("MAML: curvature of the last micro-batch alone", "for (const SupportBatch& support : support_batches_)", "for (const SupportBatch& support : std::span(support_batches_).last(1))"),
         ("MAML: the batches of all steps", "support_batches_.clear();", ""),
     ]),
+    ("core/continual/penalty_strategy.cc", "test_continual", [
+        ("EWC: around the latest anchor the last task alone", "precision.defined() ? precision.add_(own, count) : own.mul(count)", "own.mul(count)"),
+        ("EWC: around the latest anchor texts do not count", "precision.defined() ? precision.add_(own, count) : own.mul(count)", "precision.defined() ? precision.add_(own) : own.clone()"),
+        ("EWC: one quadratic costs as many as there are tasks", "options.Text(kCentre) == kOwn ? sizes.consolidations : 1", "sizes.consolidations"),
+    ]),
+    ("core/continual/importance.cc", "test_continual", [
+        ("importance: every answer is right", "if (answer[row] == label[row]) ++right_;", "++right_;"),
+        ("importance: words of which nothing is known are counted", "if (label[row] == nn::ops::kIgnored) continue; ++of_label_", "++of_label_"),
+        ("importance: the rarest label in place of the most frequent", "std::max(importance.most_frequent, count)", "std::min(importance.most_frequent == 0 ? count : importance.most_frequent, count)"),
+    ]),
+    ("core/train/penalty_share.cc", "test_train", [
+        ("weak penalty: norms of the penalties are added one by one", "sum.narrow(0, from - begin, to - from) .addcmul_(", "sum.zero_().narrow(0, from - begin, to - from) .addcmul_("),
+        ("weak penalty: the strength is left out", "away, penalty.strength);", "away);"),
+        ("weak penalty: the last step is not looked at", "(step + 1) * kLooks / total != step * kLooks / total", "step * kLooks / total != (step - 1) * kLooks / total"),
+    ]),
+    ("core/train/trainer.cc", "test_train", [
+        ("weak penalty: of the gradient before clipping", "MeasurePenalties(norm * scale, added);", "MeasurePenalties(norm, added);"),
+        ("weak penalty: of the last step alone", "std::max(state_.penalty_share, norm / task_norm)", "norm / task_norm"),
+    ]),
+    ("server/worker/strength_search.cc", "test_worker", [
+        ("search: the new task does not count", "if (point.new_score() < best - sweep.tolerance() - kSameScore) continue;", ""),
+        ("search: no tolerance", "best - sweep.tolerance() - kSameScore", "best - kSameScore"),
+        ("search: the variance in place of the standard error", "std::sqrt(best * (1 - best) / static_cast<double>(new_texts))", "best * (1 - best) / static_cast<double>(new_texts)"),
+        ("search: less than a point", "std::max(kLeastTolerance, std::sqrt", "std::max(0 * kLeastTolerance, std::sqrt"),
+        ("search: of equal ones the strongest", "point.earlier_score() > chosen->earlier_score() + kSameScore", "point.earlier_score() > chosen->earlier_score() - kSameScore"),
+        ("search: the test part is looked at", "dataset.clear_test_path(); ENGRAM_ASSIGN_OR_RETURN(const std::string digest", "ENGRAM_ASSIGN_OR_RETURN(const std::string digest"),
+        ("search: the last strength is trained", "SetStrength(search.option(), sweep.chosen(), last);", "SetStrength(search.option(), search.values(search.values_size() - 1), last);"),
+    ]),
+    ("server/worker/guard_rails.cc", "test_worker", [
+        ("untrained task: as good as the majority is good enough", "importance.right > importance.most_frequent)", "importance.right >= importance.most_frequent)"),
+    ]),
     ("core/nn/grow_head.cc", "test_continual", [
         ("a head that grows begins anew", "narrow(0, 0, known.size(0)).copy_(known);", "narrow(0, 0, known.size(0));"),
     ]),

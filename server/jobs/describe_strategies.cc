@@ -42,6 +42,10 @@ void Describe(const OptionTable& table, google::protobuf::RepeatedPtrField<engra
     if (from.type == OptionType::kSeed) option.set_minimum(0);
     for (const std::string& choice : from.choices) option.add_choices(choice);
     if (!from.word.empty()) option.add_choices(from.word);
+    if (from.name == kLambda) {
+      option.add_choices(kAuto);
+      option.set_allowed(option.allowed() + " or " + kAuto);
+    }
     option.set_help(from.help);
   }
 }

@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,8 +17,6 @@ namespace {
 
 using engram::v1::StartTaskRequest;
 using engram::worker::v1::TrainWork;
-
-constexpr const char* kLambda = "lambda";  // also a field of the request
 
 // "ewc, l2sp have it": the strategies with that option; empty if none has it.
 std::string OwnersOf(const std::string& option) {
@@ -62,9 +61,10 @@ const OptionTable& StartTaskOptionTable() {
                       "what a new classification head reads: the family's own vector, the mean over all tokens, or as "
                       "the base model pools"),
        Option::Whole("progress_every", 1, Closed(1, 1e9), "optimizer steps between two progress messages"),
-       Option::Flag(
-           "measure_earlier", true,
-           "after the training, measure the version's other tasks, too, on the test parts of their data sets")});
+       Option::Flag("measure_earlier", true,
+                    "after the training, measure the version's other tasks, too, on the test parts of their data sets"),
+       Option::List(kLambdaGrid, {"0", "0.03", "0.1", "0.3", "1", "3"},
+                    "strengths that lambda=auto tries, as multiples of the strategy's default")});
   return table;
 }
 
@@ -77,7 +77,8 @@ absl::StatusOr<TaskOptions> ReadTaskOptions(const StartTaskRequest& request, int
   std::map<std::string, std::string> strategy, task;
   for (const auto& [name, value] : request.options()) {
     if (options.strategy->options.Find(name) != nullptr) {
-      strategy[name] = value;
+      options.search = options.search || (name == kLambda && value == kAuto);
+      if (name != kLambda || value != kAuto) strategy[name] = value;
     } else if (StartTaskOptionTable().Find(name) != nullptr) {
       task[name] = value;
     } else if (train::TrainOptionTable().Find(name) != nullptr) {
@@ -88,11 +89,13 @@ absl::StatusOr<TaskOptions> ReadTaskOptions(const StartTaskRequest& request, int
   }
   if (request.has_lambda()) {
     if (options.strategy->options.Find(kLambda) == nullptr) return NotTaken(kLambda, *options.strategy);
-    if (!strategy.emplace(kLambda, absl::StrFormat("%.17g", request.lambda())).second)
+    if (options.search || !strategy.emplace(kLambda, absl::StrFormat("%.17g", request.lambda())).second)
       return InvalidField(kLambda, "is given twice: in its field and among the options");
   }
   ENGRAM_ASSIGN_OR_RETURN(options.strategy_options, options.strategy->options.Parse(strategy));
   ENGRAM_ASSIGN_OR_RETURN(options.task, StartTaskOptionTable().Parse(task));
+  if (task.contains(kLambdaGrid) && !options.search)
+    return InvalidField(kLambdaGrid, "says what lambda=auto tries: set that, too, or leave it out");
   ENGRAM_RETURN_IF_ERROR(continual::CheckNeeds(*options.strategy, consolidations));
   return options;
 }
@@ -105,6 +108,12 @@ absl::StatusOr<std::map<std::string, std::string>> ShowOptions(const TrainWork& 
   std::map<std::string, std::string> shown = train::ShowTrainOptions(training);
   shown.merge(own.Show());
   shown["strategy"] = work.strategy();
+  if (!work.has_search()) return shown;
+  const double unit = std::get<double>(strategy->options.Find(work.search().option())->default_value);
+  std::vector<std::string> grid;
+  for (const double value : work.search().values()) grid.push_back(absl::StrFormat("%g", value / unit));
+  shown[work.search().option()] = kAuto;
+  shown[kLambdaGrid] = absl::StrJoin(grid, ",");
   return shown;
 }
 

@@ -17,7 +17,10 @@ namespace engram::server {
 // The value of the option "pooling" that stands for what the base model does.
 inline constexpr const char* kModelPooling = "model";
 
-// What StartTask takes beside the options of a training and of its strategy: pooling, progress_every.
+// The strategy's option whose value "auto" asks for a search, and the option that says where it looks.
+inline constexpr const char *kLambda = "lambda", *kAuto = "auto", *kLambdaGrid = "lambda_grid";
+
+// What StartTask takes beside the options of a training and of its strategy: pooling, progress_every, lambda_grid.
 const OptionTable& StartTaskOptionTable();
 
 struct TaskOptions {
@@ -25,6 +28,7 @@ struct TaskOptions {
   OptionValues strategy_options;                      // all of them
   OptionValues task;                                  // of StartTaskOptionTable
   std::map<std::string, std::string> training;        // those that the request sets, not checked yet
+  bool search = false;                                // lambda=auto: strategy_options has its default
 };
 
 // `consolidations`: how many the version has. INVALID_ARGUMENT for an unknown strategy, an option that neither the

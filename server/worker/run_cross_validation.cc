@@ -3,7 +3,6 @@
 // not repeat it; the model of a fold is deleted as soon as it is measured. Last comes the training on all rows, whose
 // version the job publishes.
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "core/corpus/folds.h"
 #include "core/train/train_options.h"
 #include "server/worker/fold_summary.h"
+#include "server/worker/inner_run.h"
 #include "server/worker/measure.h"
 #include "server/worker/run.h"
 
@@ -24,8 +24,6 @@ using engram::v1::FoldResult;
 using engram::v1::JobResult;
 using engram::worker::v1::CrossValidateWork;
 using engram::worker::v1::RunDataset;
-
-constexpr const char *kFoldResult = "/result.binpb", *kDevelopmentFile = "/development.jsonl";
 
 absl::StatusOr<train::TrainOptions> OptionsOf(const engram::worker::v1::TrainWork& work) {
   return train::ParseTrainOptions({work.options().begin(), work.options().end()});
@@ -55,19 +53,12 @@ absl::StatusOr<RunDataset> WriteFold(const corpus::Dataset& dataset, const corpu
   ENGRAM_ASSIGN_OR_RETURN(const std::string test, WritePart(dataset, fold.test, out.test_path()));
   std::string parts = training + test;
   if (!fold.development.empty()) {
-    out.set_validation_path(directory + kDevelopmentFile);
+    out.set_validation_path(directory + "/development.jsonl");
     ENGRAM_ASSIGN_OR_RETURN(const std::string development, WritePart(dataset, fold.development, out.validation_path()));
     parts += development;
   }
   out.set_digest(Sha256Hex(parts));
   return out;
-}
-
-// Warnings that several trainings share are said once.
-void TakeWarnings(const RunContext& from, RunContext& to) {
-  for (const std::string& warning : from.warnings) {
-    if (std::find(to.warnings.begin(), to.warnings.end(), warning) == to.warnings.end()) to.warnings.push_back(warning);
-  }
 }
 
 FoldResult Describe(const corpus::Fold& fold, int32_t number, const JobResult& trained) {
@@ -93,53 +84,29 @@ FoldResult Describe(const corpus::Fold& fold, int32_t number, const JobResult& t
   return out;
 }
 
-// A context for one of the trainings; `directory` is made, and its output emptied.
-absl::StatusOr<RunContext> Inner(const RunContext& context, const std::string& directory, std::string stage) {
-  RunContext inner;
-  inner.spec = context.spec;
-  *inner.spec.mutable_train() = context.spec.cross_validate().train();
-  inner.directory = directory;
-  inner.stop = context.stop;
-  inner.events = context.events;
-  inner.warnings = context.warnings;
-  inner.stage = std::move(stage);
-  ENGRAM_RETURN_IF_ERROR(RemoveTree(inner.output()));
-  ENGRAM_RETURN_IF_ERROR(MakeDirectories(inner.output()));
-  return inner;
-}
-
 // What the fold's training came to; nullopt if it stopped on request.
 absl::StatusOr<std::optional<JobResult>> TrainFold(RunContext& context, const corpus::Dataset& dataset,
                                                    const corpus::Fold& fold, int32_t number) {
   const CrossValidateWork& work = context.spec.cross_validate();
-  const std::string directory = absl::StrCat(context.directory, "/fold-", number), kept = directory + kFoldResult;
-  JobResult done;
-  if (PathExists(kept)) {
-    ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(kept));
-    if (!done.ParseFromString(bytes)) return absl::DataLossError("the result of a fold is damaged; start it again");
-    return done;
-  }
-  ENGRAM_ASSIGN_OR_RETURN(RunContext inner,
-                          Inner(context, directory, absl::StrCat("fold ", number, " of ", work.folds())));
-  engram::worker::v1::TrainWork& train = *inner.spec.mutable_train();
-  ENGRAM_ASSIGN_OR_RETURN(*train.mutable_dataset(), WriteFold(dataset, fold, work.train().dataset(), directory));
-  train.clear_earlier();  // the other tasks are measured once, after the training on all rows
-  ENGRAM_ASSIGN_OR_RETURN(train::TrainOptions options, OptionsOf(train));
-  options.validation_fraction = 0;  // the fold's development rows are a part of its data set
-  SetOptions(options, train);
-  ENGRAM_ASSIGN_OR_RETURN(const std::optional<JobResult> trained, RunTraining(inner));
-  TakeWarnings(inner, context);
-  if (!trained) return trained;
-  ENGRAM_RETURN_IF_ERROR(WriteFileAtomic(kept, trained->SerializeAsString()));
-  for (const std::string& left : {inner.output(), inner.checkpoint(), train.dataset().training_path(),
-                                  train.dataset().test_path(), directory + kDevelopmentFile})
-    ENGRAM_RETURN_IF_ERROR(RemoveTree(left));
-  return trained;
+  const std::string directory = absl::StrCat(context.directory, "/fold-", number);
+  const auto prepare = [&]() -> absl::StatusOr<RunContext> {
+    ENGRAM_ASSIGN_OR_RETURN(RunContext inner, InnerRun(context, work.train(), directory,
+                                                       absl::StrCat("fold ", number, " of ", work.folds())));
+    engram::worker::v1::TrainWork& train = *inner.spec.mutable_train();
+    ENGRAM_ASSIGN_OR_RETURN(*train.mutable_dataset(), WriteFold(dataset, fold, train.dataset(), directory));
+    train.clear_earlier();  // the other tasks are measured once, after the training on all rows
+    ENGRAM_ASSIGN_OR_RETURN(train::TrainOptions options, OptionsOf(train));
+    options.validation_fraction = 0;  // the fold's development rows are a part of its data set
+    SetOptions(options, train);
+    return inner;
+  };
+  return TrainOnce(directory, prepare, [&](const RunContext& inner) { TakeWarnings(inner, context); });
 }
 
 // The training on all rows, for `epochs`.
 RunResult TrainOnAll(RunContext& context, int64_t epochs) {
-  ENGRAM_ASSIGN_OR_RETURN(RunContext inner, Inner(context, context.directory, "all rows"));
+  ENGRAM_ASSIGN_OR_RETURN(RunContext inner,
+                          InnerRun(context, context.spec.cross_validate().train(), context.directory, "all rows"));
   engram::worker::v1::TrainWork& train = *inner.spec.mutable_train();
   ENGRAM_ASSIGN_OR_RETURN(train::TrainOptions options, OptionsOf(train));
   options.validation_fraction = 0;

@@ -101,7 +101,7 @@ def test_every_verb_answers_in_json(stream, tmp_path):
         "tokenize": len(s.json("tokenize", "base@1", "some text")["results"][0]["tokens"]) == 4,
         "encode": s.json("encode", "base@1", "some text")["vector"]["shape"] == [384],
         "strategies": {"naive", "ewc"} <= {x["name"] for x in s.json("strategies")["strategies"]},
-        "strategies ewc": [o["name"] for o in s.json("strategies", "ewc")["options"]] == ["lambda", "penalty_mode"],
+        "strategies ewc": [o["name"] for o in s.json("strategies", "ewc")["options"]] == ["lambda", "penalty_mode", "centre"],
         "status": s.json("status")["models"] >= 1,
     }
     assert all(answers.values()), [verb for verb, holds in answers.items() if not holds]

@@ -120,7 +120,7 @@ def test_the_strength_is_searched(server):
     ("kept", ("--lambda", "auto", "--set", "lambda_grid=0,-1"), "takes [0, 1e9]"),
     ("kept", ("--lambda", "auto", "--set", "lambda_grid=1,1"), "give 2 to 20"),
     ("kept", ("--set", "lambda_grid=0,1"), "says what lambda=auto tries"),
-    ("kept", ("--lambda", "auto", "--kind", "mlm"), "has no accuracy"),
+    ("kept", ("--lambda", "auto", "--kind", "mlm"), "which weighs accuracies"),
     ("kept", ("--lambda", "much"), "takes a number or auto"),
 ])
 def test_a_search_that_cannot_be(server, base, options, said):

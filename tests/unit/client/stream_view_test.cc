@@ -60,6 +60,22 @@ TEST(StreamView, GainsAndLossesAreOfTasksThatWereMeasuredBefore) {
   EXPECT_EQ(GainsAndLosses(result), "gained 2.1 on topics, lost 0.4 on intents and 1.0 on more and kept same");
 }
 
+TEST(StreamView, ASearchIsATableWithTheChosenStrengthMarked) {
+  engram::v1::StrengthSweep sweep;
+  EXPECT_TRUE(SweepRows(sweep).empty());
+  sweep.set_option("lambda");
+  for (const auto& [strength, fresh, earlier] : {std::tuple{0.0, 0.95, 0.5}, {300.0, 0.94, 0.625}}) {
+    auto* point = sweep.add_points();
+    point->set_strength(strength);
+    point->set_new_score(fresh);
+    point->set_earlier_score(earlier);
+  }
+  sweep.set_chosen(300);
+  EXPECT_EQ(SweepRows(sweep), (std::vector<std::vector<std::string>>{{"lambda", "new task %", "earlier tasks %", ""},
+                                                                     {"0", "95.0", "50.0", ""},
+                                                                     {"300", "94.0", "62.5", "chosen"}}));
+}
+
 TEST(StreamView, TheDrawingHasACellPerScore) {
   const std::string drawing = HeatMap({Stream()}, "models <of> \"m\" & others");
   EXPECT_EQ(Count(drawing, "<title>"), 3U);

@@ -42,7 +42,7 @@ TEST(TaskOptions, TheDefaultStrategyFollowsFromTheVersion) {
   EXPECT_TRUE(ReadTaskOptions(Request("", {}), 0)->strategy_options.Render().empty());
   const auto options = ReadTaskOptions(Request("", {}), 1);
   EXPECT_EQ(options->strategy->name, "ewc");
-  EXPECT_EQ(options->strategy_options.Show(), (Texts{{"lambda", "1000"}, {"penalty_mode", "auto"}}));
+  EXPECT_EQ(options->strategy_options.Show(), (Texts{{"centre", "own"}, {"lambda", "1000"}, {"penalty_mode", "auto"}}));
   EXPECT_EQ(options->task.Whole("progress_every"), 1);
 }
 
@@ -64,6 +64,29 @@ TEST(TaskOptions, AnOptionOfAnotherStrategyIsRefusedByName) {
   EXPECT_THAT(std::string(mistyped.message()),
               AllOf(HasSubstr("is no option of a training with online_ewc; did you mean gamma?"),
                     HasSubstr("batch_size, "), HasSubstr("pooling, ")));
+}
+
+TEST(TaskOptions, AStrengthMayBeSearched) {
+  const auto searched = ReadTaskOptions(Request("ewc", {{"lambda", "auto"}, {"lambda_grid", "0,0.5"}}), 1);
+  ASSERT_TRUE(searched.ok()) << searched.status();
+  EXPECT_TRUE(searched->search);
+  EXPECT_EQ(searched->strategy_options.Real("lambda"), 1000);
+  EXPECT_EQ(searched->task.List("lambda_grid"), (std::vector<std::string>{"0", "0.5"}));
+  EXPECT_FALSE(ReadTaskOptions(Request("ewc", {{"lambda", "3"}}), 1)->search);
+  EXPECT_EQ(StatusField(ReadTaskOptions(Request("naive", {{"lambda", "auto"}}), 1).status()), "lambda");
+  EXPECT_EQ(StatusField(ReadTaskOptions(Request("ewc", {{"lambda_grid", "0,1"}}), 1).status()), "lambda_grid");
+  engram::v1::StartTaskRequest twice = Request("ewc", {{"lambda", "auto"}});
+  twice.set_lambda(3);
+  EXPECT_THAT(std::string(ReadTaskOptions(twice, 1).status().message()), HasSubstr("lambda: is given twice"));
+  // ListStrategies says so.
+  const engram::v1::ListStrategiesResponse described = DescribeStrategies();
+  for (const auto& strategy : described.strategies()) {
+    for (const auto& option : strategy.options()) {
+      if (option.name() != "lambda") continue;
+      EXPECT_EQ(option.choices(option.choices_size() - 1), "auto") << strategy.name();
+      EXPECT_TRUE(option.allowed().ends_with("] or auto")) << option.allowed();
+    }
+  }
 }
 
 TEST(TaskOptions, AMistypedOptionOfAnotherStrategyIsRecognized) {
