@@ -27,7 +27,7 @@ using engram::v1::AnnotationService;
 using engram::v1::TermMatch;
 
 struct AnnotateArguments {
-  std::string text, file, text_column, pages, terms, label, out, ambiguous = "error";
+  std::string text, file, text_column, pages, terms, label, out, ambiguous = "error", other_words;
   bool case_sensitive = false;
 };
 
@@ -58,7 +58,7 @@ void PrintMatches(const std::vector<std::string>& texts, const AnnotateTextsResp
   }
 }
 
-// Annotates text after text and writes rows of {"text", "entities"}.
+// Annotates text after text and writes rows of {"text", "entities", "other_words"}.
 class Annotator {
  public:
   Annotator(Session& session, const AnnotateArguments& arguments, TermList list)
@@ -126,7 +126,10 @@ class Annotator {
       entities.push_back({{"start", match.start()}, {"end", match.end()}, {"label", label}, {"text", match.text()}});
     }
     if (arguments_.out.empty() || result.has_error()) return std::nullopt;
-    const nlohmann::ordered_json row = {{"text", text}, {"entities", std::move(entities)}};
+    const nlohmann::ordered_json row = {
+        {"text", text},
+        {"entities", std::move(entities)},
+        {"other_words", arguments_.other_words.empty() ? "unknown" : arguments_.other_words}};
     out_ << row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
     return std::nullopt;
   }
@@ -185,6 +188,7 @@ int Annotate(Session& session, const AnnotateArguments& arguments) {
     return Session::Usage("give one of: a TEXT, --file FILE, --pages DATASET");
   if (!arguments.out.empty() && FormatOfFile(arguments.out) != RecordFormat::kJsonLines)
     return Session::Usage("--out must end in .jsonl");
+  if (arguments.out.empty() && !arguments.other_words.empty()) return Session::Usage("--other-words needs --out");
   std::error_code ignored;
   for (const std::string& read : {arguments.file, arguments.terms}) {
     if (!arguments.out.empty() && std::filesystem::equivalent(read, arguments.out, ignored))
@@ -237,6 +241,11 @@ void AddAnnotateVerb(CLI::App& app, Session& session) {
           "first label (first), or leave it out (skip)")
       ->check(CLI::IsMember({"error", "first", "skip"}))
       ->capture_default_str();
+  verb->add_option(
+          "--other-words", a.other_words,
+          "with --out, what is known of the words that no term matches: nothing (unknown; the default), or that "
+          "they are outside of entities (outside), because the list has every name of its kinds")
+      ->check(CLI::IsMember({"unknown", "outside"}));
   verb->callback([=, &session] { session.run = [=, &session] { return Annotate(session, *arguments); }; });
 }
 

@@ -44,6 +44,7 @@ void PrintDatasets(const std::vector<Dataset>& datasets) {
 struct UploadArguments {
   std::string name, training, test, validation, format, kind, text_column, pair_column, label_column, word_column,
       tag_column;
+  std::string misaligned = "cut";
   bool strict = false;
 };
 
@@ -113,6 +114,9 @@ engram::v1::UploadDatasetRequest HeaderOf(const UploadArguments& arguments) {
   header.set_word_column(arguments.word_column);
   header.set_tag_column(arguments.tag_column);
   header.set_strict(arguments.strict);
+  if (arguments.misaligned == "strict") header.set_misaligned(engram::v1::SPAN_ALIGNMENT_STRICT);
+  if (arguments.misaligned == "contract") header.set_misaligned(engram::v1::SPAN_ALIGNMENT_CONTRACT);
+  if (arguments.misaligned == "expand") header.set_misaligned(engram::v1::SPAN_ALIGNMENT_EXPAND);
   if (arguments.kind == "classification") header.set_kind(engram::v1::DATASET_KIND_CLASSIFICATION);
   if (arguments.kind == "tagging") header.set_kind(engram::v1::DATASET_KIND_TAGGING);
   if (arguments.kind == "text") header.set_kind(engram::v1::DATASET_KIND_TEXT);
@@ -248,6 +252,12 @@ void AddUploadVerb(CLI::App& group, Session& session) {
   upload->add_option("--label-column", a.label_column, "column or key of the labels; the others are then left out");
   upload->add_option("--word-column", a.word_column, "column or key of the words of tagged texts");
   upload->add_option("--tag-column", a.tag_column, "column or key of the tags or entities");
+  upload
+      ->add_option("--misaligned", a.misaligned,
+                   "of entities that begin or end inside of a word: cut the word, refuse them (strict), take the words "
+                   "inside (contract), or all that they touch (expand)")
+      ->check(CLI::IsMember({"cut", "strict", "contract", "expand"}))
+      ->capture_default_str();
   upload->add_flag("--strict", a.strict, "refuse what would be repaired: tags out of their scheme, repeated headers");
   upload->callback([&session, arguments] { session.run = [=, &session] { return Upload(session, *arguments); }; });
 }

@@ -22,6 +22,7 @@ enum class RandomPurpose : uint32_t {
   kExpansion = 9,      // fixed random expansion of a head; step = unit
   kLowRank = 10,       // initial factors of low-rank updates; step = number of the matrix
   kFolds = 11,  // order in which groups of rows are dealt to folds; step = 0, of development rows the fold's number
+  kMissingTags = 12,  // words of which nothing is known, taken as outside of entities; step = micro-batch count
 };
 
 // One block of 128 random bits for a 128-bit counter and a 64-bit key.

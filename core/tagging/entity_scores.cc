@@ -33,12 +33,17 @@ std::vector<TagSpan> EntityScorer::Spans(std::span<const int32_t> sequence) cons
 absl::Status EntityScorer::Add(std::span<const int32_t> gold, std::span<const int32_t> predicted) {
   if (gold.size() != predicted.size())
     return InvalidField("predicted", "has another number of tags than the gold sentence");
-  for (const auto& sequence : {gold, predicted}) {
-    for (const int32_t tag : sequence) {
-      if (tag < 0 || tag >= tags_.size()) return InvalidField("tags", "hold an id that the tag set does not have");
-    }
+  for (size_t i = 0; i < gold.size(); ++i) {
+    const bool known = gold[i] == TagSet::kNone || (gold[i] >= 0 && gold[i] < tags_.size());
+    if (!known || predicted[i] < 0 || predicted[i] >= tags_.size())
+      return InvalidField("tags", "hold an id that the tag set does not have");
   }
-  const std::vector<TagSpan> gold_spans = Spans(gold), predicted_spans = Spans(predicted);
+  const std::vector<TagSpan> gold_spans = Spans(gold);
+  std::vector<TagSpan> predicted_spans = Spans(predicted);
+  std::erase_if(predicted_spans, [&gold](const TagSpan& span) {
+    return std::all_of(gold.begin() + span.first_word, gold.begin() + span.end_word,
+                       [](int32_t tag) { return tag == TagSet::kNone; });
+  });
   for (const TagSpan& span : gold_spans) ++counts_[span.type].support;
   for (const TagSpan& span : predicted_spans) {
     ++counts_[span.type].predicted;
@@ -53,8 +58,10 @@ absl::Status EntityScorer::Add(std::span<const int32_t> gold, std::span<const in
     if (expected->first_word == span.first_word && expected->end_word == span.end_word) ++boundaries_.correct;
   }
   ++sentences_;
-  words_ += static_cast<int64_t>(gold.size());
-  for (size_t i = 0; i < gold.size(); ++i) words_correct_ += gold[i] == predicted[i];
+  for (size_t i = 0; i < gold.size(); ++i) {
+    words_ += gold[i] != TagSet::kNone;
+    words_correct_ += gold[i] == predicted[i];
+  }
   return absl::OkStatus();
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
-// Precision, recall and F1 of entities, equal to seqeval's: an entity counts if type, first and last word are right.
+// Precision, recall and F1 of entities, equal to seqeval's: an entity counts if type, first and last word are right. Of
+// words without a gold tag nothing is known: what is predicted on such words alone is neither right nor wrong, and takes
+// no part; what reaches over a word that has a gold tag is judged as any.
 // Types that occur neither in the gold nor in the predicted tags do not take part. A division by zero gives 0
 // (seqeval's zero_division=0). Differs in one point: without any entity at all macro averages are 0, where seqeval
 // gives NaN.
@@ -31,8 +33,8 @@ struct EntityScores {
   EntityScore weighted;  // mean weighted by support
   EntityScore boundary;  // of all entities with their types left out: first and last word are right
   int64_t sentences = 0;
-  int64_t words = 0;
-  double tag_accuracy = 0;  // share of words with the right tag; 0 without words
+  int64_t words = 0;        // with a gold tag
+  double tag_accuracy = 0;  // share of these words with the right tag; 0 without words
 };
 
 // Collects sentence by sentence. Not thread-safe.
@@ -42,7 +44,8 @@ class EntityScorer {
   // `types`: entities of these alone take part, of what is expected and of what was predicted; empty: all do.
   explicit EntityScorer(TagSet tags, SpanReading reading = SpanReading::kLenient,
                         const std::vector<std::string>& types = {});
-  // One sentence's tag ids. INVALID_ARGUMENT if the lengths differ or an id is not of the tag set.
+  // One sentence's tag ids; of the gold ones TagSet::kNone for a word of which nothing is known. INVALID_ARGUMENT if the
+  // lengths differ or another id is not of the tag set.
   absl::Status Add(std::span<const int32_t> gold, std::span<const int32_t> predicted);
   EntityScores Scores() const;
 

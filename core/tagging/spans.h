@@ -37,8 +37,8 @@ std::vector<TagSpan> TagsToSpans(const TagSet& tags, std::span<const int32_t> se
 // no tags for, or that overlaps another. Spans of kIob1 must be in the order of the text.
 absl::StatusOr<std::vector<int32_t>> SpansToTags(const TagSet& tags, std::span<const TagSpan> spans, int32_t words);
 
-// The tags of a sentence in BIO2, as data sets are stored, as ids of a tagger of any reading. INVALID_ARGUMENT (field
-// "rows") for a tag that is none or of a type that the tagger does not have, and as SpansToTags.
+// The tags of a sentence in BIO2, as data sets are stored, as ids of a tagger of any reading; kNone for kMissingTag.
+// INVALID_ARGUMENT (field "rows") for a tag that is none or of a type that the tagger does not have, and as SpansToTags.
 absl::StatusOr<std::vector<int32_t>> IdsOfBio2(const TagSet& tags, std::span<const std::string> bio2);
 
 // An entity of a text.

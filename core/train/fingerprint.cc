@@ -19,6 +19,9 @@ std::string Digest(std::span<const TrainingExample> examples) {
     AppendVector(bytes, example.sequence.ids);
     AppendVector(bytes, example.sequence.type_ids);
     AppendVector(bytes, example.tags);
+    if (!example.missing.empty()) AppendVector(bytes, example.missing);
+    for (const nn::TextWindow& window : example.sequence.windows)
+      absl::StrAppend(&bytes, window.tokens, "/", window.counted, ",");
     absl::StrAppend(&bytes, example.label, ";");
   }
   return Sha256Hex(bytes);

@@ -35,6 +35,8 @@ struct TaskSpec {
   // Of a task that gets further labels: how many it had before, the first ones; 0: all are new, or none.
   int64_t known_labels = 0;
   int64_t outside = -1;  // of taggers of entities: the tag of words outside of them
+  // Of those: the share of the words of which nothing is known (TrainingExample::missing) that is learned as outside.
+  double missing_as_outside = 0;
 };
 
 struct MicroBatch {
@@ -46,7 +48,9 @@ struct MicroBatch {
 };
 
 // Packs examples[indices]. `step` is the micro-batch count that keys the masking; at least one token of a batch is
-// masked if any can be.
+// masked if any can be. Likewise drawn anew for each micro-batch: which of the words of which nothing is known are taken
+// as outside of entities. The others are left out, which is their marginal likelihood: a word that may have any tag has
+// the probability 1, the sum over its tags.
 absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const TrainingExample> examples,
                                           std::span<const int64_t> indices, uint64_t seed, uint64_t step,
                                           at::Device device);
@@ -55,7 +59,8 @@ absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const 
 // not fit the task.
 absl::Status ValidateExamples(const TaskSpec& task, std::span<const TrainingExample> examples, int64_t max_length);
 
-// Units of one pass over the examples (masked language modelling: the expected number, rounded, at least 1).
+// Units of one pass over the examples (masked language modelling: the expected number, rounded, at least 1; likewise of
+// words of which nothing is known, without the least number).
 int64_t CountUnits(const TaskSpec& task, std::span<const TrainingExample> examples);
 
 struct LossResult {
@@ -69,6 +74,7 @@ LossResult CrossEntropyLoss(const at::Tensor& logits, const at::Tensor& targets,
 
 // Weights under which the classes (tags) that occur count alike, and whose mean over the units is 1 (scikit-learn's
 // "balanced"): n / (k n_c) with n units, k classes that occur and n_c units of class c; 1 for a class that does not occur.
+// Words of which nothing is known count as their expected number outside of entities.
 // fp32 [labels], CPU. For tasks with labels or tags.
 at::Tensor BalancedClassWeights(const TaskSpec& task, std::span<const TrainingExample> examples);
 

@@ -59,7 +59,18 @@ const StructOptions<TrainOptions>& List() {
           .Choice("class_weights", &O::class_weights,
                   {{ClassWeights::kNone, "none"}, {ClassWeights::kBalanced, "balanced"}},
                   "none: each text, or tagged word, counts alike; balanced: each class, or tag, counts alike, however "
-                  "rare it is");
+                  "rare it is")
+          .Real("unknown_as_outside", &O::unknown_as_outside, Closed(0, 1),
+                "of named entities, part of the words that the data set leaves unknown which is learned as outside of "
+                "entities, drawn anew for each step; no loss is taken of the others")
+          .Choice(
+              "long_texts", &O::long_texts, {{LongTexts::kCut, "cut"}, {LongTexts::kChunk, "chunk"}},
+              "of classification, texts longer than max_length; cut: their beginnings are read; chunk: they are read "
+              "whole, in windows of max_length whose logits are averaged by their tokens")
+          .Flag(
+              "router", &O::router,
+              "count the tokens of the training texts, so that a call that names no task can be led to this one; what "
+              "was counted for other tasks stays");
   return list;
 }
 

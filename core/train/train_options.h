@@ -52,6 +52,9 @@ struct TrainOptions {
 
 // Name, type, default, range and meaning of each member, under the member's own name.
 const OptionTable& TrainOptionTable();
+  double unknown_as_outside = 0.35;        // applied where the task is described (TaskSpec::missing_as_outside)
+  LongTexts long_texts = LongTexts::kCut;  // applied where texts are tokenized
+  bool router = false;  // applied where the version is written (core/train/task_router.h), not by the trainer
 
 // INVALID_ARGUMENT naming the field and its range; also for a batch that nothing bounds.
 absl::Status ValidateTrainOptions(const TrainOptions& options);
