@@ -189,10 +189,10 @@ void PrintEntities(const std::vector<std::string>& texts, const engram::v1::TagE
     if (result.has_error()) std::printf("  error: %s\n", result.error().message().c_str());
     if (!result.has_error() && result.entities().empty()) std::printf("  no entities\n");
     for (const auto& entity : result.entities()) {
+      const bool listed = entity.source() == engram::v1::ENTITY_SOURCE_TERM;
       std::printf("  %-14s %s  [%lld, %lld)  %s\n", entity.type().c_str(), entity.text().c_str(),
                   static_cast<long long>(entity.start()), static_cast<long long>(entity.end()),
                   listed ? "of the list" : Percent(entity.score()).c_str());
-      const bool listed = entity.source() == engram::v1::ENTITY_SOURCE_TERM;
     }
   }
 }
@@ -213,9 +213,6 @@ int DrawEntities(Session& session, const TextArguments& arguments, const std::ve
   return code;
 }
 
-int TagEntities(Session& session, const TextArguments& arguments) {
-  engram::v1::TagEntitiesRequest request;
-  const ModelReference reference = SplitReference(arguments.model);
 // Adds the terms of the list; the message that says why there are none, empty if there is nothing to say.
 std::string AddTerms(const TextArguments& arguments, engram::v1::TagEntitiesRequest& request) {
   if (arguments.terms.empty()) {
@@ -233,16 +230,19 @@ std::string AddTerms(const TextArguments& arguments, engram::v1::TagEntitiesRequ
   return list.error;
 }
 
+int TagEntities(Session& session, const TextArguments& arguments) {
+  engram::v1::TagEntitiesRequest request;
+  const ModelReference reference = SplitReference(arguments.model);
   request.set_model(reference.model);
   request.set_version(reference.version);
   request.set_task(arguments.task);
   if (arguments.aggregation == "average") request.set_aggregation(engram::v1::ENTITY_AGGREGATION_AVERAGE);
   if (arguments.aggregation == "max") request.set_aggregation(engram::v1::ENTITY_AGGREGATION_MAX);
   if (arguments.split_special_tokens) request.set_split_special_tokens(true);
+  if (const std::string problem = AddTerms(arguments, request); !problem.empty()) return Session::Usage(problem);
   if (!arguments.out.empty()) {
     if (arguments.file.empty()) return Session::Usage("--out needs --file");
     if (!arguments.html.empty()) return Session::Usage("--out and --html are two ways to write: give one of them");
-  if (const std::string problem = AddTerms(arguments, request); !problem.empty()) return Session::Usage(problem);
     return TagFile(session, request, JobOf(arguments));
   }
   if (!arguments.text_column.empty()) return Session::Usage(kColumnsNeedOut);
@@ -375,10 +375,6 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   tag->add_option("--aggregation", a.aggregation, "which of a word's tokens say what it is")
       ->check(CLI::IsMember({"first", "average", "max"}))
       ->capture_default_str();
-  for (CLI::App* verb : {classify, tag}) {
-    verb->add_option("--out", a.out,
-                     "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
-    verb->add_option("--text-column", a.text_column,
   tag->add_option("--terms", a.terms,
                   "terms that are entities, too: a file as `engram annotate --terms` reads it, one label a term")
       ->check(CLI::ExistingFile);
@@ -386,6 +382,10 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   tag->add_option("--term-priority", a.term_priority,
                   "with --terms: which stands where a term and an entity of the tagger overlap; default: longest")
       ->check(CLI::IsMember({"longest", "tagger", "terms"}));
+  for (CLI::App* verb : {classify, tag}) {
+    verb->add_option("--out", a.out,
+                     "write the file again with the results beside it, as they come: .csv, .tsv or .jsonl");
+    verb->add_option("--text-column", a.text_column,
                      "with --out: the column (.csv, .tsv) or key (.jsonl) of FILE that is the text; default: text");
   }
   CLI::App* encode = add("encode",

@@ -161,6 +161,7 @@ struct Engramd::Parts {
   JobManager jobs;
   serve::ModelSet models;
   serve::Engine engine;
+  MatcherCache matchers{MatcherCache::kBytes};
   WorkPool call_pool, inference_pool, bulk_pool, encode_pool, load_pool;
   Heartbeats beats{Clock::Steady()};
   std::atomic<bool> hanging{false};
@@ -184,7 +185,6 @@ std::string Engramd::Parts::Scrape() {
   metrics.SetPostponed(static_cast<int64_t>(jobs.Delayed().size()));
   metrics.SetInference(engine.batcher().queued_items(), engine.batcher().queued_tokens(), models.loaded(),
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
-  MatcherCache matchers{MatcherCache::kBytes};
   metrics.SetDisk(disk_use.OfModels());
   metrics.SetAdmission(engine.admission().waiting_tokens(), engine.admission().tokens_per_second());
   return metrics.Serialize() + beats.Exposition();

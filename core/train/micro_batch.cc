@@ -69,7 +69,6 @@ Masked Mask(const MaskingOptions& masking, std::span<const nn::Sequence* const> 
   return masked;
 }
 
-int64_t CountTags(const TrainingExample& example) {
 // Takes a part of the words of which nothing is known as outside: Li, Liu and Shi, "Empirical analysis of unlabeled entity
 // problem in named entity recognition", ICLR 2021, sample a part of what is not annotated as negative, so that what an
 // incomplete list lacks is seldom learned as nothing. `begin`: the example's first token in `targets`. How many it took.
@@ -91,6 +90,7 @@ double ExpectedOutside(const TaskSpec& task, std::span<const TrainingExample> ex
   return task.missing_as_outside * static_cast<double>(words);
 }
 
+int64_t CountTags(const TrainingExample& example) {
   return std::count_if(example.tags.begin(), example.tags.end(), [](int64_t tag) { return tag != nn::ops::kIgnored; });
 }
 
@@ -112,10 +112,6 @@ absl::Status ValidateExample(const TaskSpec& task, const TrainingExample& exampl
       if (tag == nn::ops::kIgnored || (tag >= 0 && tag < task.labels)) continue;
       return invalid(absl::StrCat("has tag number ", tag, ", the task has ", task.labels, " tags"));
     }
-  }
-  return absl::OkStatus();
-}
-
     for (const int32_t token : example.missing) {
       if (token >= 0 && static_cast<size_t>(token) < length &&
           example.tags[static_cast<size_t>(token)] == nn::ops::kIgnored)
@@ -124,6 +120,10 @@ absl::Status ValidateExample(const TaskSpec& task, const TrainingExample& exampl
     }
     if (!example.missing.empty() && task.missing_as_outside > 0 && (task.outside < 0 || task.outside >= task.labels))
       return invalid("has words of which nothing is known, and the task has no tag for words outside of entities");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const TrainingExample> examples,
@@ -142,11 +142,12 @@ absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const 
     targets = masked.targets;
   } else {
     ENGRAM_ASSIGN_OR_RETURN(result.batch, nn::Pack(std::span<const nn::Sequence* const>(sequences), device));
+    RandomStream random(seed, RandomPurpose::kMissingTags, step);
     for (const int64_t index : indices) {
       const TrainingExample& example = examples[index];
       if (task.kind == checkpoint::TaskKind::kTokenClassification) {
+        const size_t begin = targets.size();
         targets.insert(targets.end(), example.tags.begin(), example.tags.end());
-    RandomStream random(seed, RandomPurpose::kMissingTags, step);
         result.units += CountTags(example) + SampleOutside(task, example, begin, random, targets);
       } else {
         targets.push_back(example.label);

@@ -48,13 +48,13 @@ struct TrainOptions {
   int64_t early_stopping_patience = 0;
   int64_t checkpoint_every_steps = 0;
   ClassWeights class_weights = ClassWeights::kNone;
+  double unknown_as_outside = 0.35;        // applied where the task is described (TaskSpec::missing_as_outside)
+  LongTexts long_texts = LongTexts::kCut;  // applied where texts are tokenized
+  bool router = false;  // applied where the version is written (core/train/task_router.h), not by the trainer
 };
 
 // Name, type, default, range and meaning of each member, under the member's own name.
 const OptionTable& TrainOptionTable();
-  double unknown_as_outside = 0.35;        // applied where the task is described (TaskSpec::missing_as_outside)
-  LongTexts long_texts = LongTexts::kCut;  // applied where texts are tokenized
-  bool router = false;  // applied where the version is written (core/train/task_router.h), not by the trainer
 
 // INVALID_ARGUMENT naming the field and its range; also for a batch that nothing bounds.
 absl::Status ValidateTrainOptions(const TrainOptions& options);
