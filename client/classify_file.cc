@@ -19,10 +19,16 @@ std::string Number(double value) {
 
 class LabelColumns final : public ResultColumns<ClassifyResult> {
  public:
-  LabelColumns(std::vector<std::string> tasks, bool abstains) : tasks_(std::move(tasks)), abstains_(abstains) {}
+  LabelColumns(std::vector<std::string> tasks, const ClassifyRequest& request)
+      : tasks_(std::move(tasks)), abstains_(request.abstain()), routed_(request.route()) {}
 
   std::vector<std::string> Names() const override {
     std::vector<std::string> names;
+    if (routed_) {
+      names = {"task", "task_probability", "label", "label_probability"};
+      if (abstains_) names.push_back("label_fits");
+      return names;
+    }
     for (const std::string& task : tasks_) {
       names.push_back(task);
       names.push_back(task + "_probability");
@@ -33,7 +39,12 @@ class LabelColumns final : public ResultColumns<ClassifyResult> {
 
   std::vector<std::string> Cells(const ClassifyResult& result) const override {
     std::vector<std::string> cells;
-    for (int i = 0; i < static_cast<int>(tasks_.size()); ++i) {
+    if (routed_) {
+      const bool there = result.tasks_size() > 0;
+      cells.push_back(there ? LastPart(result.tasks(0).task()) : "");
+      cells.push_back(there ? Number(result.tasks(0).routing_probability()) : "");
+    }
+    for (int i = 0; i < (routed_ ? 1 : static_cast<int>(tasks_.size())); ++i) {
       const bool scored = i < result.tasks_size() && result.tasks(i).scores_size() > 0;
       cells.push_back(scored ? result.tasks(i).scores(0).label() : "");
       cells.push_back(scored ? Number(result.tasks(i).scores(0).probability()) : "");
@@ -50,13 +61,14 @@ class LabelColumns final : public ResultColumns<ClassifyResult> {
       for (const auto& score : task.scores())
         scores.push_back({{"label", score.label()}, {"probability", score.probability()}});
       if (task.has_confidence()) added["fits"][LastPart(task.task())] = !task.abstained();
+      if (task.has_routing_probability()) added["task_probability"] = task.routing_probability();
     }
     return added;
   }
 
  private:
   const std::vector<std::string> tasks_;
-  const bool abstains_;
+  const bool abstains_, routed_;
 };
 
 }  // namespace
@@ -66,8 +78,7 @@ int ClassifyFile(Session& session, ClassifyRequest request, const FileJob& job) 
   std::optional<RecordReader> reader = Results::Open(job, status);
   if (!reader) return status;
   if (FormatOfFile(job.out) != RecordFormat::kJsonLines) request.set_top_k(1);
-  const bool abstains = request.abstain();
-  Results::Caller caller(session, std::move(request), &engram::v1::InferenceService::Stub::Classify);
+  Results::Caller caller(session, request, &engram::v1::InferenceService::Stub::Classify);
   // The names of the columns to add need the tasks of the version; a word is enough to learn them.
   ClassifyResponse answer;
   const std::vector<std::string> pair(job.pair_column.empty() ? 0 : 1, "b");
@@ -75,7 +86,7 @@ int ClassifyFile(Session& session, ClassifyRequest request, const FileJob& job) 
     return session.Fail(failed);
   std::vector<std::string> tasks;
   for (const auto& task : answer.results(0).tasks()) tasks.push_back(LastPart(task.task()));
-  return Results(session, *reader, job, caller, LabelColumns(std::move(tasks), abstains)).Run();
+  return Results(session, *reader, job, caller, LabelColumns(std::move(tasks), request)).Run();
 }
 
 }  // namespace engram::client

@@ -27,7 +27,7 @@ using engram::v1::InferenceService;
 struct TextArguments {
   std::string model, text, file, task, long_texts;
   int top_k = 0;
-  bool abstain = false;
+  bool abstain = false, route = false;
   std::optional<double> abstain_below;
   bool truncate = false;
   std::string text_column, pair_column, pair;
@@ -138,6 +138,8 @@ void PrintLabels(const std::vector<std::string>& texts, const engram::v1::Classi
         std::printf("%s%s %s", separator, score.label().c_str(), Percent(score.probability()).c_str());
         separator = ", ";
       }
+      if (task.has_routing_probability())
+        std::printf("  (the router's choice, %s)", Percent(task.routing_probability()).c_str());
       if (task.has_confidence()) {
         std::printf("  (%s: confidence %s, threshold %s)", task.abstained() ? "no label fits" : "fits",
                     Percent(task.confidence()).c_str(), Percent(task.threshold()).c_str());
@@ -162,6 +164,7 @@ int Classify(Session& session, const TextArguments& arguments) {
   request.set_top_k(arguments.top_k);
   if (!arguments.long_texts.empty()) request.set_long_texts(engram::v1::LONG_TEXTS_CHUNK);
   request.set_truncate(arguments.truncate);
+  request.set_route(arguments.route);
   request.set_abstain(arguments.abstain || arguments.abstain_below.has_value());
   if (arguments.abstain_below) request.set_abstain_below(*arguments.abstain_below);
   if (arguments.split_special_tokens) request.set_split_special_tokens(true);
@@ -361,6 +364,7 @@ void AddInferenceVerbs(CLI::App& app, Session& session) {
   classify->add_option("--top-k", a.top_k, "only the most probable labels; default: all")
       ->check(CLI::NonNegativeNumber);
   classify->add_option("--pair-column", a.pair_column, "with --out: the same of the second texts, for tasks of pairs");
+  classify->add_flag("--route", a.route, "each text by the one task that the version's router picks for it");
   classify->add_flag("--abstain", a.abstain, "say where no label fits, by the threshold that the training chose");
   classify->add_option("--abstain-below", a.abstain_below, "the same by this confidence, 0 to 1")
       ->check(CLI::Range(0.0, 1.0));

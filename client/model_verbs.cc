@@ -47,7 +47,8 @@ bool IsModelFile(const std::string& path, const std::set<std::string>& modules) 
       "config.json",           "model.safetensors", "tokenizer.json",
       "tokenizer_config.json", "vocab.txt",         "special_tokens_map.json",
       "added_tokens.json",     "modules.json",      "config_sentence_transformers.json",
-      "engram.json",           "heads.safetensors", "continual.safetensors"};
+      "engram.json",           "heads.safetensors", "continual.safetensors",
+      "update.safetensors"};
   if (std::find(std::begin(kFiles), std::end(kFiles), path) != std::end(kFiles)) return true;
   if (path.starts_with("memory/")) return true;
   // The Transformer's own file: "sentence_bert_config.json", "sentence_roberta_config.json", ...
@@ -513,10 +514,10 @@ void AddModelVerbs(CLI::App& app, Session& session) {
   imports->add_option("--task", *task,
                       "name for the task of the head in the files, if there is one; default: imported");
   imports
-      ->add_option(
-          "--tag-scheme", *tag_scheme,
-          "of a tagger whose labels are O, and B-x for each I-x: bio2 if it begins entities with B-x, iob1 if with I-x, "
-          "lenient if either may be; default: what a trial of some sentences shows")
+      ->add_option("--tag-scheme", *tag_scheme,
+                   "of a tagger whose labels are O, and B-x for each I-x: bio2 if it begins entities with B-x, iob1 if "
+                   "with I-x, "
+                   "lenient if either may be; default: what a trial of some sentences shows")
       ->check(CLI::IsMember({"bio2", "iob1", "lenient"}));
   imports->add_option("--request-id", *request_id, "the same id again gives the same version");
   imports->callback([=, &session] {

@@ -108,4 +108,26 @@ GROUPS = [
         ("AdamW: scales of the learning rate play no part", ".lr = lr * group.scale,", ".lr = lr,"),
         ("AdamW: a frozen slot takes part", "if (scale == 0) continue;", ""),
     ]),
+    ("core/continual", "test_continual", [
+        ("emr: the largest counts whatever its sign", "size = at::maximum(size, vector * sign);", "size = at::maximum(size, vector.abs());"),
+        ("emr: no task's share is scaled", "left > 0 ? own / left : 1", "left > 0 ? 1 : own"),
+        ("emr: the update has no sign", "EmrMerge merged{size.mul_(sign), {}};", "EmrMerge merged{size.clone(), {}};"),
+        ("emr: a task learned again keeps its mask", "others.erase(task);", "(void)task;"),
+        ("composition: the last part's memory is kept", "if (part->name() == memory_owner_) memory", "memory"),
+        ("composition: the last part's cost counts alone", "sum.bytes += cost.bytes;", "sum.bytes = cost.bytes;"),
+    ]),
+    ("core/train", "test_train", [
+        ("router: tasks of few tokens are favoured", "kSmoothing * static_cast<double>(vocabulary_.size())", "kSmoothing"),
+        ("router: unseen tokens count", "if (vocabulary_.contains(id)) known_ids", "known_ids"),
+        ("router: labels are alike", "double log = std::log(static_cast<double>(component.text_count) / static_cast<double>(counted.text_count));", "double log = 0;"),
+        ("router: a text that is forgotten stays as a token", "token->second -= std::min(known->second, token->second);", "--token->second;"),
+    ]),
+    ("core/nn", "test_nn", [
+        ("mask: the update is not scaled", "at::where(bits, update, 0).mul_(mask.scale)", "at::where(bits, update, 0)"),
+        ("mask: bits lie the other way round", "static_cast<uint32_t>(from[i]) << (i % kBits)", "static_cast<uint32_t>(from[i]) << (31 - i % kBits)"),
+    ]),
+    ("core/checkpoint", "test_checkpoint", [
+        ("retention: a day too early", "now - time > absl::Hours(24) * days", "now - time > absl::Hours(24) * (days - 1)"),
+        ("retention: a task that grows has young texts", "if (name == task && !(grows && before.tasks.contains(name)))", "if (name == task)"),
+    ]),
 ]

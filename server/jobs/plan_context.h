@@ -31,6 +31,7 @@ struct PlanContext {
   const DataPaths& paths;
   int64_t checkpoint_every_steps = 0;  // of a training that does not say; 0: only when it is stopped
   CollectionLimits collection = {};
+  int64_t memory_retention_days = 0;  // 0: texts that versions keep are replayed whatever their age
 };
 
 // The version that a job starts from.

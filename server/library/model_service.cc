@@ -158,7 +158,9 @@ grpc::ServerUnaryReactor* ModelService::ForgetTexts(grpc::CallbackServerContext*
                                                     engram::v1::ForgetTextsResponse* response) {
   return Change(
       environment_, context, *request, response, "ForgetTexts",
-      [this, request, response] { return server::ForgetTexts(store_, catalog_, paths_, *request, *response); },
+      [this, request, response] {
+        return server::ForgetTexts(store_, catalog_, paths_, *request, environment_.clock.Now(), *response);
+      },
       WorkPool::Length::kLong);
 }
 

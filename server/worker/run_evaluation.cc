@@ -4,6 +4,7 @@
 #include "core/nn/device.h"
 #include "core/train/precision.h"
 #include "server/worker/measure.h"
+#include "server/worker/memories.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
 
@@ -17,6 +18,9 @@ RunResult RunEvaluation(RunContext& context) {
   load.precision = train::ResolvePrecision(train::PrecisionChoice::kAuto, device);  // as it serves
   ENGRAM_ASSIGN_OR_RETURN(const nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
+  Routing routing;
+  ENGRAM_ASSIGN_OR_RETURN(routing.router, OpenRouter(context.spec.base_directory()));
+  routing.tasks = base.manifest.tasks;
   engram::v1::JobResult result;
   for (const auto& item : context.spec.evaluate().items()) {
     const checkpoint::ManifestTask* const task = checkpoint::FindManifestTask(base.manifest, item.task());
@@ -28,7 +32,7 @@ RunResult RunEvaluation(RunContext& context) {
     const MeasuredOn on = {has_test ? engram::v1::MEASURED_PART_TEST
                            : own    ? engram::v1::MEASURED_PART_TRAINING
                                     : engram::v1::MEASURED_PART_OTHER,
-                           has_test && own, LabelsOf(item.dataset())};
+                           has_test && own, LabelsOf(item.dataset()), &routing};
     if (on.part == engram::v1::MEASURED_PART_TRAINING) {
       context.warnings.push_back(absl::StrCat(
           "TRAINING_ROWS: \"", task->name,

@@ -80,6 +80,27 @@ TEST(Manifest, AnExpansionStandsWhereAHeadHasOne) {
   EXPECT_EQ(field(Pooling::kMean, {}), "");
 }
 
+TEST(Manifest, ChunksStandWhereATaskLearnedWholeTexts) {
+  VersionManifest manifest = Sample();
+  EXPECT_THAT(Text(manifest), Not(HasSubstr("chunk_tokens")));
+  ManifestTask& task = manifest.tasks[0];
+  task.chunk_tokens = 256;
+  const absl::StatusOr<VersionManifest> back = ParseManifest(Text(manifest));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, manifest);
+  const auto field = [&](const std::function<void(ManifestTask&)>& change) {
+    VersionManifest changed = manifest;
+    change(changed.tasks[0]);
+    return StatusField(RenderManifest(changed).status());
+  };
+  EXPECT_EQ(field([](ManifestTask& t) { t.chunk_tokens = -1; }), "tasks[0].chunk_tokens");
+  EXPECT_EQ(field([](ManifestTask& t) { t.chunk_tokens = (1 << 20) + 1; }), "tasks[0].chunk_tokens");
+  EXPECT_EQ(field([](ManifestTask& t) { t.text_pairs = true; }), "tasks[0].chunk_tokens");
+  EXPECT_EQ(field([](ManifestTask& t) { t.kind = TaskKind::kTokenClassification; }), "tasks[0].chunk_tokens");
+  const std::string zero = absl::StrReplaceAll(Text(manifest), {{"\"chunk_tokens\": 256", "\"chunk_tokens\": 0"}});
+  EXPECT_EQ(StatusField(ParseManifest(zero).status()), "tasks[0].chunk_tokens");
+}
+
 TEST(Manifest, BlocksStandWhereATaskHasThemAndReadEarlierColumnsAlone) {
   VersionManifest manifest = Sample();
   EXPECT_THAT(Text(manifest), Not(HasSubstr("blocks")));
@@ -118,6 +139,31 @@ TEST(Manifest, BlocksStandWhereATaskHasThemAndReadEarlierColumnsAlone) {
   for (const char* other : {"apart", "nothing", "reader"})
     EXPECT_EQ(changed([other](Blocks& b) { b.earlier = {other}; }), "tasks[0].blocks.earlier") << other;
   EXPECT_EQ(changed([](Blocks& b) { b.earlier = {"column", "column"}; }), "tasks[0].blocks.earlier");
+  // A mask has a scale and nothing else.
+  const Blocks masked{BlocksKind::kMasked, BlocksPlaces::kFeedForward, 0, 1.5, {}};
+  EXPECT_EQ(field(masked), "");
+  const auto mask_back = ParseManifest(*RenderManifest(manifest));
+  ASSERT_TRUE(mask_back.ok()) << mask_back.status();
+  EXPECT_EQ(mask_back->tasks.front().blocks, masked);
+  EXPECT_EQ(field({BlocksKind::kMasked, BlocksPlaces::kFeedForward, 4, 1.5, {}}), "tasks[0].blocks.width");
+  EXPECT_EQ(field({BlocksKind::kMasked, BlocksPlaces::kFeedForward, 0, 0, {}}), "tasks[0].blocks.scale");
+  EXPECT_EQ(field({BlocksKind::kAdapter, BlocksPlaces::kFeedForward, 4, 1.5, {}}), "tasks[0].blocks.scale");
+}
+
+TEST(Manifest, SaysSinceWhenTextsAreKept) {
+  VersionManifest manifest = Sample();
+  ManifestMemory& memory = manifest.memory[0];
+  memory.tasks = {{"emotion", static_cast<uint64_t>(memory.rows)}};
+  memory.kept_since = {{"emotion", "2026-01-02T03:04:05Z"}};
+  const auto text = RenderManifest(manifest);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto back = ParseManifest(*text);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, manifest);
+  memory.kept_since = {{"emotion", "yesterday"}};
+  EXPECT_EQ(StatusField(RenderManifest(manifest).status()), "memory[0].kept_since");
+  memory.kept_since = {{"nobody", "2026-01-02T03:04:05Z"}};
+  EXPECT_EQ(StatusField(RenderManifest(manifest).status()), "memory[0].kept_since");
 }
 
 TEST(Manifest, RefusesByField) {
