@@ -165,7 +165,7 @@ class ModelImpl final : public Model {
   }
   std::vector<at::Tensor> Predict(const PackedBatch& batch, std::span<const TaskQuery> queries,
                                   const std::optional<TrainingMode>& mode, Tape* tape) const override {
-    if (tape != nullptr) *tape = {};
+    if (tape != nullptr) *tape = Tape();
     if (batch.host_cu_texts.empty()) return PredictSequences(batch, queries, mode, tape);
     const at::Tensor shares = TextShares(batch);
     std::vector<at::Tensor> logits = PredictWindows(batch, queries, mode, tape);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/random.h"
 #include "core/nn/ops/cross_entropy/cross_entropy.h"
+#include "core/train/pending_loss.h"
 
 namespace engram::train {
 namespace {
@@ -98,9 +99,12 @@ absl::Status ValidateExample(const TaskSpec& task, const TrainingExample& exampl
   const auto invalid = [row](const std::string& what) { return InvalidField(absl::StrCat("rows[", row, "]"), what); };
   const size_t length = example.sequence.ids.size();
   if (length == 0) return invalid("has no tokens");
-  if (static_cast<int64_t>(length) > max_length) {
-    return invalid(absl::StrCat("has ", length, " tokens, the model takes ", max_length, "; lower max_length"));
-  }
+  int64_t longest = example.sequence.windows.empty() ? static_cast<int64_t>(length) : 0;
+  for (const nn::TextWindow& window : example.sequence.windows) longest = std::max<int64_t>(longest, window.tokens);
+  if (longest > max_length)
+    return invalid(absl::StrCat("has ", longest, " tokens, the model takes ", max_length, "; lower max_length"));
+  if (!example.sequence.windows.empty() && task.kind != checkpoint::TaskKind::kSequenceClassification)
+    return invalid("is a text in windows, which only classification reads at once");
   if (task.kind == checkpoint::TaskKind::kSequenceClassification &&
       (example.label < 0 || example.label >= task.labels)) {
     return invalid(absl::StrCat("has label number ", example.label, ", the task has ", task.labels, " labels"));

@@ -55,8 +55,8 @@ absl::StatusOr<MicroBatch> MakeMicroBatch(const TaskSpec& task, std::span<const 
                                           std::span<const int64_t> indices, uint64_t seed, uint64_t step,
                                           at::Device device);
 
-// INVALID_ARGUMENT naming "rows[i]" for an example that is empty, longer than `max_length`, or whose label or tags do
-// not fit the task.
+// INVALID_ARGUMENT naming "rows[i]" for an example that is empty, that is, or has a window, longer than `max_length`, or
+// whose label, tags or windows do not fit the task.
 absl::Status ValidateExamples(const TaskSpec& task, std::span<const TrainingExample> examples, int64_t max_length);
 
 // Units of one pass over the examples (masked language modelling: the expected number, rounded, at least 1; likewise of

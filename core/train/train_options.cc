@@ -49,7 +49,7 @@ const StructOptions<TrainOptions>& List() {
                   "of the encoder's products; auto: bf16 where the hardware multiplies it natively")
           .Seed("seed", &O::seed, "of everything random in the run")
           .Whole("max_length", &O::max_length, Closed(8, kMostTokens),
-                 "tokens per text, special tokens included; longer texts are cut")
+                 "tokens per text, special tokens included; longer texts are cut, or read in windows (long_texts)")
           .Real("validation_fraction", &O::validation_fraction, Closed(0, 0.5),
                 "part of the training examples that is held out and measured on")
           .Whole("early_stopping_patience", &O::early_stopping_patience, Closed(0, 1000),

@@ -26,6 +26,10 @@ const std::vector<std::pair<PrecisionChoice, std::string>>& PrecisionChoices();
 // How classes, or tags, count in the loss: each unit alike, or each class alike (BalancedClassWeights).
 enum class ClassWeights { kNone, kBalanced };
 
+// What becomes of texts to be classified that are longer than max_length: cut to their beginnings, or read whole, in
+// windows of max_length tokens (nn::Sequence::windows).
+enum class LongTexts { kCut, kChunk };
+
 struct TrainOptions {
   double lr = 2e-4;
   int64_t epochs = 3;

@@ -1,8 +1,32 @@
 """Tokenizers and long texts."""
 GROUPS = [
     ("server/inference/text_chunks.cc", "tests/integration/test_long_encode.py", [
-        ("classes of documents: a sum of logits in the place of the mean", "return (sums_.at(task) / count_).to(at::kFloat);", "return sums_.at(task).to(at::kFloat);"),
-        ("classes of documents: the last chunk is short", "/*overlap=*/0, longcontext::LastWindow::kShifted))", "/*overlap=*/0, longcontext::LastWindow::kShort))"),
+        ("classes of documents: a sum of logits in the place of the mean", "return (sum.logits / sum.weight).to(at::kFloat);", "return sum.logits.to(at::kFloat);"),
+        ("classes of documents: chunks count alike", "own.to(at::kDouble) * weight;\n    sum.logits", "own.to(at::kDouble);\n    weight = 1;\n    sum.logits"),
+    ]),
+    ("core/tokenize/text_windows.cc", "test_examples tests/integration/test_long_encode.py", [
+        ("windows of texts: the last one is short", "/*overlap=*/0, LastWindow::kShifted))", "/*overlap=*/0, LastWindow::kShort))"),
+        ("windows of texts: all tokens of a window count", "window.tokens(), window.owned());", "window.tokens(), window.tokens());"),
+    ]),
+    ("core/longcontext/attention_runs.cc", "test_longcontext", [
+        ("plain attention under a mask: scores are not scaled", ".to(at::kFloat).mul_(scale).add_(mask);", ".to(at::kFloat).add_(mask);"),
+        ("plain attention under a mask: parts are put together by no sums", "return {at::matmul(shares.to(v.scalar_type()), v), logsumexp};",
+         "return {at::matmul(shares.to(v.scalar_type()), v), logsumexp * 0};"),
+    ]),
+    ("core/nn/text_windows.cc", "test_nn", [
+        ("texts in windows: groups share their dropout", "mode->seed + kApart * group", "mode->seed"),
+        ("texts in windows: a group holds one window too many", "if (groups.empty() || tokens + batch.length(i) > most_tokens)", "if (groups.empty() || tokens > most_tokens)"),
+    ]),
+    ("core/nn/model.cc", "test_nn", [
+        ("texts in windows: every window gets the text's whole gradient", "gradient.logits = at::mm(tape.shares.t(), gradient.logits);",
+         "gradient.logits = at::mm(tape.shares.t().gt(0).to(at::kFloat), gradient.logits);"),
+        ("texts in windows: groups run back under other dropout", "all.queries, ModeOfGroup(all.mode, g), &tape)", "all.queries, ModeOfGroup(all.mode, g + 1), &tape)"),
+        ("texts in windows: every group takes the first group's gradients", "rows[i] += logits[i].size(0);", "rows[i] += 0;"),
+    ]),
+    ("core/continual/importance.cc", "tests/parity/test_text_windows.py", [
+        ("importance: texts in windows are squared window by window", "texts.back().in_windows = ++texts.back().windows > 1 || !examples[i].sequence.windows.empty();",
+         "texts.back().in_windows = ++texts.back().windows > 1;"),
+        ("importance: labels of a text in windows weigh alike", "probabilities.select(1, c).sqrt()).grad, forward, sum);", "probabilities.select(1, c)).grad, forward, sum);"),
     ]),
     ("server/inference/shape_plan.cc", "tests/integration/test_long_encode.py", [
         ("plan of a shape: a multiplication and an addition are one operation", "const double rows = 2 * nn::ProductsPerToken(config)", "const double rows = nn::ProductsPerToken(config)"),
@@ -38,7 +62,7 @@ GROUPS = [
         ("normalizer: accents stay", "if ((FlagsOf(c) & kFlagDropped) == 0) Lower(c, source);", "Lower(c, source);"),
         ("normalizer: marks stay in the order of the text", "return a.combining_class < b.combining_class;", "return a.combining_class < 0 * b.combining_class;"),
     ]),
-    ("core/longcontext/windows.cc", "test_longcontext", [
+    ("core/tokenize/token_windows.cc", "test_tokenize test_longcontext", [
         ("long texts: chunks end inside words",
          "if (window.end < tokens) window.end = WordBoundary(words, begin + std::max(budget / 2, overlap), window.end);",
          "if (window.end < tokens) window.end = WordBoundary(words, window.end, window.end);"),

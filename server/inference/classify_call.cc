@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -10,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/utf8.h"
 #include "core/tagging/words.h"
+#include "core/tokenize/text_windows.h"
 #include "core/train/abstention.h"
+#include "core/train/task_router.h"
 #include "server/inference/batched_call.h"
 #include "server/inference/reply_tail.h"
 #include "server/inference/text_chunks.h"
@@ -68,8 +71,13 @@ class ClassifyCall final : public BatchedCall {
   absl::Status CheckScores() const;
   absl::Status CheckAbstention() const;
   absl::Status AddText(int index);
-  absl::Status AddLongText(int index);
+  absl::Status AddWhole(int index, const std::vector<std::string>& tasks);
+  absl::Status AddChunks(int index, int64_t chunk_tokens, const std::vector<std::string>& tasks);
   absl::Status CheckLongTexts() const;
+  absl::Status CheckRoute();
+  absl::StatusOr<std::vector<std::string>> AnsweringTasks(int index);
+  int64_t ChunkTokens(const std::string& task) const;
+  std::map<int64_t, std::vector<std::string>> Readings(const std::vector<std::string>& tasks) const;
   void FillTasks(int index);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
@@ -77,9 +85,11 @@ class ClassifyCall final : public BatchedCall {
   const ClassifyRequest& request_;
   ClassifyResponse& response_;
   std::vector<std::string> tasks_;
-  std::vector<absl::Status> statuses_;  // of each text
-  std::vector<int> texts_;              // of each sequence
-  std::vector<ChunkMean> logits_;       // of each text
+  std::vector<absl::Status> statuses_;                            // of each text
+  std::vector<int> texts_;                                        // of each sequence
+  std::vector<int64_t> weights_;                                  // of each sequence in its text's mean
+  std::vector<ChunkMean> logits_;                                 // of each text
+  std::vector<std::optional<train::TaskRouter::Choice>> routed_;  // of each text
 };
 
 absl::Status ClassifyCall::ChooseTasks() {
@@ -121,7 +131,8 @@ absl::Status ClassifyCall::CheckScores() const {
     for (const std::string& label : labels) sizes.push_back(label.size() + kNumbers);
     std::sort(sizes.begin(), sizes.end(), std::greater<>());
     if (request_.top_k() > 0) sizes.resize(std::min(sizes.size(), static_cast<size_t>(request_.top_k())));
-    each = std::accumulate(sizes.begin(), sizes.end(), each);
+    const size_t own = std::accumulate(sizes.begin(), sizes.end(), size_t{0});
+    each = request_.route() ? std::max(each, own) : each + own;
   }
   if (each <= kMaxReplyBytes / static_cast<size_t>(request_.texts_size())) return absl::OkStatus();
   return InvalidField("top_k", absl::StrCat("must be set, or lower: the scores of ", request_.texts_size(),
@@ -159,27 +170,79 @@ absl::Status ClassifyCall::CheckLongTexts() const {
   return absl::OkStatus();
 }
 
+// Leaves those tasks that the router knows.
+absl::Status ClassifyCall::CheckRoute() {
+  if (!request_.route()) return absl::OkStatus();
+  if (!request_.task().empty()) return InvalidField("route", "picks the task, and task names one; set one of both");
+  std::erase_if(tasks_, [&](const std::string& task) { return !version_->router.Knows(task); });
+  if (!tasks_.empty()) return absl::OkStatus();
+  return StatusWithReason(absl::StatusCode::kFailedPrecondition, "NO_ROUTER",
+                          "this version has no router for such texts; train its tasks with router=true, or name the "
+                          "task");
+}
+
+// All tasks, or the one that the router picks by the text's tokens.
+absl::StatusOr<std::vector<std::string>> ClassifyCall::AnsweringTasks(int index) {
+  if (!request_.route()) return tasks_;
+  tokenize::EncodeOptions options;
+  if (request_.has_split_special_tokens()) options.split_special_tokens = request_.split_special_tokens();
+  absl::StatusOr<tokenize::Encoding> encoding =
+      request_.text_pairs_size() > 0
+          ? version_->tokenizer->EncodePair(request_.texts(index), request_.text_pairs(index), options)
+          : version_->tokenizer->Encode(request_.texts(index), options);
+  if (!encoding.ok()) return InvalidField(absl::StrCat("texts[", index, "]"), std::string(encoding.status().message()));
+  ENGRAM_ASSIGN_OR_RETURN(train::TaskRouter::Choice choice, version_->router.Route(encoding->ids, tasks_));
+  std::vector<std::string> tasks = {choice.task};
+  routed_[static_cast<size_t>(index)] = std::move(choice);
+  return tasks;
+}
+
+// How many tokens the chunks have that texts are read in for a task; 0: texts are read at once, and have to fit.
+int64_t ClassifyCall::ChunkTokens(const std::string& task) const {
+  if (request_.truncate() || request_.text_pairs_size() > 0) return 0;
+  const int64_t learned = version_->FindTask(task)->chunk_tokens;
+  if (learned > 0) return learned;
+  return request_.long_texts() == engram::v1::LONG_TEXTS_CHUNK ? version_->max_tokens() : 0;
+}
+
+// The tasks by their ChunkTokens.
+std::map<int64_t, std::vector<std::string>> ClassifyCall::Readings(const std::vector<std::string>& tasks) const {
+  std::map<int64_t, std::vector<std::string>> readings;
+  for (const std::string& task : tasks) readings[ChunkTokens(task)].push_back(task);
+  return readings;
+}
+
+absl::Status ClassifyCall::AddText(int index) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> answering, AnsweringTasks(index));
+  for (const auto& [chunk_tokens, tasks] : Readings(answering))
+    ENGRAM_RETURN_IF_ERROR(chunk_tokens > 0 ? AddChunks(index, chunk_tokens, tasks) : AddWhole(index, tasks));
+  return absl::OkStatus();
+}
+
 // All of a text's chunks are sequences of their own.
-absl::Status ClassifyCall::AddLongText(int index) {
+absl::Status ClassifyCall::AddChunks(int index, int64_t chunk_tokens, const std::vector<std::string>& tasks) {
   const std::string& text = request_.texts(index);
   ClassifyResult& result = *response_.mutable_results(index);
   const std::string field = absl::StrCat("texts[", index, "]");
   if (tagging::TrimWhiteSpace(text).empty()) return InvalidField(field, "is empty; send some text");
-  absl::StatusOr<TextChunks> chunks = CutIntoChunks(
-      *version_, text,
+  absl::StatusOr<tokenize::TextWindows> chunks = tokenize::EncodeInWindows(
+      *version_->tokenizer, text, chunk_tokens,
       request_.has_split_special_tokens() ? std::optional(request_.split_special_tokens()) : std::nullopt);
   if (!chunks.ok()) return InvalidField(field, std::string(chunks.status().message()));
   result.set_full_tokens(chunks->full_tokens);
-  result.set_tokens(chunks->tokens);
-  result.set_chunks(static_cast<int32_t>(chunks->sequences.size()));
-  for (nn::Sequence& sequence : chunks->sequences) {
+  result.set_tokens(result.tokens() + static_cast<int64_t>(chunks->ids.size()));
+  result.set_chunks(std::max(result.chunks(), static_cast<int32_t>(chunks->windows.size())));
+  auto begin = chunks->ids.begin();
+  for (const tokenize::TextWindows::Window& chunk : chunks->windows) {
     texts_.push_back(index);
-    AddSequence(std::move(sequence), tasks_);
+    weights_.push_back(chunks->windows.size() > 1 ? chunk.counted : 1);
+    AddSequence({std::vector<int32_t>(begin, begin + chunk.tokens), {}}, tasks);
+    begin += chunk.tokens;
   }
   return absl::OkStatus();
 }
 
-absl::Status ClassifyCall::AddText(int index) {
+absl::Status ClassifyCall::AddWhole(int index, const std::vector<std::string>& tasks) {
   const std::string& text = request_.texts(index);
   ClassifyResult& result = *response_.mutable_results(index);
   tokenize::EncodeOptions options;
@@ -202,12 +265,13 @@ absl::Status ClassifyCall::AddText(int index) {
                                      ": shorten it, set long_texts to read it in chunks, or set truncate"));
   }
   result.set_truncated(encoding->truncated());
-  result.set_tokens(static_cast<int64_t>(encoding->ids.size()));
-  result.set_chunks(1);
+  result.set_tokens(result.tokens() + static_cast<int64_t>(encoding->ids.size()));
+  result.set_chunks(std::max(result.chunks(), 1));
   texts_.push_back(index);
+  weights_.push_back(1);
   // Families without a table of two types (RoBERTa, DistilBERT) tell the texts apart by [SEP] alone.
   const bool types = pair && version_->version.config.type_vocab_size > 1;
-  AddSequence({std::move(encoding->ids), types ? std::move(encoding->type_ids) : std::vector<int32_t>()}, tasks_);
+  AddSequence({std::move(encoding->ids), types ? std::move(encoding->type_ids) : std::vector<int32_t>()}, tasks);
   return absl::OkStatus();
 }
 
@@ -216,15 +280,17 @@ absl::Status ClassifyCall::Prepare() {
   ENGRAM_RETURN_IF_ERROR(CheckLongTexts());
   ENGRAM_RETURN_IF_ERROR(OpenVersion());
   ENGRAM_RETURN_IF_ERROR(ChooseTasks());
+  ENGRAM_RETURN_IF_ERROR(CheckRoute());
   ENGRAM_RETURN_IF_ERROR(CheckScores());
   ENGRAM_RETURN_IF_ERROR(CheckAbstention());
   statuses_.resize(static_cast<size_t>(request_.texts_size()));
   logits_.resize(statuses_.size());
-  const bool whole = request_.long_texts() == engram::v1::LONG_TEXTS_CHUNK;
+  routed_.resize(statuses_.size());
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
-    statuses_[static_cast<size_t>(i)] = whole ? AddLongText(i) : AddText(i);
-    if (whole) ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(response_.results(i).tokens())));
+    statuses_[static_cast<size_t>(i)] = AddText(i);
+    const ClassifyResult& result = response_.results(i);
+    if (result.chunks() > 1) ENGRAM_RETURN_IF_ERROR(AddTokens(static_cast<size_t>(result.tokens())));
   }
   return absl::OkStatus();
 }
@@ -235,13 +301,15 @@ void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult
     statuses_[static_cast<size_t>(text)] = result.status();
     return;
   }
-  logits_[static_cast<size_t>(text)].Add(result->logits);
+  logits_[static_cast<size_t>(text)].Add(result->logits, weights_[index]);
 }
 
 void ClassifyCall::FillTasks(int index) {
-  for (const std::string& task : tasks_) {
+  const std::optional<train::TaskRouter::Choice>& routed = routed_[static_cast<size_t>(index)];
+  for (const std::string& task : routed ? std::vector<std::string>{routed->task} : tasks_) {
     engram::v1::TaskScores* scores = response_.mutable_results(index)->add_tasks();
     scores->set_task(TaskName(version_->model, task));
+    if (routed) scores->set_routing_probability(routed->probability);
     const at::Tensor logits = logits_[static_cast<size_t>(index)].Of(task);
     const checkpoint::ManifestTask& known = *version_->FindTask(task);
     FillScores(logits, known.labels, request_.top_k(), *scores);

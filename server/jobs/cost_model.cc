@@ -78,12 +78,13 @@ absl::StatusOr<const checkpoint::ManifestTask*> VersionCosts::FindTask(const std
 }
 
 absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_t rows, checkpoint::TaskKind kind,
-                                                 const std::vector<std::string>& labels, int64_t max_length) const {
+                                                 const std::vector<std::string>& labels, int64_t max_length,
+                                                 train::LongTexts long_texts) const {
   ENGRAM_ASSIGN_OR_RETURN(const std::string lines, SpreadLines(path, rows, kMaxCountedTexts));
   ENGRAM_ASSIGN_OR_RETURN(const corpus::Dataset dataset, corpus::ParseCanonical(lines));
   ENGRAM_ASSIGN_OR_RETURN(
       const examples::ExampleSet examples,
-      examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer, config.type_vocab_size));
+      examples::MakeExamples(dataset, kind, labels, max_length, *tokenizer, config.type_vocab_size, {}, long_texts));
   CountedTexts counted;
   std::vector<std::pair<int32_t, int64_t>> ranked;
   for (const train::TrainingExample& example : examples.examples)
@@ -98,6 +99,13 @@ absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_
   counted.texts = examples.texts();
   counted.cut = examples.cut;
   return counted;
+}
+
+absl::StatusOr<CountedTexts> VersionCosts::Count(const std::string& path, int64_t rows,
+                                                 const checkpoint::ManifestTask& task) const {
+  const bool whole = task.chunk_tokens > 0;
+  return Count(path, rows, task.kind, task.labels, whole ? task.chunk_tokens : max_tokens,
+               whole ? train::LongTexts::kChunk : train::LongTexts::kCut);
 }
 
 int64_t ModelFileBytes(const DataPaths& paths, const std::string& model, int64_t number) {

@@ -15,6 +15,7 @@
 #include "core/checkpoint/task_kind.h"
 #include "core/jobs/store.h"
 #include "core/tokenize/tokenizer.h"
+#include "core/train/train_options.h"
 #include "engram/v1/job.pb.h"
 #include "server/jobs/plan_context.h"
 
@@ -55,7 +56,10 @@ struct VersionCosts {
   absl::StatusOr<const checkpoint::ManifestTask*> FindTask(const std::string& name) const;
   // `path`: canonical JSON Lines with `rows` lines. Tokenizes up to kMaxCountedTexts of them.
   absl::StatusOr<CountedTexts> Count(const std::string& path, int64_t rows, checkpoint::TaskKind kind,
-                                     const std::vector<std::string>& labels, int64_t max_length) const;
+                                     const std::vector<std::string>& labels, int64_t max_length,
+                                     train::LongTexts long_texts) const;
+  // The same as a task that was learned reads them.
+  absl::StatusOr<CountedTexts> Count(const std::string& path, int64_t rows, const checkpoint::ManifestTask& task) const;
 };
 
 // A step takes the forward products once, and twice as many backwards.

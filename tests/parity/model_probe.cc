@@ -4,7 +4,7 @@
 //   parity_model SPEC.json OUT.safetensors
 //   SPEC: {"directory", "precision": "fp32|bf16", "head": {"kind": "sequence|token|mlm", "labels", "pooling":
 //          "standard|mean"} or null,
-//          "sequences": [{"ids", "type_ids"}], "targets": [...], "rows": [...] (mlm), "save": directory or "",
+//          "sequences": [{"ids", "type_ids", "windows": [[tokens, counted], ...] of a text in windows}], "targets": [...], "rows": [...] (mlm), "save": directory or "",
 //          "importance": [{"kind", "samples", "seed", "batch_size", "batch_tokens"}], "steps": n, "lr": x}
 // OUT: "hidden", "logits", "loss", "gradient.<name>"; for request i of importance "fisher.<i>.<name>"; with `steps`
 // AdamW steps "losses" (before each step) and "weight.<name>" after them.
@@ -178,8 +178,11 @@ absl::Status Run(const nlohmann::json& spec, const std::string& out) {
   ENGRAM_ASSIGN_OR_RETURN(nn::LoadedModel loaded, nn::LoadModel(spec.at("directory"), options));
   nn::Model& model = *loaded.model;
   std::vector<nn::Sequence> sequences;
-  for (const auto& s : spec.at("sequences"))
+  for (const auto& s : spec.at("sequences")) {
     sequences.push_back({s.at("ids"), s.value("type_ids", std::vector<int32_t>())});
+    for (const auto& window : s.value("windows", nlohmann::json::array()))
+      sequences.back().windows.push_back({window.at(0), window.at(1)});
+  }
   ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch batch, nn::Pack(sequences, at::kCPU));
   Results results;
   const auto tape = nn::Model::NewTape();

@@ -23,6 +23,7 @@
 #include "core/continual/registry.h"
 #include "core/nn/fixed_expansion.h"
 #include "core/nn/ops/pooling/pooling.h"
+#include "core/nn/text_windows.h"
 #include "core/train/batches.h"
 
 namespace engram::continual {
@@ -146,7 +147,8 @@ class FixedExpansionLayer final : public train::Strategy {
       }
       ENGRAM_ASSIGN_OR_RETURN(const nn::PackedBatch packed, nn::Pack(sequences, setup.model.parameters().device()));
       const at::Tensor hidden = setup.model.Encode(packed, std::nullopt, nullptr);
-      features.push_back(expansion.Forward(nn::ops::MeanPool(hidden, packed), nullptr).cpu());
+      const at::Tensor rows = expansion.Forward(nn::ops::MeanPool(hidden, packed), nullptr);
+      features.push_back(nn::TextMeans(rows, packed).cpu());
       if (static_cast<int64_t>(labels.size()) >= kRowsAtOnce) ENGRAM_RETURN_IF_ERROR(flush());
     }
     return flush();

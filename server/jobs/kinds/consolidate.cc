@@ -38,8 +38,7 @@ class ConsolidateKind final : public JobKindFor<ConsolidateTaskRequest> {
     ENGRAM_ASSIGN_OR_RETURN(const checkpoint::ManifestTask* const task, base.FindTask(work.task()));
     ENGRAM_ASSIGN_OR_RETURN(const jobs::DatasetRecord dataset, context.store.GetDataset(work.dataset().name()));
     ENGRAM_ASSIGN_OR_RETURN(const CountedTexts all,
-                            base.Count(context.paths.training(dataset.name), dataset.training_rows, task->kind,
-                                       task->labels, base.max_tokens));
+                            base.Count(context.paths.training(dataset.name), dataset.training_rows, *task));
     WorkEstimate estimate;
     engram::v1::JobEstimate& out = estimate.counts;
     all.WarnOfCuts("training texts", base.max_tokens, base.max_tokens, out);
@@ -53,7 +52,8 @@ class ConsolidateKind final : public JobKindFor<ConsolidateTaskRequest> {
     const bool replaced = others < static_cast<int64_t>(base.manifest.consolidations.size());
     // Weights, the new Fisher and anchor, and those that the version has already; the gradients of a text of several
     // windows.
-    const int64_t gradients = all.examples() > all.texts ? base.weight_bytes : 0;
+    const bool in_windows = all.examples() > all.texts || task->chunk_tokens > 0;
+    const int64_t gradients = in_windows ? base.weight_bytes : 0;
     out.set_memory_bytes(base.weight_bytes + gradients + 2 * (1 + others) * base.model_bytes +
                          nn::ActivationBytes(continual::ImportanceOptions().batch_tokens, base.config.layers,
                                              base.config, nn::Precision::kFloat32));

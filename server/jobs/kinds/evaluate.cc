@@ -67,7 +67,7 @@ class EvaluateKind final : public JobKindFor<EvaluateTaskRequest> {
       ENGRAM_ASSIGN_OR_RETURN(
           const CountedTexts all,
           base.Count(has_test ? context.paths.test(dataset.name) : context.paths.training(dataset.name),
-                     has_test ? dataset.test_rows : dataset.training_rows, task->kind, task->labels, base.max_tokens));
+                     has_test ? dataset.test_rows : dataset.training_rows, *task));
       out.set_texts(out.texts() + all.Scaled(all.texts));
       out.set_counted_texts(out.counted_texts() + all.texts);
       out.set_tokens(out.tokens() + all.Scaled(all.tokens));

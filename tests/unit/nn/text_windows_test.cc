@@ -61,7 +61,8 @@ at::Tensor WindowByWindow(const Model& model, const std::vector<Sequence>& texts
     for (const TextWindow& window : texts[t].windows) counted += window.counted;
     auto id = texts[t].ids.begin();
     for (const TextWindow& window : texts[t].windows) {
-      const std::vector<Sequence> alone = {{{id, id + window.tokens}, {}}};
+      std::vector<Sequence> alone(1);
+      alone[0].ids.assign(id, id + window.tokens);
       id += window.tokens;
       const auto tape = Model::NewTape();
       const at::Tensor own = model.Predict(*Pack(alone, at::kCPU), {"text", {}}, std::nullopt, tape.get());
@@ -122,12 +123,14 @@ TEST(TextWindows, GroupsHoldWhatTheyMayAndAtLeastOneWindow) {
 // A text that fits has the bits that it has without windows, whatever lies beside it; a tagger's rows are the tokens'.
 TEST(TextWindows, LeaveOtherTextsAndOtherHeadsAlone) {
   const auto model = TinyModel(0, checkpoint::Pooling::kStandard);
-  const std::vector<Sequence> texts = {{{4, 5, 6}, {}}, Text(3, 7, 1)};
-  std::vector<Sequence> windows = {texts[0]};
-  for (size_t i = 0; i < 3; ++i)
-    windows.push_back(
-        {{texts[1].ids.begin() + static_cast<int64_t>(i) * 7, texts[1].ids.begin() + static_cast<int64_t>(i + 1) * 7},
-         {}});
+  std::vector<Sequence> texts(1);
+  texts[0].ids = {4, 5, 6};
+  std::vector<Sequence> windows = texts;
+  texts.push_back(Text(3, 7, 1));
+  for (int64_t i = 0; i < 3; ++i) {
+    windows.emplace_back();
+    windows.back().ids.assign(texts[1].ids.begin() + 7 * i, texts[1].ids.begin() + 7 * (i + 1));
+  }
   const std::vector<TaskQuery> queries = {{"text", {}}, {"tags", {}}};
   const auto in_windows = model->Predict(*Pack(texts, at::kCPU), queries, std::nullopt, nullptr);
   const auto alone = model->Predict(*Pack(windows, at::kCPU), queries, std::nullopt, nullptr);
