@@ -42,17 +42,23 @@ const StructOptions<Config>& Keys() {
           .Choice("reflection", &C::reflection,
                   {{ReflectionChoice::kAuto, "auto"}, {ReflectionChoice::kOn, "on"}, {ReflectionChoice::kOff, "off"}},
                   "whether gRPC's tools can ask for services and messages; `auto`: on loopback without `token_file`")
-          .List("devices", &C::devices, "where jobs run, one at a time each: `cpu`, `cuda:0`, ...")
+          .List("devices", &C::devices,
+                "where jobs run, one at a time each: `cpu`, `cuda:0`, ...; `auto`: every CUDA device, or the CPU where "
+                "there is none")
           .Whole("worker_threads", &C::worker_threads, Closed(0, kMostThreads),
                  "threads of a run; 0: one per core that the process may use (its affinity, its CPU quota)")
           .Text("worker_program", &C::worker_program, "the program `engram-worker`; empty: the one beside `engramd`")
-          .Text("inference_device", &C::inference_device, "where requests are computed")
+          .Text("inference_device", &C::inference_device,
+                "where requests are computed; `auto`: `cuda:0` where it is there, else the CPU")
           .Whole("inference_threads", &C::inference_threads, Closed(0, kMostThreads),
                  "threads of one batch; 0: one per core that the process may use (its affinity, its CPU quota)")
           .Choice("inference_precision", &C::inference_precision, train::PrecisionChoices(),
                   "`fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies it natively")
           .Whole("max_loaded_versions", &C::max_loaded_versions, Closed(1, 10'000),
                  "versions kept in memory; the least recently used one goes")
+          .Whole("max_loaded_mb", &C::max_loaded_mb, Closed(0, kMostMegabytes),
+                 "memory of these versions in MiB, as they took it when they were loaded; the one that was loaded last "
+                 "stays; 0: no limit")
           .Whole("batch_tokens", &C::batch_tokens, Closed(16, 1 << 24), "most tokens in one batch")
           .Whole("queue_tokens", &C::queue_tokens, Closed(16, int64_t{1} << 40),
                  "most tokens that wait for the device; more is RESOURCE_EXHAUSTED")
@@ -73,6 +79,8 @@ const StructOptions<Config>& Keys() {
                  "again; 0: never")
           .Whole("keep_failed_days", &C::keep_failed_days, Closed(0, 36'500),
                  "how long the checkpoint of a failed job is kept for `engram jobs resume`; 0: not at all")
+          .Whole("memory_retention_days", &C::memory_retention_days, Closed(0, 36'500),
+                 "how long strategies may replay training texts that versions keep; 0: without end")
           .Whole("drain_seconds", &C::drain_seconds, Closed(0, 86'400),
                  "time for runs to write their checkpoints when the server stops")
           .List(

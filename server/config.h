@@ -24,13 +24,14 @@ struct Config {
   std::string tls_certificate, tls_key, tls_client_ca;
   std::string token_file;
   ReflectionChoice reflection = ReflectionChoice::kAuto;
-  std::vector<std::string> devices = {"cpu"};
+  std::vector<std::string> devices = {"auto"};
   int64_t worker_threads = 0;
   std::string worker_program;
-  std::string inference_device = "cpu";
+  std::string inference_device = "auto";
   int64_t inference_threads = 0;
   train::PrecisionChoice inference_precision = train::PrecisionChoice::kAuto;
   int64_t max_loaded_versions = 4;
+  int64_t max_loaded_mb = 0;
   int64_t batch_tokens = 8192;
   int64_t queue_tokens = 1048576;
   int64_t queue_seconds = 30;
@@ -43,6 +44,7 @@ struct Config {
   int64_t checkpoint_every_steps = 200;
   int64_t run_silence_minutes = 30;
   int64_t keep_failed_days = 7;
+  int64_t memory_retention_days = 0;
   int64_t drain_seconds = 30;
   std::vector<std::string> collect_allowed_hosts;
   int64_t collect_cache_mb = 1024;

@@ -3,15 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/base/log.h"
 #include "core/nn/device.h"
+#include "core/nn/ops/op_library.h"
 #include "core/serve/engine.h"
 #include "core/serve/model_set.h"
 #include "core/train/precision.h"
@@ -23,6 +26,7 @@
 #include "server/admin/status_page.h"
 #include "server/data_mark.h"
 #include "server/data_paths.h"
+#include "server/device_choice.h"
 #include "server/entrance.h"
 #include "server/heartbeats.h"
 #include "server/inference/annotation_service.h"
@@ -40,6 +44,7 @@
 #include "server/library/disk_use.h"
 #include "server/library/model_service.h"
 #include "server/rpc/call.h"
+#include "server/rpc/self_call.h"
 #include "server/rpc/service_list.h"
 #include "server/rpc/work_pool.h"
 
@@ -66,7 +71,9 @@ struct InferenceDevice {
 
 absl::StatusOr<InferenceDevice> ChooseDevice(const Config& config) {
   InferenceDevice chosen;
-  ENGRAM_ASSIGN_OR_RETURN(chosen.device, nn::ParseDevice(config.inference_device));
+  absl::StatusOr<at::Device> device = nn::ParseDevice(config.inference_device);
+  if (!device.ok()) return Annotate(device.status(), "inference_device");
+  chosen.device = *device;
   chosen.precision = train::ResolvePrecision(config.inference_precision, chosen.device);
   return chosen;
 }
@@ -75,13 +82,14 @@ CollectionLimits CollectionsOf(const Config& config) {
   return {config.collect_allowed_hosts, config.collect_cache_mb << 20, config.max_dataset_mb << 20};
 }
 
-JobManagerOptions JobOptions(const Config& config) {
+JobManagerOptions JobOptions(const Config& config, std::function<void(const std::string&, int64_t)> published) {
   JobManagerOptions options;
   options.devices = config.devices;
   options.worker_threads = static_cast<int32_t>(config.worker_threads);
   options.queue_limit = config.job_queue_limit;
   if (config.run_silence_minutes > 0) options.silence = absl::Minutes(config.run_silence_minutes);
   options.keep_failed = absl::Hours(24 * config.keep_failed_days);
+  options.published = std::move(published);
   return options;
 }
 
@@ -89,26 +97,32 @@ JobManagerOptions JobOptions(const Config& config) {
 
 // In the order of construction; destroyed from the last to the first.
 struct Engramd::Parts {
-  Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& device,
+  Parts(const Config& from, FileLock held, std::unique_ptr<jobs::Store> opened, const InferenceDevice& inference,
         std::unique_ptr<Entrance> let_in, std::string worker, std::function<void()> failed)
       : config(from),
+        device(inference.device),
         entrance(std::move(let_in)),
         on_failure(std::move(failed)),
         paths{from.data_dir},
         lock(std::move(held)),
         store(std::move(opened)),
         catalog(*store, paths),
-        planning{*store, catalog, paths, from.checkpoint_every_steps, CollectionsOf(from)},
+        planning{*store, catalog, paths, from.checkpoint_every_steps, CollectionsOf(from), from.memory_retention_days},
         estimator(planning, from.devices),
         launcher(std::move(worker)),
         shelf(*store, paths),
-        jobs(*store, paths, launcher, shelf, metrics, Clock::Steady(), Clock::Real(), JobOptions(from)),
+        jobs(*store, paths, launcher, shelf, metrics, Clock::Steady(), Clock::Real(),
+             JobOptions(from,
+                        [this](const std::string& model, int64_t number) {
+                          if (WillBeAskedFor(model, number)) Prefetch(model, number);
+                        })),
         models(
-            [this, device](const std::string& model, int64_t number) {
-              return serve::LoadServedVersion(model, number, paths.version(model, number), device.device,
-                                              device.precision);
+            [this, inference](const std::string& model, int64_t number) {
+              return serve::LoadServedVersion(model, number, paths.version(model, number), inference.device,
+                                              inference.precision);
             },
-            from.max_loaded_versions),
+            from.max_loaded_versions,
+            from.max_loaded_mb == 0 ? std::numeric_limits<int64_t>::max() : from.max_loaded_mb << 20),
         engine(Clock::Real(), {from.batch_tokens, from.queue_tokens, kBatchTime, absl::Seconds(from.queue_seconds)},
                static_cast<int>(from.inference_threads), [this] { OnDeviceFailure(); }),
         call_pool(kCallThreads, kCallNice),
@@ -119,14 +133,16 @@ struct Engramd::Parts {
     beats.WatchPool("calls", call_pool);
     beats.WatchPool("inference", inference_pool);
     beats.Watch("engine", [this] { return engine.computing(); });
+    // Publishing a large version may take minutes, and keeps nobody from asking.
+    beats.Watch(
+        "jobs", [this] { return jobs.working(); }, Heartbeats::Counts::kShown);
+    beats.WatchAsked("grpc", [this](std::function<void()> done) { self_call->Ask(std::move(done)); });
     services.Add<JobService>(jobs, environment);
     services.Add<TaskService>(planning, estimator, jobs, environment);
     services.Add<ModelService>(
         *store, catalog, paths, config, environment,
         [this](const std::string& model, int64_t number) { models.Drop(model, number); },
-        [this](const std::string& model, int64_t number) {
-          models.Prefetch(model, number, [this](std::function<void()> load) { load_pool.Schedule(std::move(load)); });
-        });
+        [this](const std::string& model, int64_t number) { Prefetch(model, number); });
     services.Add<DatasetService>(*store, paths, shelf, config, environment);
     services.Add<CollectionService>(planning, estimator, jobs, environment);
     services.Add<AnnotationService>(config.max_texts, matchers, environment);
@@ -134,6 +150,12 @@ struct Engramd::Parts {
                                                     encode_pool, load_pool, config.max_texts, matchers});
   }
 
+  // Whether a call that names no version, or a label, gets this one.
+  bool WillBeAskedFor(const std::string& model, int64_t number);
+  // Loads a version, if another one of its model is loaded.
+  void Prefetch(const std::string& model, int64_t number) {
+    models.Prefetch(model, number, [this](std::function<void()> load) { load_pool.Schedule(std::move(load)); });
+  }
   std::string Scrape();
   // What /readyz says beside whether calls are taken: why jobs do not go on, reason by reason.
   std::string Lacks();
@@ -147,6 +169,7 @@ struct Engramd::Parts {
   void OnDeviceFailure();
 
   const Config config;
+  const at::Device device;  // of inference
   const std::unique_ptr<Entrance> entrance;
   const std::function<void()> on_failure;
   const DataPaths paths;
@@ -173,8 +196,17 @@ struct Engramd::Parts {
   std::atomic<bool> ready{false};
   int grpc_port = 0;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<SelfCall> self_call;
   std::unique_ptr<AdminServer> admin;
 };
+
+bool Engramd::Parts::WillBeAskedFor(const std::string& model, int64_t number) {
+  const auto record = store->GetModel(model);
+  if (!record.ok()) return false;
+  const auto labelled = [&](const auto& label) { return label.second == number; };
+  return (record->latest == number && !record->labels.contains("stable")) ||
+         std::any_of(record->labels.begin(), record->labels.end(), labelled);
+}
 
 std::string Engramd::Parts::Scrape() {
   // What cannot be read keeps its last value: zeros would say that there is no job.
@@ -187,6 +219,9 @@ std::string Engramd::Parts::Scrape() {
                        counters.batches, counters.tokens, static_cast<double>(counters.microseconds) * 1e-6);
   metrics.SetDisk(disk_use.OfModels());
   metrics.SetAdmission(engine.admission().waiting_tokens(), engine.admission().tokens_per_second());
+  if (const auto memory = nn::MemoryOf(device))
+    metrics.SetDeviceMemory(device.str(), memory->total_bytes, memory->free_bytes);
+  for (const std::string& op : nn::ops::LeftOutOps(device.type())) metrics.SetLeftOutOp(op);
   return metrics.Serialize() + beats.Exposition();
 }
 
@@ -213,6 +248,10 @@ std::string Engramd::Parts::Lacks() {
 
 ServerState Engramd::Parts::State() {
   ServerState state{Ready(), std::nullopt, models.loaded(), engine.batcher().queued_items()};
+  state.job_devices = config.devices;
+  state.inference_device = config.inference_device;
+  if (const auto memory = nn::MemoryOf(device)) state.device_bytes = {memory->total_bytes, memory->free_bytes};
+  state.left_out_ops = nn::ops::LeftOutOps(device.type());
   if (auto counts = jobs.CountStates(); counts.ok()) state.jobs = *std::move(counts);
   return state;
 }
@@ -257,6 +296,7 @@ absl::Status Engramd::Parts::Listen() {
   if (!server || grpc_port == 0)
     return absl::UnavailableError("grpc_address cannot be bound; another process may be using it");
   SetServing(false);
+  self_call = std::make_unique<SelfCall>(*server);
   AdminPages pages;
   pages.alive = [this] { return beats.Longest() <= kHangs; };
   pages.metrics = [this] { return Scrape(); };
@@ -267,8 +307,10 @@ absl::Status Engramd::Parts::Listen() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, const std::string& worker_program,
+absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& asked, const std::string& worker_program,
                                                         std::function<void()> on_failure) {
+  Config config = asked;
+  ENGRAM_RETURN_IF_ERROR(ChooseDevices(HasAutoDevices(asked) ? nn::FindCuda().devices : 0, config));
   const DataPaths paths{config.data_dir};
   ENGRAM_RETURN_IF_ERROR(Annotate(MakeDirectories(config.data_dir), "data_dir"));
   absl::StatusOr<FileLock> lock = FileLock::Acquire(paths.lock());
@@ -290,6 +332,7 @@ absl::StatusOr<std::unique_ptr<Engramd>> Engramd::Start(const Config& config, co
   if (!PathExists(worker))
     return absl::NotFoundError("worker_program is not there; build engram-worker, or set worker_program");
 
+  LogInfo("devices", {{"jobs", absl::StrJoin(config.devices, " ")}, {"inference", config.inference_device}});
   auto parts = std::make_unique<Parts>(config, *std::move(lock), std::move(store), device, std::move(entrance), worker,
                                        std::move(on_failure));
   parts->database_older = age == DatabaseAge::kOlder;

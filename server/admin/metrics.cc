@@ -38,6 +38,11 @@ Metrics::Metrics()
           Make(prometheus::BuildGauge(), "engram_training", "Progress of running jobs by job and value.", registry_)),
       disk_(Make(prometheus::BuildGauge(), "engram_model_disk_bytes",
                  "Bytes on disk of all versions of a model; files that versions share once.", registry_)),
+      device_memory_(Make(prometheus::BuildGauge(), "engram_device_memory_bytes",
+                          "Memory of the device that requests are computed on, by device and value.", registry_)),
+      left_out_ops_(Make(prometheus::BuildGauge(), "engram_device_ops_left_out",
+                         "1 for each kernel that did not compute what it stands for when its device was opened.",
+                         registry_)),
       worker_crashes_(&Make(prometheus::BuildCounter(), "engram_worker_crashes_total",
                             "Workers that ended without saying why.", registry_)
                            .Add({})),
@@ -67,6 +72,13 @@ void Metrics::CountJob(std::string_view kind, std::string_view state, double sec
 void Metrics::SetJobs(std::string_view state, int64_t count) {
   jobs_.Add({{"state", std::string(state)}}).Set(static_cast<double>(count));
 }
+
+void Metrics::SetDeviceMemory(const std::string& device, int64_t total_bytes, int64_t free_bytes) {
+  device_memory_.Add({{"device", device}, {"value", "total"}}).Set(static_cast<double>(total_bytes));
+  device_memory_.Add({{"device", device}, {"value", "free"}}).Set(static_cast<double>(free_bytes));
+}
+
+void Metrics::SetLeftOutOp(const std::string& op) { left_out_ops_.Add({{"op", op}}).Set(1); }
 
 void Metrics::SetInference(int64_t queued_texts, int64_t queued_tokens, int64_t loaded_versions, int64_t batches,
                            int64_t tokens, double seconds) {

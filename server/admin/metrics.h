@@ -37,6 +37,10 @@ class Metrics {
                     int64_t tokens, double seconds);
   // Tokens of all calls that were taken and are not answered, and how many the device computes in a second.
   void SetAdmission(int64_t taken_tokens, double tokens_per_second);
+  // Memory of the device of inference, whoever holds it.
+  void SetDeviceMemory(const std::string& device, int64_t total_bytes, int64_t free_bytes);
+  // A kernel of the device that failed its probe.
+  void SetLeftOutOp(const std::string& op);
   // Bytes on disk by model; models that are not there are shown no more.
   void SetDisk(const std::map<std::string, int64_t>& of_models) ABSL_LOCKS_EXCLUDED(disk_mutex_);
   // Progress of a running job; Remove once it has ended.
@@ -47,7 +51,7 @@ class Metrics {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>&requests_, &texts_, &tokens_, &text_errors_, &jobs_ended_;
   prometheus::Family<prometheus::Histogram>&request_seconds_, &job_seconds_;
-  prometheus::Family<prometheus::Gauge>&jobs_, &inference_, &training_, &disk_;
+  prometheus::Family<prometheus::Gauge>&jobs_, &inference_, &training_, &disk_, &device_memory_, &left_out_ops_;
   prometheus::Counter* worker_crashes_;
   prometheus::Gauge* postponed_;
   absl::Mutex disk_mutex_;

@@ -1,6 +1,7 @@
 #include "server/admin/status_page.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace engram::server {
 
@@ -12,7 +13,15 @@ std::string StatusPage(const ServerState& state) {
     absl::StrAppend(&page, "  cannot be read\n");
   }
   absl::StrAppend(&page, "\ninference\n  versions in memory  ", state.loaded_versions, "\n  texts waiting  ",
-                  state.waiting_texts, "\n\n/metrics  /healthz  /readyz\n");
+                  state.waiting_texts, "\n\ndevices\n  jobs  ", absl::StrJoin(state.job_devices, " "),
+                  "\n  inference  ", state.inference_device);
+  if (state.device_bytes) {
+    const auto [total, left] = *state.device_bytes;
+    absl::StrAppend(&page, ", ", left >> 20, " of ", total >> 20, " MiB free");
+  }
+  if (!state.left_out_ops.empty())
+    absl::StrAppend(&page, "\n  kernels left out  ", absl::StrJoin(state.left_out_ops, " "));
+  absl::StrAppend(&page, "\n\n/metrics  /healthz  /readyz\n");
   return page;
 }
 

@@ -106,6 +106,12 @@ int64_t PeakBytes() {
   return 0;
 }
 
+// Of the device where the run was computed.
+int64_t PeakBytesOf(const std::string& device) {
+  const absl::StatusOr<at::Device> at = nn::ParseDevice(device);
+  return at.ok() && at->is_cuda() ? nn::PeakBytesOn(*at) : PeakBytes();
+}
+
 // A worker of a server that was killed ends within moments (FollowLifeline); until then it holds the lock.
 absl::StatusOr<FileLock> AcquireRun(const std::string& directory) {
   constexpr int kAttempts = 200;
@@ -140,7 +146,7 @@ absl::StatusOr<std::optional<engram::v1::JobResult>> Compute(RunContext& context
   for (const std::string& warning : context.warnings) made->add_warnings(warning);
   ENGRAM_RETURN_IF_ERROR(SyncTree(context.output()));
   made->set_seconds(absl::ToDoubleSeconds(Clock::Steady().Now() - start));
-  made->set_peak_bytes(PeakBytes());
+  made->set_peak_bytes(PeakBytesOf(context.spec.device()));
   return made;
 }
 

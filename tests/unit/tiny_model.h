@@ -33,8 +33,9 @@ inline nn::EncoderConfig TinyConfig(double dropout = 0.1) {
 }
 
 inline std::unique_ptr<nn::Model> TinyModel(const std::vector<std::string>& tasks, int64_t labels, double dropout = 0.1,
-                                            nn::Precision precision = nn::Precision::kFloat32) {
-  auto model = nn::Model::Create(TinyConfig(dropout), at::kCPU, precision);
+                                            nn::Precision precision = nn::Precision::kFloat32,
+                                            at::Device device = at::kCPU) {
+  auto model = nn::Model::Create(TinyConfig(dropout), device, precision);
   EXPECT_TRUE(model.ok()) << model.status();
   (*model)->InitializeEncoder(1);
   for (const std::string& task : tasks) {

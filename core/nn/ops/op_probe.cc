@@ -128,7 +128,7 @@ Tensors GatedActivationGradients(const OpTable& ops, Material m) {
 
 Tensors LayerNorms(const OpTable& ops, Material m) {
   Tensors out;
-  for (const int64_t width : {kWidth, int64_t{97}}) {
+  for (const int64_t width : {97, 768}) {
     const at::Tensor x = m.Draw({33, width}), residual = m.Draw({33, width}), gamma = m.Draw({width}),
                      beta = m.Draw({width});
     for (const Dropout& dropout : Dropouts()) {
@@ -142,7 +142,7 @@ Tensors LayerNorms(const OpTable& ops, Material m) {
 
 Tensors LayerNormGradients(const OpTable& ops, Material m) {
   Tensors out;
-  for (const int64_t width : {kWidth, int64_t{97}}) {
+  for (const int64_t width : {97, 768}) {
     const at::Tensor g = m.Draw({33, width}), normalized = m.Draw({33, width}), gamma = m.Draw({width}),
                      rstd = m.Draw32({33}).abs();
     for (const Dropout& dropout : Dropouts()) {
