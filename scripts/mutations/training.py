@@ -39,7 +39,7 @@ GROUPS = [
         ("masking: special tokens are predicted", "if (special) continue;", "(void)special;"),
         ("masking: a text without a masked token teaches nothing", "if (masked.rows.empty() && !candidates.empty()) {", "if (false) {"),
         ("loss: ignored tokens count as units", "return tag != nn::ops::kIgnored; });", "return tag >= nn::ops::kIgnored; });"),
-        ("loss: the sum keeps the weight", "summed.sum /= weight;", ""),
+        ("loss: the sum keeps the weight", "return sum / weight_;", "return sum;"),
         ("masking: the target is the mask", "targets.push_back(id); const double draw", "targets.push_back(masking.mask_token_id); const double draw"),
     ]),
     ("core/train/trainer.cc", "test_train", [
