@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Named entities: F1 and speed of a training against transformers' token-classification recipe, TagEntities against transformers' pipeline, and (with
---continual) a tagger that gets one type after the other. Writes rows to bench/results/ner.json.
+"""Named entities: F1 and speed of a training against transformers' token-classification recipe, TagEntities against transformers' pipeline, and a tagger that gets one type after the other. Writes rows to bench/results/ner.json.
 
 The recipe is that of transformers' run_ner.py (label on the first token, the others ignored; AdamW, linear schedule, clipping, batches grouped by
-length), with the same model, epochs, learning rate, warm-up, batch size and seeds on both sides, one after the other in one run. F1 is seqeval's. The short form (WNUT17, one seed)
-takes about five minutes on 2 cores with nothing beside it; --seeds 3 --data wnut17,btc,crossner_conll2003 is the whole comparison, --continual adds four
-trainings on a part of CoNLL-2003 for each strategy.
+length), with the same model, epochs, learning rate, warm-up, batch size and seeds on both sides, one after the other in one run. F1 is seqeval's.
 
-example: ENGRAM_BUILD=build .deps/oracle/bin/python bench/ner.py
+It has five parts, each of less than ten minutes on 2 cores with nothing beside it (WNUT17, one seed): f1, speed (of the same training), pipeline (words a
+second of TagEntities against transformers' pipeline), continual (one type a step, on CoNLL-2003) and partial (CoNLL-2003 annotated by a list with half of its
+names, whose other words are unknown, or outside). --only names some of them; without it f1, speed and pipeline are run. Rows that a run does not measure stay in the file. The whole comparison: --only f1 --seeds 3 --data wnut17,btc,crossner_conll2003.
+
+example: ENGRAM_BUILD=build .deps/oracle/bin/python bench/ner.py --only f1
 """
 import argparse
 import gzip
@@ -109,7 +110,20 @@ def row(name, value, unit, peer, peer_value, ratio, bar, **extra) -> dict:
             "met": bool(ratio >= bar), **extra}
 
 
-def training(server, folder, name: str, epochs: int, seeds: int) -> list[dict]:
+PARTS = ("f1", "speed", "pipeline", "continual", "partial")
+
+
+def finished(server, *words) -> dict:
+    """The result of a job, however long it takes."""
+    name = server.json(*words)["name"]
+    while (job := server.json("jobs", "show", name))["state"] in ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING"):
+        time.sleep(1)
+    if job["state"] != "JOB_STATE_SUCCEEDED":
+        raise SystemExit(f"{' '.join(map(str, words[:3]))}: {job}")
+    return job["result"]
+
+
+def training(server, folder, name: str, epochs: int, seeds: list[int], only: set[str]) -> list[dict]:
     train, test = read(name, "train"), read(name, "test")
     types = sorted({t[2:] for _, tags in train for t in tags if t != "O"})
     tags = ["O", *(f"{p}-{t}" for t in types for p in "BI")]
@@ -117,23 +131,29 @@ def training(server, folder, name: str, epochs: int, seeds: int) -> list[dict]:
     data, held = write(train, folder / f"{name}.conll"), write(test, folder / f"{name}-test.conll")
     server.engram("datasets", "upload", name.replace("_", "-"), data, "--test", held)
     ours, theirs, our_speed, their_speed, version = [], [], [], [], ""
-    for seed in range(seeds):
-        job = server.json("start-task", "minilm@1", name.replace("_", "-"), "--dataset", name.replace("_", "-"), "--epochs", str(epochs), "--wait", "--set", f"lr={LR}",
-                          "--set", f"batch_size={BATCH}", "--set", f"seed={seed}", "--set", f"warmup_ratio={WARMUP}", "--set", "precision=fp32", "--set", f"max_length={MAX_LENGTH}")
-        result = job["result"]
+    for seed in seeds:
+        result = finished(server, "start-task", "minilm@1", name.replace("_", "-"), "--dataset", name.replace("_", "-"), "--epochs", str(epochs), "--set", f"lr={LR}",
+                         "--set", f"batch_size={BATCH}", "--set", f"seed={seed}", "--set", f"warmup_ratio={WARMUP}", "--set", "precision=fp32", "--set", f"max_length={MAX_LENGTH}")
         version = result["version"].split("/")[-1]
         ours.append(100 * next(m["value"] for m in result["metrics"] if m["metric"] == "entity_f1"))
         our_speed.append(result["tokens"] / result["work_seconds"])
-        recipe = Recipe(train, tags, epochs, seed)
-        theirs.append(recipe.f1(test))
-        their_speed.append(recipe.tokens / recipe.seconds)
+        if only & {"f1", "speed"}:
+            recipe = Recipe(train, tags, epochs, seed)
+            theirs.append(recipe.f1(test) if "f1" in only else 0.0)
+            their_speed.append(recipe.tokens / recipe.seconds)
+            print(f"{name} seed {seed}: {ours[-1]:.2f} against {theirs[-1]:.2f} % F1, {our_speed[-1]:.0f} against {their_speed[-1]:.0f} tokens/s", file=sys.stderr)
     peer, extra = f"transformers {transformers.__version__}", {"epochs": epochs, "seeds": seeds, "lr": LR, "batch": BATCH}
-    mean = statistics.mean
-    rows = [row(f"ner.{name}.f1", mean(ours), "entity F1, %", peer, mean(theirs), mean(ours) / max(mean(theirs), 1e-9), BARS["f1"], raw={"ours": ours, "peer": theirs}, **extra),
-            row(f"ner.{name}.train_speed", mean(our_speed), "real tokens/s", peer, mean(their_speed), mean(our_speed) / mean(their_speed), BARS["train_speed"], **extra)]
-    if name in FLOORS:
-        rows.append(row(f"ner.{name}.f1_over_floor", mean(ours), "entity F1, %", "averaged perceptron", FLOORS[name], mean(ours) / FLOORS[name], BARS["floor"], **extra))
-    return rows + tagging(server, folder, name, version, [" ".join(words) for words, _ in test])
+    mean, rows = statistics.mean, []
+    if "f1" in only:
+        rows.append(row(f"ner.{name}.f1", mean(ours), "entity F1, %", peer, mean(theirs), mean(ours) / max(mean(theirs), 1e-9), BARS["f1"], raw={"ours": ours, "peer": theirs}, **extra))
+        if name in FLOORS:
+            rows.append(row(f"ner.{name}.f1_over_floor", mean(ours), "entity F1, %", "averaged perceptron", FLOORS[name], mean(ours) / FLOORS[name], BARS["floor"], **extra))
+    if "speed" in only:
+        rows.append(row(f"ner.{name}.train_speed", mean(our_speed), "real tokens/s", peer, mean(their_speed), mean(our_speed) / mean(their_speed), BARS["train_speed"],
+                        raw={"ours": our_speed, "peer": their_speed}, **extra))
+    if "pipeline" in only:
+        rows += tagging(server, folder, name, version, [" ".join(words) for words, _ in test])
+    return rows
 
 
 def tagging(server, folder, name: str, version: str, texts: list[str], repeats: int = 3) -> list[dict]:
@@ -171,10 +191,10 @@ def continual(server, folder, epochs: int, count: int = 2000) -> list[dict]:
         base, task = "1", f"steps-{strategy.replace('_', '-')}"
         for i, kind in enumerate(types):
             name = "extend_ner" if strategy == "self_training" else strategy
-            job = server.json("start-task", f"minilm@{base}", task, "--dataset", f"step-{i}", "--strategy", name, "--epochs", str(epochs), "--set", f"lr={LR}",
-                              "--set", "measure_earlier=false", *options, "--wait")
-            base = job["result"]["version"].split("/")[-1]
-        measured = server.json("evaluate", f"minilm@{base}", "--task", task, "--dataset", "all-types", "--wait")["result"]
+            result = finished(server, "start-task", f"minilm@{base}", task, "--dataset", f"step-{i}", "--strategy", name, "--epochs", str(epochs), "--set", f"lr={LR}",
+                              "--set", "measure_earlier=false", *options)
+            base = result["version"].split("/")[-1]
+        measured = finished(server, "evaluate", f"minilm@{base}", "--task", task, "--dataset", "all-types")
         f1 = {la["label"]: 100 * la["f1"] for la in measured["label_metrics"]}
         macro[strategy] = statistics.mean(f1.get(kind, 0) for kind in types)
         print(f"{strategy}: {f1}", file=sys.stderr)
@@ -183,22 +203,62 @@ def continual(server, folder, epochs: int, count: int = 2000) -> list[dict]:
     return [*rows, row("ner.steps.extend_ner_minus_naive", gain, "points of macro F1", peer, 0, gain, BARS["extend_ner_over_naive"])]
 
 
+def by_list(words, tags, known: set[str]) -> list[str]:
+    """The tags that a list of names gives: of the entities those that it has; of all other words nothing is known."""
+    out, at = ["-"] * len(tags), 0
+    while at < len(tags):
+        end = at + 1
+        while tags[at] != "O" and end < len(tags) and tags[end].startswith("I-"):
+            end += 1
+        if tags[at] != "O" and " ".join(words[at:end]).lower() in known:
+            out[at:end] = tags[at:end]
+        at = end
+    return out
+
+
+def partial(server, folder, epochs: int, count: int = 2000) -> list[dict]:
+    """Trainings on sentences that a list with half of the names has annotated, by the share of unknown words that is learned as outside: 1 is as if the list were
+    complete. F1 on the whole test part, annotated in full."""
+    train, test = read("crossner_conll2003", "train"), read("crossner_conll2003", "test")
+    rng = random.Random(0)
+    train = rng.sample(train, count)
+    names = sorted({" ".join(words[i:j]).lower() for words, tags in train for i in range(len(tags)) if tags[i].startswith("B-")
+                    for j in [next((k for k in range(i + 1, len(tags)) if not tags[k].startswith("I-")), len(tags))]})
+    known = set(rng.sample(names, len(names) // 2))
+    held = write(test, folder / "partial-test.conll")
+    server.engram("datasets", "upload", "listed", write([(w, by_list(w, t, known)) for w, t in train], folder / "listed.conll"), "--test", held)
+    server.engram("datasets", "upload", "in-full", write(train, folder / "in-full.conll"), "--test", held)
+    figures = {}
+    for name, dataset, share in (("1", "listed", 1), ("0.35", "listed", 0.35), ("0.1", "listed", 0.1), ("in_full", "in-full", 1)):
+        result = finished(server, "start-task", "minilm@1", f"partial-{name.replace('.', '-').replace('_', '-')}", "--dataset", dataset, "--epochs", str(epochs), "--set", f"lr={LR}",
+                          "--set", f"unknown_as_outside={share}", "--set", "precision=fp32", "--set", f"max_length={MAX_LENGTH}")
+        figures[name] = 100 * next(m["value"] for m in result["metrics"] if m["metric"] == "entity_f1")
+        print(f"partial {name}: {figures[name]:.2f} % F1; recall by label {[(la['label'], round(la['recall'], 3), round(la['precision'], 3)) for la in result['label_metrics']]}", file=sys.stderr)
+    return [row(f"ner.partial.{name}", value, "entity F1, %", "every unknown word outside", figures["1"], value / max(figures["1"], 1e-9), 0, sentences=count, names=len(known), epochs=epochs)
+            for name, value in figures.items()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="f1,speed,pipeline", help="comma-separated parts: " + ", ".join(PARTS))
     parser.add_argument("--data", default="wnut17", help="comma-separated folders of the shared named-entity data")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--continual", action="store_true")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench" / "results" / "ner.json")
     options = parser.parse_args()
+    only = set(options.only.split(","))
+    if unknown := only - set(PARTS):
+        parser.error(f"--only has no part {', '.join(sorted(unknown))}")
     torch.set_num_threads(peers.THREADS)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         server = Server(folder / "server", {"inference_precision": "fp32"}).start()
         try:
             server.engram("models", "import", "minilm", BASE_MODEL)
-            rows = [r for data in options.data.split(",") for r in training(server, folder, data, options.epochs, options.seeds)]
-            rows += continual(server, folder, options.epochs) if options.continual else []
+            seeds = list(range(options.seeds))
+            rows = [r for data in options.data.split(",") for r in training(server, folder, data, options.epochs, seeds, only)] if only & {"f1", "speed", "pipeline"} else []
+            rows += continual(server, folder, options.epochs) if "continual" in only else []
+            rows += partial(server, folder, options.epochs) if "partial" in only else []
         finally:
             server.stop()
     peers.emit(rows)
