@@ -185,10 +185,10 @@ void AddHelpVerbs(CLI::App& app, Session& session) {
         return Session::Usage("there is no verb \"" + lost + "\"" +
                               (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
       }
-      // What stands before the verb's own name.
-      std::string before = words->empty() ? "" : "engram";
-      for (size_t i = 0; i + 1 < words->size(); ++i) before += " " + (*words)[i];
-      std::printf("%s", verb->help(before).c_str());
+      std::string name = "engram";
+      for (const std::string& word : *words) name += " " + word;
+      // App::help would explain the verb that was asked for, which is this one.
+      std::printf("%s", verb->get_formatter()->make_help(verb, name, CLI::AppFormatMode::Normal).c_str());
       return static_cast<int>(kOk);
     };
   });

@@ -349,6 +349,11 @@ int DeleteModel(Session& session, const std::string& name, bool yes) {
 
 int Delete(Session& session, const ModelReference& reference, bool yes) {
   if (reference.version.empty()) return DeleteModel(session, reference.model, yes);
+  if (reference.version.find_first_not_of("0123456789") != std::string::npos) {
+    return Session::Usage("a version is deleted by its number (" + reference.model + "@3); `engram models show " +
+                          reference.model + "` says which one the label points to, and `engram models delete-label " +
+                          reference.model + " " + reference.version + "` deletes the label");
+  }
   if (!Confirm("Version " + reference.version + " of " + LastPart(reference.model) + " will be gone.", yes))
     return NotDeleted();
   engram::v1::DeleteVersionRequest request;

@@ -216,7 +216,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> ParseTokenizer(const TokenizerTexts& 
     if (texts.tokenizer_json) ENGRAM_RETURN_IF_ERROR(CheckSameVocabulary(vocabulary, tokens));
     vocabulary = std::move(tokens);
   }
-  if (vocabulary.empty()) return InvalidField("tokenizer", "neither tokenizer.json nor vocab.txt is there");
+  if (vocabulary.empty()) {
+    return InvalidField("tokenizer",
+                        "neither tokenizer.json nor vocab.txt is there; vocab.json with merges.txt, and "
+                        "SentencePiece's .model, are not "
+                        "read by themselves: transformers makes a tokenizer.json of them "
+                        "(AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY))");
+  }
   AddedTokenList added;
   ENGRAM_RETURN_IF_ERROR(added.Describe("tokenizer.json", settings.added));
   if (texts.tokenizer_config) {

@@ -169,6 +169,9 @@ def bare(*words, environment=None) -> subprocess.CompletedProcess:
 
 def test_version_help_and_mistyped_verbs():
     assert re.fullmatch(r"engram \d+\.\d+\.\d+\n", bare("--version").stdout)
+    every = bare("help").stdout
+    assert every == bare("--help").stdout and "start-task" in every and "completion" in every
+    assert bare("help", "models").stdout == bare("models", "--help").stdout
     assert bare("help", "models", "import").stdout == bare("models", "import", "--help").stdout != ""
     for words, meant in (("clasify",), "engram classify"), (("models", "lst"), "engram models list"), (("dataset", "list"), "engram datasets"), (("help", "statsu"), "status"):
         answer = bare(*words)
@@ -187,7 +190,7 @@ def test_an_address_that_is_none_is_told(address, said):
 def test_errors_are_json_where_answers_are(stream):
     s = stream
     for words, code, reason in (("models", "show", "nobody"), 1, "MODEL_NOT_FOUND"), (("models", "show", "Bad Name"), 1, ""), (("strategies", "none"), 2, ""), (("classify",), 2, ""), (("modles",), 2, ""), \
-            (("start-task", "base@1", "x", "--dataset", "banking77", "--epochs", "many"), 2, ""), (("models", "delete", "base"), 2, ""):
+            (("start-task", "base@1", "x", "--dataset", "banking77", "--epochs", "many"), 2, ""), (("models", "delete", "base"), 2, ""), (("models", "delete", "base@stable", "--yes"), 2, ""):
         answer = s.engram("--json", *words, check=False)
         assert answer.returncode == code and answer.stdout == "", words
         error = json.loads(answer.stderr)["error"]
