@@ -85,7 +85,7 @@ GROUPS = [
         ("K-FAC EWC: linear layers count twice", "ZeroOut(matrix, diagonal);", ""),
         ("K-FAC EWC: the penalty is clipped along", "factor / scale, gradients", "factor + 0 * scale, gradients"),
         ("merging: Fisher information of the first model alone", "weighted.addcmul_(vectors[t], importance[t]);", "weighted.addcmul_(vectors[t], importance[0]);"),
-        ("TIES: all entries count, whatever their sign", "vector * sign > 0", "vector * sign != 0"),
+        ("TIES: all entries count, whatever their sign", "const at::Tensor agrees = vector * sign > 0;\n    sum.add_", "const at::Tensor agrees = vector * sign != 0;\n    sum.add_"),
         ("TIES: the mean over all tasks", "sum.div_(agreeing.clamp_min_(1))", "sum.div_(static_cast<double>(vectors.size()))"),
         ("RegMean: inner products are not scaled", "a = a * off_diagonal;", "a = a * 1.0;"),
         ("merge: tasks begin with the merged encoder", "Encoder(model).copy_(base_);", ""),

@@ -92,6 +92,8 @@ def test_no_router_no_route(server, routed):
     with pytest.raises(grpc.RpcError) as caught:
         classify(server, version="two", texts=["red"], route=True, task="a")
     assert error_info(caught.value)[1] == ["route"]
+    refused = server.engram("start-task", "m", "words", "--dataset", "a", "--kind", "mlm", "--set", "router=true", check=False)
+    assert refused.returncode != 0 and "router" in refused.stderr
     learn(server, "a", "1", "plain", "--strategy", "naive")
     with pytest.raises(grpc.RpcError) as caught:
         classify(server, version="plain", texts=["red"], route=True)
