@@ -103,8 +103,7 @@ absl::StatusOr<Version> LoadVersion(const std::string& directory, const VersionO
     if (task.blocks.kind == checkpoint::BlocksKind::kMasked) scales[task.name] = task.blocks.scale;
   }
   if (!scales.empty()) {
-    ENGRAM_RETURN_IF_ERROR(
-        LoadUpdate(absl::StrCat(directory, "/", checkpoint::kUpdateFile), scales, *loaded.model));
+    ENGRAM_RETURN_IF_ERROR(LoadUpdate(absl::StrCat(directory, "/", checkpoint::kUpdateFile), scales, *loaded.model));
   }
   loaded.model->parameters().RefreshCompute();
   version.model = std::move(loaded.model);

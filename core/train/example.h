@@ -16,8 +16,8 @@ struct TrainingExample {
   std::vector<int64_t> tags;  // token classification: one tag number per token, ops::kIgnored where no loss is taken
                               // (special tokens, later pieces of a word, words of which nothing is known); else empty
   std::vector<int32_t> missing;  // token classification: the first tokens of words of which nothing is known, ascending
-  int64_t source = -1;        // number of its text in the data set; -1: unknown
-  bool continues = false;     // a further window of the text that the example before it belongs to
+  int64_t source = -1;           // number of its text in the data set; -1: unknown
+  bool continues = false;        // a further window of the text that the example before it belongs to
   // Of a text that was cut, and of a window of one that has several: the TokensDigest of all tokens of the text without
   // special ones; of a pair that was cut those of both texts. 0: the example has all tokens; kUnknownWhole: not known.
   std::array<int64_t, 2> whole = {};

@@ -58,8 +58,7 @@ absl::Status AddRouting(const std::string& model, const checkpoint::ManifestTask
   if (among.size() < 2 || std::find(among.begin(), among.end(), task.name) == among.end()) return absl::OkStatus();
   int64_t right = 0;
   for (const train::TrainingExample& example : examples.examples) {
-    ENGRAM_ASSIGN_OR_RETURN(const train::TaskRouter::Choice choice,
-                            routing.router.Route(example.sequence.ids, among));
+    ENGRAM_ASSIGN_OR_RETURN(const train::TaskRouter::Choice choice, routing.router.Route(example.sequence.ids, among));
     right += choice.task == task.name ? 1 : 0;
   }
   engram::v1::Metric measured;
@@ -152,8 +151,7 @@ absl::StatusOr<WorkDone> Measure(RunContext& context, const nn::Model& model, co
   const WorkDone done{examples::TotalTokens(examples.examples), absl::ToDoubleSeconds(Clock::Real().Now() - start)};
   AddEvaluation(context.spec.model(), task, evaluation, entities, on, dataset.size(), result);
   if (on.routing != nullptr) {
-    ENGRAM_RETURN_IF_ERROR(
-        AddRouting(context.spec.model(), task, *on.routing, examples, on, dataset.size(), result));
+    ENGRAM_RETURN_IF_ERROR(AddRouting(context.spec.model(), task, *on.routing, examples, on, dataset.size(), result));
   }
   return done;
 }

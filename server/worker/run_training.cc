@@ -107,12 +107,14 @@ absl::StatusOr<std::string> OwnerOfMemory(const TrainWork& work) {
 absl::StatusOr<std::unique_ptr<train::Strategy>> OpenStrategy(RunContext& context, const TrainWork& work,
                                                               const std::map<std::string, std::string>& options,
                                                               const nn::Version& base) {
-  ENGRAM_ASSIGN_OR_RETURN(continual::ConsolidationSource consolidations,
-                          continual::OpenConsolidations(
-                              absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile), *base.model));
+  ENGRAM_ASSIGN_OR_RETURN(
+      continual::ConsolidationSource consolidations,
+      continual::OpenConsolidations(absl::StrCat(context.spec.base_directory(), "/", checkpoint::kContinualFile),
+                                    *base.model));
   ENGRAM_ASSIGN_OR_RETURN(const std::string owner, OwnerOfMemory(work));
-  return continual::MakeStrategy(work.strategy(), options,
-                                 {std::move(consolidations), OpenMemory(context, owner, base.manifest, Clock::Real().Now())});
+  return continual::MakeStrategy(
+      work.strategy(), options,
+      {std::move(consolidations), OpenMemory(context, owner, base.manifest, Clock::Real().Now())});
 }
 
 // The router of the new version: where it is asked for, or the line has one, with the texts of the task.
@@ -276,10 +278,10 @@ absl::Status MeasureEarlier(RunContext& context, const nn::Model& model, const c
       continue;
     }
     const int metrics = result.metrics_size(), labels = result.label_metrics_size();
-    ENGRAM_RETURN_IF_ERROR(Measure(context, model, *task, tokenizer, *test,
-                                   {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/!own, LabelsOf(item.dataset()), &routing},
-                                   result)
-                               .status());
+    ENGRAM_RETURN_IF_ERROR(
+        Measure(context, model, *task, tokenizer, *test,
+                {engram::v1::MEASURED_PART_TEST, /*own_test_part=*/!own, LabelsOf(item.dataset()), &routing}, result)
+            .status());
     if (own) AddBefore(before, metrics, labels, result);
   }
   return absl::OkStatus();
@@ -366,8 +368,8 @@ RunResult RunTraining(RunContext& context) {
                           ReadValidation(context, task, examples, max_length, model.config(), options, *tokenizer));
   ENGRAM_ASSIGN_OR_RETURN(const std::unique_ptr<train::Strategy> strategy,
                           OpenStrategy(context, work, strategy_options, base));
-  ENGRAM_ASSIGN_OR_RETURN(const Routing routing, MakeRouting(context, base.manifest, task, options.router, known_labels > 0,
-                                                             examples.examples, *tokenizer));
+  ENGRAM_ASSIGN_OR_RETURN(const Routing routing, MakeRouting(context, base.manifest, task, options.router,
+                                                             known_labels > 0, examples.examples, *tokenizer));
 
   ProgressObserver observer(context);
   const std::vector<std::string> types = LabelsOf(work.dataset());
@@ -426,9 +428,9 @@ RunResult RunTraining(RunContext& context) {
   base.manifest.measured = Measurements(result);
   *result.mutable_stream_metrics() = DescribeStream(context.spec.model(), base.manifest);
   context.Phase("saving");
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> kept,
-                          WriteMemories(context, trained.memory, routing.router, task.name, known_labels > 0, start,
-                                        base.manifest));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const std::vector<std::string> kept,
+      WriteMemories(context, trained.memory, routing.router, task.name, known_labels > 0, start, base.manifest));
   ENGRAM_RETURN_IF_ERROR(
       nn::SaveVersion(model, base.config_text, context.spec.base_directory(), kept, base.manifest, context.output()));
   return result;
