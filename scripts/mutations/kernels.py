@@ -54,7 +54,7 @@ GROUPS = [
     ("core/nn/ops/op_probe.cc", "test_nn", [
         ("probe: a part in a hundred is near enough", "dtype_ == at::kFloat ? 1e-5 : 1.0 / 64", "dtype_ == at::kFloat ? 1e-2 : 1.0 / 64"),
         ("probe: what fails is taken", "if (agrees) probe.take(table, agreed);", "probe.take(table, agreed);"),
-        ("probe: passes of attention need not drop the same", "if (!(std::abs(dot(g, result.out) - dot(own, v)) <= m.tolerance() * scale)) return false;", ""),
+        ("probe: passes of attention need not drop the same", "dot(own, v)) <= m.tolerance() * scale)) return false;", "dot(own, v)) <= 1e9 * m.tolerance() * scale)) return false;"),
     ]),
     ("core/nn/device.cc", "test_nn", [
         ("device: memory that ran out names processes", "const size_t place = what.find(before);", "const size_t place = what.find(before); if (place != absl::string_view::npos) return std::string(what.substr(place));"),

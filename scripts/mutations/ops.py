@@ -50,7 +50,7 @@ GROUPS = [
         ("attention: the gradient's rows do not sum to 0", "of_scores = p * (dp - (dp * p).sum(3, true)),", "of_scores = p * dp,"),
         ("attention: dropout is not applied", "if (dropout.active()) probabilities = probabilities * ProbabilityMask(group, batch, heads, dropout, qkv.device());", "if (dropout.active()) probabilities = probabilities * 1.0;"),
         ("attention: padding is seen as keys", "at::Tensor hidden = rows.beyond().view({rows.count(), 1, 1, padded});", "at::Tensor hidden = (rows.beyond() & false).view({rows.count(), 1, 1, padded});"),
-        ("attention gradient: padding pulls at the values", "masked_fill_(no_token, 0);\n    const at::Tensor scores", "contiguous();\n    const at::Tensor scores"),
+        ("attention gradient: padding pulls at keys and values", ".unsqueeze(3)).masked_fill_(no_token, 0);", ".unsqueeze(3)).masked_fill_(no_token & false, 0);"),
     ]),
     ("core/nn/ops/dropout/dropout_bits.h", "test_nn", [
         ("attention dropout: long heads overlap", "while (max_length * AttentionDropoutStride(max_length) > int64_t{1} << bits) ++bits;", "while (max_length < 0) ++bits;"),

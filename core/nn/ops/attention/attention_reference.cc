@@ -205,8 +205,9 @@ RelativeAttentionGradients Gradients(const at::Tensor& g, const at::Tensor& qkv,
     const GroupRows rows(group, batch, qkv.device());
     const GroupQkv s(qkv, rows, shape);
     const at::Tensor no_token = rows.beyond().view({rows.count(), 1, rows.padded(), 1});
-    const at::Tensor dout = rows.Heads(g, 0, heads, shape.head_dim).masked_fill_(no_token, 0);
+    const at::Tensor dout = rows.Heads(g, 0, heads, shape.head_dim);
     const at::Tensor scores = Scores(s, rows, shape, by_distance);
+    // Padding has no probabilities: nothing comes of its rows of the gradient.
     const at::Tensor p = at::exp(scores - rows.GatherColumns(logsumexp).unsqueeze(3)).masked_fill_(no_token, 0);
     const at::Tensor mask = ProbabilityMask(group, batch, heads, dropout, qkv.device());
     at::Tensor dp = at::matmul(dout, s.v.transpose(2, 3));
