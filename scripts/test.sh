@@ -9,7 +9,7 @@ python=.deps/oracle/bin/python
 
 tools() { "$python" -m pytest -q tests/tools; }
 unit() { ctest --test-dir "$ENGRAM_BUILD" --output-on-failure -j 1; }
-parity() { "$python" -m pytest -q --durations=5 tests/parity; }
+parity() { OMP_NUM_THREADS=1 "$python" -m pytest -q --durations=5 -n "$(nproc)" --dist loadfile tests/parity; }  # a file of tests a processor
 integration() { "$python" -m pytest -q --durations=5 tests/integration; }
 sanitize() { scripts/sanitize.sh; }
 fuzz() { scripts/fuzz.sh "${FUZZ_SECONDS:-20}"; }
