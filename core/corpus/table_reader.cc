@@ -125,9 +125,11 @@ class LayoutPlanner {
   absl::Status NoText() const {
     if (!ColumnsThat(first_, IsWordName).empty()) {
       return InvalidField(where_, absl::StrCat("has a column of words (its columns are ", QuotedList(first_),
-                                               "); a word and its tag in each row are read where --word-column and "
+                                               "); one word and its tag in each row are read where --word-column and "
                                                "--tag-column name them, or from .conll: a word, a tab and its tag per "
-                                               "line, an empty line between sentences"));
+                                               "line, an empty line between sentences; lists of words in a cell are "
+                                               "not read from a table: write JSON Lines of {\"words\", \"tags\"} "
+                                               "(pandas: to_json with orient=\"records\", lines=True)"));
     }
     return InvalidField(where_, absl::StrCat("is no header with a column of texts that is known by its name (text, "
                                              "sentence, ...); its columns are ",

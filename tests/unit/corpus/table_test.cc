@@ -90,6 +90,7 @@ TEST(Table, ListsOfWordsInATableAreNoTexts) {
   const std::string refusal = RefusalText("id,tokens,ner_tags\n1,\"['Oslo', 'is']\",\"['B-geo', 'O']\"\n", "t.csv");
   EXPECT_THAT(refusal, HasSubstr("--word-column"));
   EXPECT_THAT(refusal, HasSubstr("\"tokens\""));
+  EXPECT_THAT(refusal, HasSubstr("to_json"));
 }
 
 TEST(Table, AColumnWithoutANameIsNoHidingPlace) {
