@@ -211,10 +211,11 @@ absl::StatusOr<Reading> ReadDataset(std::string bytes, std::string_view name, st
     return InvalidField(field, absl::StrCat("holds more than ", limits.max_rows, " rows; split it"));
   ENGRAM_RETURN_IF_ERROR(MakeKind(options, field, reading));
   if (const size_t labels = DistinctLabels(reading.dataset).size(); labels > kMostLabels) {
-    return InvalidField(field, absl::StrCat("has ", labels, " different ",
-                                            HasLabels(reading.dataset.kind) ? "labels" : "tags or types", "; at most ",
-                                            kMostLabels, " can be learned: is another column meant? (--label-column, "
-                                            "--tag-column)"));
+    return InvalidField(
+        field, absl::StrCat("has ", labels, " different ", HasLabels(reading.dataset.kind) ? "labels" : "tags or types",
+                            "; at most ", kMostLabels,
+                            " can be learned: is another column meant? (--label-column, "
+                            "--tag-column)"));
   }
   return reading;
 }
