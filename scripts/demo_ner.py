@@ -52,7 +52,8 @@ def main() -> int:
         server.engram("pages", "pages")
         demo.say("3. Terms of a list are marked in their texts")
         entities = demo.HOME / "entities.jsonl"
-        server.engram("annotate", "--pages", "pages", "--terms", PAGES / "terms.tsv", "--out", entities)
+        # The four terms are all that is to be found: other words are outside, not unknown.
+        server.engram("annotate", "--pages", "pages", "--terms", PAGES / "terms.tsv", "--out", entities, "--other-words", "outside")
         server.engram("datasets", "upload", TASK, entities)
         demo.say("4. How well the names of pages are found that were not trained on, and a tagger that learns from all of them")
         learn(server)
