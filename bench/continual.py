@@ -420,7 +420,7 @@ def on_anchors() -> list[str]:
     path = RESULTS / "anchors.json"
     if path.exists():
         found = json.loads(path.read_text())
-        said.append("The pull alone does that: at the minimum of the penalties after four tasks, with no fifth task at all, "
+        said.append(f"The pull alone shows it: at the minimum of the penalties after three tasks, with no fourth task at all ({found['texts']} test texts each), "
                     + "; ".join(f"`{name}` has " + ", ".join(f"{task} {100 * value:.1f}" for task, value in scores.items()) for name, scores in found["minimum"].items())
                     + "; at the latest anchor, where `online_ewc` and `centre=latest` have theirs, they are "
                     + ", ".join(f"{task} {100 * value:.1f}" for task, value in found["latest"].items()) + ".")
