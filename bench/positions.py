@@ -146,9 +146,9 @@ def read(server: Server, model: str, head, text: str, tokens: int, hidden: dict,
     while low < places[-1]:
         chosen = [loss for place, loss in zip(places, losses) if low <= place < high]
         if chosen:
-            by_place[high] = {"perplexity": math.exp(float(np.mean(chosen))), "words": len(chosen)}
+            by_place[high] = {"perplexity": math.exp(float(np.mean(chosen, dtype=np.float64))), "words": len(chosen)}
         low, high = high, 2 * high
-    return {"perplexity": math.exp(float(losses.mean())), "words": len(places), "by_place": by_place, "factor": answer.position_factor,
+    return {"perplexity": math.exp(float(losses.mean(dtype=np.float64))), "words": len(places), "by_place": by_place, "factor": answer.position_factor,
             "seconds": answer.timings.compute_seconds}
 
 
