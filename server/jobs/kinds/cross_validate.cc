@@ -113,9 +113,10 @@ class CrossValidateKind final : public JobKindFor<CrossValidateTaskRequest> {
     ENGRAM_ASSIGN_OR_RETURN(PlannedJob job, Training().Plan(context, OnAllRows(request)));
     const TrainWork train = job.spec.train();
     if (train.has_search()) {
-      return InvalidField(train.search().option(),
-                          "is auto, which a cross-validation does not take: search it by a training (StartTask), and name "
-                          "the strength that it found here");
+      return InvalidField(
+          train.search().option(),
+          "is auto, which a cross-validation does not take: search it by a training (StartTask), and name "
+          "the strength that it found here");
     }
     if (train.kind() == checkpoint::TaskKindName(checkpoint::TaskKind::kMaskedLanguageModel)) {
       return InvalidField(
