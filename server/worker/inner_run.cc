@@ -15,9 +15,8 @@ constexpr const char* kResult = "result.binpb";
 absl::StatusOr<RunContext> InnerRun(const RunContext& context, const engram::worker::v1::TrainWork& work,
                                     const std::string& directory, std::string stage) {
   RunContext inner;
-  const engram::worker::v1::TrainWork copy = work;  // may be a part of the specification that it takes the place of
   inner.spec = context.spec;
-  *inner.spec.mutable_train() = copy;
+  *inner.spec.mutable_train() = work;
   inner.directory = directory;
   inner.stop = context.stop;
   inner.events = context.events;
@@ -32,6 +31,12 @@ void TakeWarnings(const RunContext& from, RunContext& to) {
   for (const std::string& warning : from.warnings) {
     if (std::find(to.warnings.begin(), to.warnings.end(), warning) == to.warnings.end()) to.warnings.push_back(warning);
   }
+}
+
+void AddEffort(const engram::v1::JobResult& from, engram::v1::JobResult& to) {
+  to.set_tokens(to.tokens() + from.tokens());
+  to.set_steps(to.steps() + from.steps());
+  to.set_work_seconds(to.work_seconds() + from.work_seconds());
 }
 
 absl::StatusOr<std::optional<engram::v1::JobResult>> TrainOnce(

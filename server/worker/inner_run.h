@@ -19,6 +19,9 @@ absl::StatusOr<RunContext> InnerRun(const RunContext& context, const engram::wor
 // Adds to `to` what `from` warns of and `to` does not yet: what several trainings warn of is said once.
 void TakeWarnings(const RunContext& from, RunContext& to);
 
+// Adds the tokens, steps and seconds of work of `from` to those of `to`.
+void AddEffort(const engram::v1::JobResult& from, engram::v1::JobResult& to);
+
 // What a training in `directory` came to. It is kept there, so that a run which goes on does not train it again, and
 // everything else in it is deleted: the model once it is measured, its checkpoint, and what `prepare` wrote.
 // `prepare` makes the context; it is not called for a training that is done. nullopt if the training stopped on request.

@@ -62,7 +62,7 @@ std::vector<int32_t> FramingTokens(const tokenize::Tokenizer& tokenizer) {
   for (const int32_t id : {ids.cls, ids.sep, ids.pad}) {
     if (id >= 0) framing.push_back(id);
   }
-  const tokenize::TextFrame frame = tokenizer.frame();
+  const tokenize::TextFrame& frame = tokenizer.frame();
   framing.insert(framing.end(), frame.before.begin(), frame.before.end());
   framing.insert(framing.end(), frame.after.begin(), frame.after.end());
   return framing;

@@ -140,17 +140,13 @@ RunResult RunCrossValidation(RunContext& context) {
     if (!trained) return std::nullopt;
     *validation.add_folds() = Describe(plan.folds[i], number, *trained);
     if (options.early_stopping_patience > 0) best_epochs.push_back(trained->best_epoch());
-    sums.set_tokens(sums.tokens() + trained->tokens());
-    sums.set_steps(sums.steps() + trained->steps());
-    sums.set_work_seconds(sums.work_seconds() + trained->work_seconds());
+    AddEffort(*trained, sums);
   }
   Summarize(validation);
   validation.set_refit_epochs(best_epochs.empty() ? options.epochs : Median(best_epochs));
   ENGRAM_ASSIGN_OR_RETURN(std::optional<JobResult> result, TrainOnAll(context, validation.refit_epochs()));
   if (!result) return std::nullopt;
-  result->set_tokens(result->tokens() + sums.tokens());
-  result->set_steps(result->steps() + sums.steps());
-  result->set_work_seconds(result->work_seconds() + sums.work_seconds());
+  AddEffort(sums, *result);
   *result->mutable_cross_validation() = std::move(validation);
   return result;
 }

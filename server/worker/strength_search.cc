@@ -167,9 +167,7 @@ RunResult TrainAtBestStrength(RunContext& context) {
     ENGRAM_ASSIGN_OR_RETURN(const std::optional<JobResult> trained, TrainOnce(directory, prepare, nullptr));
     if (!trained) return std::nullopt;
     ENGRAM_ASSIGN_OR_RETURN(*sweep.add_points(), PointOf(work, strength, *trained, new_texts));
-    sums.set_tokens(sums.tokens() + trained->tokens());
-    sums.set_steps(sums.steps() + trained->steps());
-    sums.set_work_seconds(sums.work_seconds() + trained->work_seconds());
+    AddEffort(*trained, sums);
   }
   ENGRAM_RETURN_IF_ERROR(ChooseStrength(new_texts, sweep));
   TrainWork last = work;
@@ -181,9 +179,7 @@ RunResult TrainAtBestStrength(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(std::optional<JobResult> result, RunTraining(inner));
   TakeWarnings(inner, context);
   if (!result) return std::nullopt;
-  result->set_tokens(result->tokens() + sums.tokens());
-  result->set_steps(result->steps() + sums.steps());
-  result->set_work_seconds(result->work_seconds() + sums.work_seconds());
+  AddEffort(sums, *result);
   *result->mutable_strength_sweep() = std::move(sweep);
   return result;
 }

@@ -190,17 +190,23 @@ TEST(Ewc, ThePenaltyIsAboveZeroAfterOneStepAndHoldsTheWeights) {
   EXPECT_FALSE(at::equal(ewc.weights, LearnB("permuted_ewc", {{"lambda", "1e6"}}).weights));
 }
 
-TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
-  const auto model = TinyModel({"b"}, kLabels);
+// Tasks of 10 and 30 texts, of constant importance 1 and 2 around anchors of zeros and of ones.
+std::pair<Consolidation, Consolidation> TwoTasks(const nn::Model& model) {
   Consolidation first, second;
   first.task = "first";
   second.task = "second";
   first.training_examples = 10;
   second.training_examples = 30;
-  first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
+  first.fisher = at::ones({model.EncoderElements()}, at::kFloat);
   second.fisher = first.fisher * 2;
   first.anchor = at::zeros_like(first.fisher);
   second.anchor = at::ones_like(first.fisher);
+  return {first, second};
+}
+
+TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
+  const auto model = TinyModel({"b"}, kLabels);
+  const auto [first, second] = TwoTasks(*model);
   train::TaskSetup setup(*model);
   setup.training_units = 20;
   const auto strategy = MakeStrategy("ewc", {{"lambda", "4"}}, {FromMemory({first, second})});
@@ -219,15 +225,7 @@ TEST(Ewc, KeepsOneQuadraticForEachTaskAroundItsOwnAnchor) {
 
 TEST(Ewc, AroundTheLatestAnchorAllTasksAreOneQuadratic) {
   const auto model = TinyModel({"b"}, kLabels);
-  Consolidation first, second;
-  first.task = "first";
-  second.task = "second";
-  first.training_examples = 10;
-  second.training_examples = 30;
-  first.fisher = at::ones({model->EncoderElements()}, at::kFloat);
-  second.fisher = first.fisher * 2;
-  first.anchor = at::zeros_like(first.fisher);
-  second.anchor = at::ones_like(first.fisher);
+  const auto [first, second] = TwoTasks(*model);
   train::TaskSetup setup(*model);
   setup.training_units = 20;
   for (const char* name : {"ewc", "l2sp", "permuted_ewc"}) {  // a constant F is its own mean and its own shuffle

@@ -175,6 +175,16 @@ class MergeStrategy : public StrategyProbe {
   }
 };
 
+// Keeps what the task's training ended with, before it is merged.
+struct KeepSingle final : Forwarding {
+  using Forwarding::Forwarding;
+  absl::StatusOr<bool> AfterTraining(const train::TaskSetup& setup) override {
+    single = EncoderWeights(setup.model);
+    return Forwarding::AfterTraining(setup);
+  }
+  at::Tensor single;
+};
+
 TEST_F(MergeStrategy, TheEncoderIsTheMergeOfModelsThatWereTrainedApart) {
   const std::map<std::string, uint64_t> tasks = {{"a", 1}, {"b", 2}, {"c", 3}};
   for (const std::string method : {"average", "fisher", "arithmetic", "ties", "regmean"}) {
@@ -264,14 +274,7 @@ TEST_F(MergeStrategy, EachTaskIsAskedWithItsMaskOfOneUpdate) {
   learn("a", 3);
   // Under another method the same vectors are one encoder for all.
   const auto strategy = Make("merge", {{"method", "average"}}, memory);
-  struct Keep final : Forwarding {
-    using Forwarding::Forwarding;
-    absl::StatusOr<bool> AfterTraining(const train::TaskSetup& setup) override {
-      single = EncoderWeights(setup.model);
-      return Forwarding::AfterTraining(setup);
-    }
-    at::Tensor single;
-  } keep(*strategy);
+  KeepSingle keep(*strategy);
   ASSERT_TRUE(Learn(*model, "b", &keep, 4).ok());
   EXPECT_TRUE(model->masks().empty());
   EXPECT_LT((EncoderWeights(*model) - (base + vectors[1] + keep.single) / 2).abs().max().item<double>(), 1e-6);
@@ -292,14 +295,7 @@ TEST_F(MergeStrategy, ATaskLearnedAgainTakesItsOwnPlace) {
   at::Tensor last_a, b;
   for (const auto& [task, seed] : std::vector<std::pair<std::string, uint64_t>>{{"a", 1}, {"b", 2}, {"a", 3}}) {
     const auto strategy = Make("merge", {{"method", "average"}}, memory);
-    struct Keep final : Forwarding {
-      using Forwarding::Forwarding;
-      absl::StatusOr<bool> AfterTraining(const train::TaskSetup& setup) override {
-        single = EncoderWeights(setup.model);
-        return Forwarding::AfterTraining(setup);
-      }
-      at::Tensor single;
-    } keep(*strategy);
+    KeepSingle keep(*strategy);
     const auto result = Learn(*model, task, &keep, seed);
     ASSERT_TRUE(result.ok()) << result.status();
     memory = result->memory;
