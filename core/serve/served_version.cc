@@ -48,11 +48,7 @@ absl::StatusOr<std::shared_ptr<const ServedVersion>> LoadServedVersion(const std
     return absl::FailedPreconditionError("the version's tokenizer has more tokens than its model has embeddings");
   }
   served->vectors = LoadVectors(directory, served->version, *served->tokenizer);
-  ENGRAM_ASSIGN_OR_RETURN(served->router, nn::GuardTorch([&]() -> absl::StatusOr<train::TaskRouter> {
-                            ENGRAM_ASSIGN_OR_RETURN(const train::VersionMemory memory,
-                                                    train::MemorySource(directory, train::kRouter).Read());
-                            return train::TaskRouter::FromMemory(memory);
-                          }));
+  ENGRAM_ASSIGN_OR_RETURN(served->router, nn::GuardTorch([&] { return train::TaskRouter::Open(directory); }));
   for (const checkpoint::ManifestTask& task : served->version.manifest.tasks) {
     if (task.kind != checkpoint::TaskKind::kTokenClassification) continue;
     ENGRAM_ASSIGN_OR_RETURN(tagging::TagSet tags, tagging::TagSet::FromTags(task.labels, task.tag_scheme));

@@ -94,6 +94,11 @@ absl::StatusOr<TaskRouter::Counted> TaskRouter::Read(const VersionMemory& memory
   return counted;
 }
 
+absl::StatusOr<TaskRouter> TaskRouter::Open(const std::string& directory) {
+  ENGRAM_ASSIGN_OR_RETURN(const VersionMemory memory, MemorySource(directory, kRouter).Read());
+  return FromMemory(memory);
+}
+
 absl::StatusOr<TaskRouter> TaskRouter::FromMemory(const VersionMemory& memory) {
   TaskRouter router;
   for (const auto& [name, text] : memory.values) {

@@ -41,6 +41,8 @@ class TaskRouter {
     double probability = 0;  // among the tasks that were to choose from; not calibrated
   };
 
+  // That of a version's directory; an empty one if it has none.
+  static absl::StatusOr<TaskRouter> Open(const std::string& directory);
   // DATA_LOSS with reason MEMORY_DAMAGED for what ToMemory does not write.
   static absl::StatusOr<TaskRouter> FromMemory(const VersionMemory& memory);
   VersionMemory ToMemory() const;

@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -75,9 +76,9 @@ class ClassifyCall final : public BatchedCall {
   absl::Status AddChunks(int index, int64_t chunk_tokens, const std::vector<std::string>& tasks);
   absl::Status CheckLongTexts() const;
   absl::Status CheckRoute();
-  absl::StatusOr<std::vector<std::string>> AnsweringTasks(int index);
+  absl::Status Route(int index);
   int64_t ChunkTokens(const std::string& task) const;
-  std::map<int64_t, std::vector<std::string>> Readings(const std::vector<std::string>& tasks) const;
+  std::span<const std::string> AnsweringTasks(int index) const;
   void FillTasks(int index);
   void TakeResult(size_t index, absl::StatusOr<serve::SequenceResult> result) override;
   absl::Status Compose() override;
@@ -85,6 +86,7 @@ class ClassifyCall final : public BatchedCall {
   const ClassifyRequest& request_;
   ClassifyResponse& response_;
   std::vector<std::string> tasks_;
+  std::map<int64_t, std::vector<std::string>> readings_;          // the tasks by their ChunkTokens
   std::vector<absl::Status> statuses_;                            // of each text
   std::vector<int> texts_;                                        // of each sequence
   std::vector<int64_t> weights_;                                  // of each sequence in its text's mean
@@ -181,9 +183,8 @@ absl::Status ClassifyCall::CheckRoute() {
                           "task");
 }
 
-// All tasks, or the one that the router picks by the text's tokens.
-absl::StatusOr<std::vector<std::string>> ClassifyCall::AnsweringTasks(int index) {
-  if (!request_.route()) return tasks_;
+// Picks the text's task by its tokens.
+absl::Status ClassifyCall::Route(int index) {
   tokenize::EncodeOptions options;
   if (request_.has_split_special_tokens()) options.split_special_tokens = request_.split_special_tokens();
   absl::StatusOr<tokenize::Encoding> encoding =
@@ -191,10 +192,14 @@ absl::StatusOr<std::vector<std::string>> ClassifyCall::AnsweringTasks(int index)
           ? version_->tokenizer->EncodePair(request_.texts(index), request_.text_pairs(index), options)
           : version_->tokenizer->Encode(request_.texts(index), options);
   if (!encoding.ok()) return InvalidField(absl::StrCat("texts[", index, "]"), std::string(encoding.status().message()));
-  ENGRAM_ASSIGN_OR_RETURN(train::TaskRouter::Choice choice, version_->router.Route(encoding->ids, tasks_));
-  std::vector<std::string> tasks = {choice.task};
-  routed_[static_cast<size_t>(index)] = std::move(choice);
-  return tasks;
+  ENGRAM_ASSIGN_OR_RETURN(routed_[static_cast<size_t>(index)], version_->router.Route(encoding->ids, tasks_));
+  return absl::OkStatus();
+}
+
+// All tasks, or the one that the router picked.
+std::span<const std::string> ClassifyCall::AnsweringTasks(int index) const {
+  const std::optional<train::TaskRouter::Choice>& routed = routed_[static_cast<size_t>(index)];
+  return routed ? std::span(&routed->task, 1) : std::span<const std::string>(tasks_);
 }
 
 // How many tokens the chunks have that texts are read in for a task; 0: texts are read at once, and have to fit.
@@ -205,17 +210,16 @@ int64_t ClassifyCall::ChunkTokens(const std::string& task) const {
   return request_.long_texts() == engram::v1::LONG_TEXTS_CHUNK ? version_->max_tokens() : 0;
 }
 
-// The tasks by their ChunkTokens.
-std::map<int64_t, std::vector<std::string>> ClassifyCall::Readings(const std::vector<std::string>& tasks) const {
-  std::map<int64_t, std::vector<std::string>> readings;
-  for (const std::string& task : tasks) readings[ChunkTokens(task)].push_back(task);
-  return readings;
-}
-
 absl::Status ClassifyCall::AddText(int index) {
-  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> answering, AnsweringTasks(index));
-  for (const auto& [chunk_tokens, tasks] : Readings(answering))
-    ENGRAM_RETURN_IF_ERROR(chunk_tokens > 0 ? AddChunks(index, chunk_tokens, tasks) : AddWhole(index, tasks));
+  const auto add = [&](int64_t chunk_tokens, const std::vector<std::string>& tasks) {
+    return chunk_tokens > 0 ? AddChunks(index, chunk_tokens, tasks) : AddWhole(index, tasks);
+  };
+  if (request_.route()) {
+    ENGRAM_RETURN_IF_ERROR(Route(index));
+    const std::string& task = AnsweringTasks(index).front();
+    return add(ChunkTokens(task), {task});
+  }
+  for (const auto& [chunk_tokens, tasks] : readings_) ENGRAM_RETURN_IF_ERROR(add(chunk_tokens, tasks));
   return absl::OkStatus();
 }
 
@@ -286,6 +290,7 @@ absl::Status ClassifyCall::Prepare() {
   statuses_.resize(static_cast<size_t>(request_.texts_size()));
   logits_.resize(statuses_.size());
   routed_.resize(statuses_.size());
+  for (const std::string& task : tasks_) readings_[ChunkTokens(task)].push_back(task);
   for (int i = 0; i < request_.texts_size(); ++i) {
     response_.add_results();
     statuses_[static_cast<size_t>(i)] = AddText(i);
@@ -306,7 +311,7 @@ void ClassifyCall::TakeResult(size_t index, absl::StatusOr<serve::SequenceResult
 
 void ClassifyCall::FillTasks(int index) {
   const std::optional<train::TaskRouter::Choice>& routed = routed_[static_cast<size_t>(index)];
-  for (const std::string& task : routed ? std::vector<std::string>{routed->task} : tasks_) {
+  for (const std::string& task : AnsweringTasks(index)) {
     engram::v1::TaskScores* scores = response_.mutable_results(index)->add_tasks();
     scores->set_task(TaskName(version_->model, task));
     if (routed) scores->set_routing_probability(routed->probability);

@@ -51,11 +51,6 @@ absl::Status WriteMemory(const RunContext& context, const std::string& owner, co
   return absl::OkStatus();
 }
 
-absl::StatusOr<train::TaskRouter> OpenRouter(const std::string& directory) {
-  ENGRAM_ASSIGN_OR_RETURN(const train::VersionMemory memory, train::MemorySource(directory, train::kRouter).Read());
-  return train::TaskRouter::FromMemory(memory);
-}
-
 std::vector<int32_t> FramingTokens(const tokenize::Tokenizer& tokenizer) {
   const tokenize::SpecialIds& ids = tokenizer.special_ids();
   std::vector<int32_t> framing;

@@ -9,7 +9,6 @@
 #include "core/base/status.h"
 #include "core/checkpoint/manifest.h"
 #include "core/tokenize/tokenizer.h"
-#include "core/train/task_router.h"
 #include "core/train/version_memory.h"
 #include "server/worker/run.h"
 
@@ -25,8 +24,6 @@ train::MemorySource OpenMemory(RunContext& context, const std::string& owner, co
 absl::Status WriteMemory(const RunContext& context, const std::string& owner, const train::VersionMemory& memory,
                          const std::string& task, bool grows, absl::Time begun, checkpoint::VersionManifest& manifest);
 
-// The router of a version's directory; an empty one if it has none.
-absl::StatusOr<train::TaskRouter> OpenRouter(const std::string& directory);
 // The tokens that frame texts, which a router does not count.
 std::vector<int32_t> FramingTokens(const tokenize::Tokenizer& tokenizer);
 

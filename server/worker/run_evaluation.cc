@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/nn/device.h"
 #include "core/train/precision.h"
+#include "core/train/task_router.h"
 #include "server/worker/measure.h"
-#include "server/worker/memories.h"
 #include "server/worker/run.h"
 #include "server/worker/stream_report.h"
 
@@ -19,7 +19,7 @@ RunResult RunEvaluation(RunContext& context) {
   ENGRAM_ASSIGN_OR_RETURN(const nn::Version base, nn::LoadVersion(context.spec.base_directory(), load));
   ENGRAM_ASSIGN_OR_RETURN(const auto tokenizer, tokenize::LoadTokenizer(context.spec.base_directory()));
   Routing routing;
-  ENGRAM_ASSIGN_OR_RETURN(routing.router, OpenRouter(context.spec.base_directory()));
+  ENGRAM_ASSIGN_OR_RETURN(routing.router, train::TaskRouter::Open(context.spec.base_directory()));
   routing.tasks = base.manifest.tasks;
   engram::v1::JobResult result;
   for (const auto& item : context.spec.evaluate().items()) {

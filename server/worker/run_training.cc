@@ -17,6 +17,7 @@
 #include "core/train/abstention.h"
 #include "core/train/batches.h"
 #include "core/train/precision.h"
+#include "core/train/task_router.h"
 #include "server/rpc/names.h"
 #include "server/worker/guard_rails.h"
 #include "server/worker/measure.h"
@@ -123,7 +124,7 @@ absl::StatusOr<Routing> MakeRouting(const RunContext& context, const checkpoint:
                                     std::span<const train::TrainingExample> texts,
                                     const tokenize::Tokenizer& tokenizer) {
   Routing routing;
-  ENGRAM_ASSIGN_OR_RETURN(routing.router, OpenRouter(context.spec.base_directory()));
+  ENGRAM_ASSIGN_OR_RETURN(routing.router, train::TaskRouter::Open(context.spec.base_directory()));
   if (task.kind == checkpoint::TaskKind::kSequenceClassification && (asked || !routing.router.empty()))
     routing.router.Count(task.name, texts, FramingTokens(tokenizer), grows);
   for (const checkpoint::ManifestTask& other : base.tasks) {
